@@ -1,0 +1,275 @@
+-- The canonical tables. Ids come from sequences, instants are timestamptz, and every key of a
+-- workspace's table leads with workspace_id, so that the database itself refuses a row that
+-- points into another workspace and the tables can be distributed by that column as they are.
+--
+-- created_at, updated_at and the free data of a run have defaults but no NOT NULL: a database
+-- that comes from the legacy run stores has rows without them, and they are served as they are.
+
+-- +goose Up
+CREATE TABLE workspaces (
+    id bigserial PRIMARY KEY,
+    slug text UNIQUE,
+    name text NOT NULL,
+    archived_at timestamptz,
+    created_at timestamptz DEFAULT now(),
+    updated_at timestamptz DEFAULT now()
+);
+
+CREATE TABLE users (
+    id bigserial PRIMARY KEY,
+    -- The sub claim of the user's tokens. A user without one cannot sign in.
+    subject text UNIQUE,
+    name text NOT NULL,
+    email text,
+    created_at timestamptz DEFAULT now(),
+    updated_at timestamptz DEFAULT now()
+);
+
+CREATE TABLE workspace_memberships (
+    workspace_id bigint NOT NULL REFERENCES workspaces (id),
+    user_id bigint NOT NULL REFERENCES users (id),
+    role text NOT NULL,
+    created_at timestamptz DEFAULT now(),
+    updated_at timestamptz DEFAULT now(),
+    PRIMARY KEY (workspace_id, user_id),
+    CONSTRAINT workspace_memberships_role_check
+        CHECK (role IN ('owner', 'manager', 'operator', 'readonly'))
+);
+CREATE INDEX workspace_memberships_user_id_idx ON workspace_memberships (user_id, workspace_id);
+
+CREATE TABLE tenants (
+    id bigserial,
+    workspace_id bigint NOT NULL REFERENCES workspaces (id),
+    name text NOT NULL,
+    external_id text,
+    created_at timestamptz DEFAULT now(),
+    updated_at timestamptz DEFAULT now(),
+    PRIMARY KEY (workspace_id, id),
+    CONSTRAINT tenants_external_id_key UNIQUE (workspace_id, external_id)
+);
+
+CREATE TABLE operation_types (
+    name text PRIMARY KEY,
+    label text NOT NULL,
+    accepts_new_runs boolean NOT NULL DEFAULT true,
+    -- How long a running run may be silent before it counts as stalled; null means for ever.
+    stale_after interval DEFAULT '15 minutes',
+    created_at timestamptz DEFAULT now(),
+    updated_at timestamptz DEFAULT now(),
+    CONSTRAINT operation_types_name_check CHECK (name ~ '^[a-z][a-z0-9]*(_[a-z0-9]+)*$'),
+    CONSTRAINT operation_types_stale_after_check CHECK (stale_after > '0')
+);
+INSERT INTO operation_types (name, label) VALUES
+    ('inventory_sync', 'Inventory sync'),
+    ('entra_group_sync', 'Directory group sync'),
+    ('backup_schedule_run', 'Scheduled backup'),
+    ('backup_schedule_retention', 'Backup retention'),
+    ('backup_schedule_purge', 'Backup purge'),
+    ('drift_generate_findings', 'Drift finding generation');
+
+CREATE TABLE operation_runs (
+    id bigserial,
+    workspace_id bigint NOT NULL REFERENCES workspaces (id),
+    tenant_id bigint,
+    user_id bigint REFERENCES users (id),
+    initiator_name text,
+    type text NOT NULL,
+    status text NOT NULL DEFAULT 'queued',
+    outcome text NOT NULL DEFAULT 'pending',
+    -- A run that names no identity is the same piece of work as no other.
+    run_identity_hash text NOT NULL
+        DEFAULT encode(sha256(convert_to(gen_random_uuid()::text, 'UTF8')), 'hex'),
+    summary_counts jsonb DEFAULT '{}',
+    failure_summary jsonb DEFAULT '[]',
+    context jsonb DEFAULT '{}',
+    started_at timestamptz,
+    completed_at timestamptz,
+    created_at timestamptz DEFAULT now(),
+    updated_at timestamptz DEFAULT now(),
+    idempotency_key text,
+    heartbeat_at timestamptz,
+    stalled_at timestamptz,
+    cancel_requested_at timestamptz,
+    retry_of_id bigint,
+    attempt bigint NOT NULL DEFAULT 1,
+    revision bigint NOT NULL DEFAULT 1,
+    PRIMARY KEY (workspace_id, id),
+    CONSTRAINT operation_runs_tenant_id_fkey
+        FOREIGN KEY (workspace_id, tenant_id) REFERENCES tenants (workspace_id, id),
+    CONSTRAINT operation_runs_retry_of_id_fkey
+        FOREIGN KEY (workspace_id, retry_of_id) REFERENCES operation_runs (workspace_id, id),
+    CONSTRAINT operation_runs_status_check
+        CHECK (status IN ('queued', 'running', 'completed')),
+    CONSTRAINT operation_runs_outcome_check
+        CHECK (outcome IN ('pending', 'succeeded', 'partially_succeeded', 'failed', 'blocked', 'cancelled')),
+    CONSTRAINT operation_runs_completed_outcome_check
+        CHECK ((status = 'completed') = (outcome <> 'pending')),
+    CONSTRAINT operation_runs_completed_at_check
+        CHECK ((status = 'completed') = (completed_at IS NOT NULL)),
+    CONSTRAINT operation_runs_started_before_completed_check
+        CHECK (started_at <= completed_at)
+);
+
+-- At most one active run has a given identity; a run without a tenant is no exception.
+CREATE UNIQUE INDEX operation_runs_active_identity_idx
+    ON operation_runs (workspace_id, tenant_id, run_identity_hash) NULLS NOT DISTINCT
+    WHERE status IN ('queued', 'running');
+CREATE UNIQUE INDEX operation_runs_idempotency_key_idx
+    ON operation_runs (workspace_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+
+-- One index for each filter of the list of runs, in the list's order: what the filter names comes
+-- first, then the position, then columns that other filters can be answered from without a visit
+-- to the table. A run without created_at stands before all others.
+CREATE INDEX operation_runs_created_at_idx
+    ON operation_runs (workspace_id, coalesce(created_at, '-infinity'::timestamptz), id);
+CREATE INDEX operation_runs_type_idx
+    ON operation_runs (workspace_id, type, coalesce(created_at, '-infinity'::timestamptz), id, user_id, status);
+CREATE INDEX operation_runs_type_outcome_idx
+    ON operation_runs (workspace_id, type, outcome, coalesce(created_at, '-infinity'::timestamptz), id, user_id);
+CREATE INDEX operation_runs_outcome_idx
+    ON operation_runs (workspace_id, outcome, coalesce(created_at, '-infinity'::timestamptz), id, user_id);
+CREATE INDEX operation_runs_status_idx
+    ON operation_runs (workspace_id, status, coalesce(created_at, '-infinity'::timestamptz), id, type, tenant_id, user_id);
+CREATE INDEX operation_runs_tenant_id_idx
+    ON operation_runs (workspace_id, tenant_id, coalesce(created_at, '-infinity'::timestamptz), id, outcome, user_id);
+CREATE INDEX operation_runs_tenant_id_type_idx
+    ON operation_runs (workspace_id, tenant_id, type, coalesce(created_at, '-infinity'::timestamptz), id, outcome, user_id);
+CREATE INDEX operation_runs_user_id_idx
+    ON operation_runs (workspace_id, user_id, coalesce(created_at, '-infinity'::timestamptz), id, type, outcome, tenant_id)
+    WHERE user_id IS NOT NULL;
+CREATE INDEX operation_runs_run_identity_hash_idx
+    ON operation_runs (workspace_id, run_identity_hash, coalesce(created_at, '-infinity'::timestamptz), id);
+CREATE INDEX operation_runs_stalled_at_idx
+    ON operation_runs (workspace_id, coalesce(created_at, '-infinity'::timestamptz), id)
+    WHERE stalled_at IS NOT NULL;
+-- A schedule's history. ->> gives the same text for the number 12 and the string "12".
+CREATE INDEX operation_runs_backup_schedule_id_idx
+    ON operation_runs (workspace_id, (context ->> 'backup_schedule_id'),
+                       coalesce(created_at, '-infinity'::timestamptz), id, outcome, type)
+    WHERE type IN ('backup_schedule_run', 'backup_schedule_retention', 'backup_schedule_purge');
+CREATE INDEX operation_runs_started_at_idx ON operation_runs (workspace_id, started_at, id);
+CREATE INDEX operation_runs_completed_at_idx ON operation_runs (workspace_id, completed_at, id);
+CREATE INDEX operation_runs_updated_at_idx
+    ON operation_runs (workspace_id, coalesce(updated_at, '-infinity'::timestamptz), id,
+                       type, status, outcome, tenant_id, user_id);
+CREATE INDEX operation_runs_retry_of_id_idx
+    ON operation_runs (workspace_id, retry_of_id) WHERE retry_of_id IS NOT NULL;
+
+CREATE TABLE operation_run_events (
+    id bigserial,
+    workspace_id bigint NOT NULL,
+    run_id bigint NOT NULL,
+    kind text NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(),
+    actor text NOT NULL DEFAULT '',
+    data jsonb NOT NULL DEFAULT '{}',
+    -- The transaction that wrote the event. Transactions become visible in another order than
+    -- their events are numbered in; a reader that must miss nothing orders by this first.
+    transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (workspace_id, run_id, id),
+    CONSTRAINT operation_run_events_run_id_fkey
+        FOREIGN KEY (workspace_id, run_id) REFERENCES operation_runs (workspace_id, id)
+);
+CREATE INDEX operation_run_events_transaction_id_idx
+    ON operation_run_events (workspace_id, transaction_id, id);
+
+CREATE TABLE backup_schedules (
+    id bigserial,
+    workspace_id bigint NOT NULL REFERENCES workspaces (id),
+    tenant_id bigint,
+    name text NOT NULL,
+    is_enabled boolean NOT NULL DEFAULT true,
+    timezone text NOT NULL DEFAULT 'UTC',
+    frequency text NOT NULL,
+    time_of_day time NOT NULL,
+    days_of_week jsonb,
+    retention_keep_last integer NOT NULL DEFAULT 30,
+    last_run_at timestamptz,
+    next_run_at timestamptz,
+    deleted_at timestamptz,
+    created_at timestamptz DEFAULT now(),
+    updated_at timestamptz DEFAULT now(),
+    PRIMARY KEY (workspace_id, id),
+    CONSTRAINT backup_schedules_tenant_id_fkey
+        FOREIGN KEY (workspace_id, tenant_id) REFERENCES tenants (workspace_id, id),
+    CONSTRAINT backup_schedules_frequency_check CHECK (frequency IN ('daily', 'weekly'))
+);
+CREATE INDEX backup_schedules_tenant_id_idx ON backup_schedules (workspace_id, tenant_id, id, is_enabled);
+
+CREATE TABLE findings (
+    id bigserial,
+    workspace_id bigint NOT NULL REFERENCES workspaces (id),
+    tenant_id bigint,
+    finding_type text NOT NULL,
+    scope_key text,
+    fingerprint text NOT NULL,
+    subject_type text,
+    subject_external_id text,
+    severity text NOT NULL DEFAULT 'medium',
+    status text NOT NULL DEFAULT 'new',
+    acknowledged_at timestamptz,
+    acknowledged_by_user_id bigint REFERENCES users (id),
+    evidence jsonb,
+    baseline_operation_run_id bigint,
+    current_operation_run_id bigint,
+    created_at timestamptz DEFAULT now(),
+    updated_at timestamptz DEFAULT now(),
+    revision bigint NOT NULL DEFAULT 1,
+    PRIMARY KEY (workspace_id, id),
+    CONSTRAINT findings_fingerprint_key UNIQUE NULLS NOT DISTINCT (workspace_id, tenant_id, fingerprint),
+    CONSTRAINT findings_tenant_id_fkey
+        FOREIGN KEY (workspace_id, tenant_id) REFERENCES tenants (workspace_id, id),
+    CONSTRAINT findings_baseline_operation_run_id_fkey
+        FOREIGN KEY (workspace_id, baseline_operation_run_id) REFERENCES operation_runs (workspace_id, id),
+    CONSTRAINT findings_current_operation_run_id_fkey
+        FOREIGN KEY (workspace_id, current_operation_run_id) REFERENCES operation_runs (workspace_id, id)
+);
+CREATE INDEX findings_tenant_id_idx ON findings (workspace_id, tenant_id, id, status, severity, finding_type);
+CREATE INDEX findings_status_idx ON findings (workspace_id, status, id, severity, finding_type, tenant_id);
+CREATE INDEX findings_severity_idx ON findings (workspace_id, severity, id, status, finding_type, tenant_id);
+CREATE INDEX findings_finding_type_idx ON findings (workspace_id, finding_type, id, status, severity, tenant_id);
+CREATE INDEX findings_scope_key_idx ON findings (workspace_id, scope_key, id);
+CREATE INDEX findings_baseline_operation_run_id_idx ON findings (workspace_id, baseline_operation_run_id, id);
+CREATE INDEX findings_current_operation_run_id_idx ON findings (workspace_id, current_operation_run_id, id);
+
+CREATE TABLE inventory_items (
+    id bigserial,
+    workspace_id bigint NOT NULL REFERENCES workspaces (id),
+    tenant_id bigint,
+    policy_type text NOT NULL,
+    external_id text NOT NULL,
+    display_name text,
+    category text,
+    platform text,
+    meta jsonb NOT NULL DEFAULT '{}',
+    last_seen_at timestamptz,
+    last_seen_operation_run_id bigint,
+    created_at timestamptz DEFAULT now(),
+    updated_at timestamptz DEFAULT now(),
+    PRIMARY KEY (workspace_id, id),
+    CONSTRAINT inventory_items_external_id_key
+        UNIQUE NULLS NOT DISTINCT (workspace_id, tenant_id, policy_type, external_id),
+    CONSTRAINT inventory_items_tenant_id_fkey
+        FOREIGN KEY (workspace_id, tenant_id) REFERENCES tenants (workspace_id, id),
+    CONSTRAINT inventory_items_last_seen_operation_run_id_fkey
+        FOREIGN KEY (workspace_id, last_seen_operation_run_id) REFERENCES operation_runs (workspace_id, id)
+);
+CREATE INDEX inventory_items_tenant_id_idx ON inventory_items (workspace_id, tenant_id, id, policy_type, platform, category);
+CREATE INDEX inventory_items_policy_type_idx ON inventory_items (workspace_id, policy_type, id, tenant_id, platform, category);
+CREATE INDEX inventory_items_category_idx ON inventory_items (workspace_id, category, id, tenant_id, platform);
+CREATE INDEX inventory_items_platform_idx ON inventory_items (workspace_id, platform, id, tenant_id, category);
+CREATE INDEX inventory_items_external_id_idx ON inventory_items (workspace_id, external_id, id);
+CREATE INDEX inventory_items_last_seen_operation_run_id_idx
+    ON inventory_items (workspace_id, last_seen_operation_run_id, id);
+
+-- Keys that all servers of one database share, made by the first that needs one.
+CREATE TABLE server_keys (
+    name text PRIMARY KEY,
+    key bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT server_keys_key_check CHECK (length(key) >= 32)
+);
+
+-- +goose Down
+DROP TABLE server_keys, inventory_items, findings, backup_schedules, operation_run_events,
+    operation_runs, operation_types, tenants, workspace_memberships, users, workspaces;

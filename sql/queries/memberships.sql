@@ -1,0 +1,28 @@
+-- name: ResolveMembership :one
+-- The one question of the gate. A stranger and a workspace that does not exist are the same
+-- answer, no row, by the same plan.
+SELECT m.workspace_id, m.role, u.id AS user_id, u.name AS user_name, w.archived_at
+FROM users AS u
+JOIN workspace_memberships AS m ON m.user_id = u.id AND m.workspace_id = @workspace_id
+JOIN workspaces AS w ON w.id = m.workspace_id
+WHERE u.subject = @subject;
+
+-- name: GetWorkspace :one
+SELECT id, slug, name, archived_at, created_at, updated_at FROM workspaces AS w
+WHERE EXISTS (SELECT FROM workspace_memberships WHERE workspace_id = @workspace_id AND w.id = workspace_id);
+
+-- name: ListMembers :many
+SELECT u.subject, u.name, u.email, m.role, m.created_at
+FROM workspace_memberships AS m
+JOIN users AS u ON u.id = m.user_id
+WHERE m.workspace_id = @workspace_id
+ORDER BY u.id;
+
+-- name: PutMember :execrows
+INSERT INTO workspace_memberships (workspace_id, user_id, role)
+SELECT @workspace_id, id, @role FROM users WHERE subject = @subject
+ON CONFLICT (workspace_id, user_id) DO UPDATE SET role = excluded.role, updated_at = excluded.updated_at;
+
+-- name: RemoveMember :execrows
+DELETE FROM workspace_memberships AS m USING users AS u
+WHERE m.workspace_id = @workspace_id AND u.id = m.user_id AND u.subject = @subject;

@@ -1,0 +1,71 @@
+-- Queries of the whole installation. Each says why it is not bound to a workspace.
+
+-- name: ListWorkspacesOfSubject :many
+-- @sqlc-vet-disable workspace-scope
+-- The list of the caller's own workspaces: bound to the caller instead.
+SELECT w.id, w.slug, w.name, w.archived_at, w.created_at, w.updated_at, m.role
+FROM users AS u
+JOIN workspace_memberships AS m ON m.user_id = u.id
+JOIN workspaces AS w ON w.id = m.workspace_id
+WHERE u.subject = @subject AND m.workspace_id > @position_id
+ORDER BY m.workspace_id
+LIMIT @page_size;
+
+-- name: ListOperationTypes :many
+-- @sqlc-vet-disable workspace-scope
+-- The allow-list is one for all workspaces.
+SELECT name, label, accepts_new_runs, stale_after FROM operation_types ORDER BY name;
+
+-- name: AddOperationType :execrows
+-- @sqlc-vet-disable workspace-scope
+-- The allow-list is one for all workspaces.
+INSERT INTO operation_types (name, label, stale_after) VALUES (@name, @label, @stale_after)
+ON CONFLICT (name) DO NOTHING;
+
+-- name: SetOperationTypeAcceptsNewRuns :execrows
+-- @sqlc-vet-disable workspace-scope
+-- The allow-list is one for all workspaces.
+UPDATE operation_types SET accepts_new_runs = @accepts_new_runs, updated_at = now() WHERE name = @name;
+
+-- name: PutServerKey :exec
+-- @sqlc-vet-disable workspace-scope
+-- Keys belong to the installation.
+INSERT INTO server_keys (name, key) VALUES (@name, @key) ON CONFLICT (name) DO NOTHING;
+
+-- name: GetServerKey :one
+-- @sqlc-vet-disable workspace-scope
+-- Keys belong to the installation.
+SELECT key FROM server_keys WHERE name = @name;
+
+-- name: CreateWorkspace :one
+-- @sqlc-vet-disable workspace-scope
+-- The operator makes a workspace; there is none yet to be bound to.
+INSERT INTO workspaces (slug, name) VALUES (@slug, @name)
+ON CONFLICT (slug) DO NOTHING
+RETURNING id;
+
+-- name: ListWorkspaces :many
+-- @sqlc-vet-disable workspace-scope
+-- The operator's own list, from the command line only.
+SELECT w.id, w.slug, w.name, w.archived_at, w.created_at, count(m.user_id) AS members
+FROM workspaces AS w
+LEFT JOIN workspace_memberships AS m ON m.workspace_id = w.id
+GROUP BY w.id
+ORDER BY w.id;
+
+-- name: FindWorkspace :one
+-- @sqlc-vet-disable workspace-scope
+-- The operator names a workspace by its slug or id, from the command line only.
+SELECT id, slug, name, archived_at FROM workspaces WHERE slug = @name OR id::text = @name ORDER BY slug = @name DESC LIMIT 1;
+
+-- name: ArchiveWorkspace :execrows
+-- @sqlc-vet-disable workspace-scope
+-- The operator's, from the command line only.
+UPDATE workspaces SET archived_at = now(), updated_at = now() WHERE id = @id AND archived_at IS NULL;
+
+-- name: PutUser :one
+-- @sqlc-vet-disable workspace-scope
+-- Users belong to the installation; a membership is what binds one to a workspace.
+INSERT INTO users (subject, name, email) VALUES (@subject, @name, sqlc.narg(email))
+ON CONFLICT (subject) DO UPDATE SET name = excluded.name, email = coalesce(excluded.email, users.email)
+RETURNING id;
