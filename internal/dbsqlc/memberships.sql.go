@@ -12,12 +12,18 @@ import (
 )
 
 const getWorkspace = `-- name: GetWorkspace :one
-SELECT id, slug, name, archived_at, created_at, updated_at FROM workspaces AS w
-WHERE EXISTS (SELECT FROM workspace_memberships WHERE workspace_id = $1 AND w.id = workspace_id)
+SELECT id, slug, name, archived_at, created_at, updated_at FROM workspaces
+WHERE id = (SELECT m.workspace_id FROM workspace_memberships AS m
+            WHERE m.workspace_id = $1 AND m.user_id = $2)
 `
 
-func (q *Queries) GetWorkspace(ctx context.Context, db DBTX, workspaceID int64) (Workspace, error) {
-	row := db.QueryRow(ctx, getWorkspace, workspaceID)
+type GetWorkspaceParams struct {
+	WorkspaceID int64
+	UserID      int64
+}
+
+func (q *Queries) GetWorkspace(ctx context.Context, db DBTX, arg GetWorkspaceParams) (Workspace, error) {
+	row := db.QueryRow(ctx, getWorkspace, arg.WorkspaceID, arg.UserID)
 	var i Workspace
 	err := row.Scan(
 		&i.ID,

@@ -8,8 +8,9 @@ JOIN workspaces AS w ON w.id = m.workspace_id
 WHERE u.subject = @subject;
 
 -- name: GetWorkspace :one
-SELECT id, slug, name, archived_at, created_at, updated_at FROM workspaces AS w
-WHERE EXISTS (SELECT FROM workspace_memberships WHERE workspace_id = @workspace_id AND w.id = workspace_id);
+SELECT id, slug, name, archived_at, created_at, updated_at FROM workspaces
+WHERE id = (SELECT m.workspace_id FROM workspace_memberships AS m
+            WHERE m.workspace_id = @workspace_id AND m.user_id = @user_id);
 
 -- name: ListMembers :many
 SELECT u.subject, u.name, u.email, m.role, m.created_at

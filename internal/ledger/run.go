@@ -1,0 +1,34 @@
+// Package ledger says what the words of the record mean: the states of a run, the types that a
+// backup schedule's history is made of. It does no I/O.
+package ledger
+
+// Status is where a run is.
+type Status string
+
+// The three statuses. A run is active while it is queued or running.
+const (
+	StatusQueued    Status = "queued"
+	StatusRunning   Status = "running"
+	StatusCompleted Status = "completed"
+)
+
+// Statuses lists every status in the order a run goes through them.
+var Statuses = []Status{StatusQueued, StatusRunning, StatusCompleted}
+
+// Outcome is how a run ended.
+type Outcome string
+
+// The outcomes. A run's outcome is pending until the run is completed and never after.
+const (
+	OutcomePending            Outcome = "pending"
+	OutcomeSucceeded          Outcome = "succeeded"
+	OutcomePartiallySucceeded Outcome = "partially_succeeded"
+	OutcomeFailed             Outcome = "failed"
+	OutcomeBlocked            Outcome = "blocked"
+	OutcomeCancelled          Outcome = "cancelled"
+)
+
+// Outcomes lists every outcome, the one of an active run first.
+var Outcomes = []Outcome{
+	OutcomePending, OutcomeSucceeded, OutcomePartiallySucceeded, OutcomeFailed, OutcomeBlocked, OutcomeCancelled,
+}

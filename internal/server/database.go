@@ -1,0 +1,128 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// errNoConnection says that the database could not be reached: no connection was to be had in
+// time, or it was lost before the answer had come.
+var errNoConnection = errors.New("no connection to the database")
+
+// database runs the statements of requests (a dbsqlc.DBTX). It bounds the wait for a connection
+// and the run of a statement apart from each other, and lets a statement outlive the client that
+// hung up: pgx closes the connection of a query that is cancelled, and a crowd of impatient
+// clients would leave the pool without any.
+type database struct {
+	pool           *pgxpool.Pool
+	acquireTimeout time.Duration
+	queryTimeout   time.Duration
+}
+
+// loan is a connection out of the pool for one statement.
+type loan struct {
+	conn *pgxpool.Conn
+	stop context.CancelFunc
+}
+
+// borrow lends a connection, with the context for the statement that runs on it.
+func (d *database) borrow(ctx context.Context) (*loan, context.Context, error) {
+	waiting, stop := context.WithTimeout(ctx, d.acquireTimeout)
+	defer stop()
+	conn, err := d.pool.Acquire(waiting)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errNoConnection, err)
+	}
+	running, stop := context.WithTimeout(context.WithoutCancel(ctx), d.queryTimeout)
+	return &loan{conn: conn, stop: stop}, running, nil
+}
+
+// explain adds to a statement's error that its connection is gone, where it is.
+func (l *loan) explain(err error) error {
+	if err != nil && l.conn != nil && l.conn.Conn().IsClosed() {
+		return fmt.Errorf("%w: %w", errNoConnection, err)
+	}
+	return err
+}
+
+// giveBack returns the connection; a second call does nothing.
+func (l *loan) giveBack() {
+	if l.conn != nil {
+		l.stop()
+		l.conn.Release()
+		l.conn = nil
+	}
+}
+
+// Exec runs a statement that returns no rows.
+func (d *database) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	loan, ctx, err := d.borrow(ctx)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	defer loan.giveBack()
+	tag, err := loan.conn.Exec(ctx, sql, args...)
+	return tag, loan.explain(err)
+}
+
+// Query runs a statement; closing its rows gives the connection back.
+func (d *database) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	loan, ctx, err := d.borrow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := loan.conn.Query(ctx, sql, args...)
+	if err != nil {
+		defer loan.giveBack()
+		return nil, loan.explain(err)
+	}
+	return lentRows{Rows: rows, loan: loan}, nil
+}
+
+// QueryRow runs a statement; scanning its row gives the connection back.
+func (d *database) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	loan, ctx, err := d.borrow(ctx)
+	if err != nil {
+		return failedRow{err}
+	}
+	return lentRow{Row: loan.conn.QueryRow(ctx, sql, args...), loan: loan}
+}
+
+// lentRows are rows on a connection that goes back when they are closed.
+type lentRows struct {
+	pgx.Rows
+	loan *loan
+}
+
+// Close closes the rows and gives the connection back.
+func (r lentRows) Close() {
+	r.Rows.Close()
+	r.loan.giveBack()
+}
+
+// Err is the error that ended the rows, if one did.
+func (r lentRows) Err() error { return r.loan.explain(r.Rows.Err()) }
+
+// lentRow is a row on a connection that goes back when it is scanned.
+type lentRow struct {
+	pgx.Row
+	loan *loan
+}
+
+// Scan reads the row and gives the connection back.
+func (r lentRow) Scan(dest ...any) error {
+	defer r.loan.giveBack()
+	return r.loan.explain(r.Row.Scan(dest...))
+}
+
+// failedRow is the row of a statement that could not be run.
+type failedRow struct{ err error }
+
+// Scan returns why.
+func (r failedRow) Scan(...any) error { return r.err }

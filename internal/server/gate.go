@@ -1,0 +1,123 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/runledger/runledger/internal/auth"
+	"github.com/runledger/runledger/internal/workspace"
+)
+
+// handler is an endpoint: it writes an answer of the 2xx or 3xx, or returns the error that says
+// what the answer is.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// signedInHandler is an endpoint for whoever has a valid token.
+type signedInHandler func(w http.ResponseWriter, r *http.Request, subject auth.Subject) error
+
+// scopedHandler is an endpoint below a workspace. It cannot be called without a Scope, and a
+// Scope is to be had from the gate alone.
+type scopedHandler func(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error
+
+// open is the way to an endpoint that anybody may use.
+func (s *Server) open(h handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			s.fail(w, r, err)
+		}
+	}
+}
+
+// signedIn is the way to an endpoint that needs a valid token and no workspace.
+func (s *Server) signedIn(h signedInHandler) http.HandlerFunc {
+	return s.open(func(w http.ResponseWriter, r *http.Request) error {
+		subject, err := s.authenticate(r)
+		if err != nil {
+			return err
+		}
+		return h(w, r, subject)
+	})
+}
+
+// scoped is the gate: in comes a request, out goes a Scope or the one answer for strangers.
+func (s *Server) scoped(h scopedHandler) http.HandlerFunc {
+	return s.signedIn(func(w http.ResponseWriter, r *http.Request, subject auth.Subject) error {
+		// A malformed id is id 0, which no workspace has: it costs and answers the same.
+		id, _ := parseID(workspaceSegment(r))
+		ws, err := workspace.Resolve(r.Context(), s.db, string(subject), id)
+		if errors.Is(err, workspace.ErrNotMember) {
+			return errNotFound
+		}
+		if err != nil {
+			return err
+		}
+		requestOf(r).identify(ws)
+		return h(w, r, ws)
+	})
+}
+
+// unrouted answers requests that no route takes. Below a workspace it stands behind the gate
+// like everything else, so that strangers cannot tell routes from what is none.
+func (s *Server) unrouted(answer error) http.HandlerFunc {
+	below := s.scoped(func(http.ResponseWriter, *http.Request, workspace.Scope) error { return answer })
+	above := s.open(func(http.ResponseWriter, *http.Request) error { return answer })
+	list := s.signedIn(func(http.ResponseWriter, *http.Request, auth.Subject) error { return answer })
+	return func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/workspaces":
+			list(w, r)
+		case strings.HasPrefix(r.URL.Path, "/workspaces/"):
+			below(w, r)
+		default:
+			above(w, r)
+		}
+	}
+}
+
+// authenticate tells whose token the request carries, or errUnauthorized.
+func (s *Server) authenticate(r *http.Request) (auth.Subject, error) {
+	values := r.Header.Values("Authorization")
+	if len(values) == 0 {
+		return "", errTokenMissing
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return "", errTokenInvalid
+	}
+	subject, err := s.verify(r.Context(), token)
+	if err != nil {
+		return "", errTokenInvalid.because(err)
+	}
+	return subject, nil
+}
+
+// workspaceSegment is the path's segment that names the workspace.
+func workspaceSegment(r *http.Request) string {
+	if id := chi.URLParam(r, "workspace_id"); id != "" {
+		return id
+	}
+	segment, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/workspaces/"), "/")
+	return segment
+}
+
+// rowID is the id in the path. An id that no row can have is errNotFound, like one that none has.
+func rowID(r *http.Request) (int64, error) {
+	id, ok := parseID(chi.URLParam(r, "id"))
+	if !ok {
+		return 0, errNotFound
+	}
+	return id, nil
+}
+
+// parseID reads an id as this interface writes it: decimal digits without a sign or leading zeros.
+func parseID(s string) (int64, bool) {
+	id, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || id < 1 || s[0] < '1' || s[0] > '9' {
+		return 0, false
+	}
+	return id, true
+}

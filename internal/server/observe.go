@@ -1,0 +1,112 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"github.com/runledger/runledger/internal/workspace"
+)
+
+// request is what is known of a request while it is answered, for its log line.
+type request struct {
+	id          string
+	userID      int64
+	workspaceID int64
+}
+
+type requestKey struct{}
+
+// requestOf is the request that r is; every request has one.
+func requestOf(r *http.Request) *request {
+	return r.Context().Value(requestKey{}).(*request)
+}
+
+// identify notes for the log who asks and about which workspace.
+func (r *request) identify(ws workspace.Scope) {
+	r.userID, r.workspaceID = ws.UserID(), ws.ID()
+}
+
+// requestIDPattern is what a caller may send as X-Request-Id: safe in a header, a log and JSON.
+var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// observe wraps the answering of every request: it names the request, survives a panic and writes
+// one line to the log. The line holds no token, no body and no query.
+func (s *Server) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		req := &request{id: r.Header.Get("X-Request-Id")}
+		if !requestIDPattern.MatchString(req.id) {
+			req.id = rand.Text()
+		}
+		w.Header().Set("X-Request-Id", req.id)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
+		written := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		defer func() {
+			if cause := recover(); cause != nil {
+				s.recovered(written, r, cause)
+			}
+			s.logRequest(r, written, time.Since(start))
+		}()
+		next.ServeHTTP(written, r)
+	})
+}
+
+// recovered answers a request whose handler panicked.
+func (s *Server) recovered(w middleware.WrapResponseWriter, r *http.Request, cause any) {
+	if cause == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares it the same way
+		panic(cause)
+	}
+	err := fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+	if w.Status() != 0 {
+		s.log.ErrorContext(r.Context(), "panic after the answer had begun", slog.Any("error", err))
+		return
+	}
+	s.fail(w, r, err)
+}
+
+func (s *Server) logRequest(r *http.Request, w middleware.WrapResponseWriter, took time.Duration) {
+	req := requestOf(r)
+	route := chi.RouteContext(r.Context()).RoutePattern()
+	level := slog.LevelInfo
+	switch route {
+	case "/livez", "/readyz", "/healthz":
+		level = slog.LevelDebug
+	}
+	s.log.LogAttrs(r.Context(), level, "request",
+		slog.String("method", r.Method),
+		slog.String("route", route),
+		slog.Int("status", w.Status()),
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
+		slog.Int("bytes", w.BytesWritten()),
+		slog.String("request_id", req.id),
+		slog.Int64("user_id", req.userID),
+		slog.Int64("workspace_id", req.workspaceID),
+	)
+}
+
+// allowedMethods lists the methods that the address of r takes.
+func (s *Server) allowedMethods(r *http.Request) []string {
+	var allowed []string
+	for _, method := range []string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+	} {
+		looked := method
+		if method == http.MethodHead {
+			looked = http.MethodGet // every GET answers HEAD too
+		}
+		if s.router.Match(chi.NewRouteContext(), looked, r.URL.Path) {
+			allowed = append(allowed, method)
+		}
+	}
+	return allowed
+}

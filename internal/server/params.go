@@ -1,0 +1,221 @@
+package server
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// params reads the query parameters of a request and collects everything that is wrong with
+// them, so that the caller hears of all faults at once.
+type params struct {
+	values url.Values
+	known  map[string]bool
+	faults []fault
+}
+
+// parseParams reads the query of r.
+func parseParams(r *http.Request) *params {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	p := &params{values: values, known: map[string]bool{}}
+	if err != nil {
+		p.fault("", "The query is not well-formed: a percent sign starts two hexadecimal digits, and & separates parameters.")
+	}
+	return p
+}
+
+// fault notes what is wrong with a parameter.
+func (p *params) fault(name, format string, args ...any) {
+	p.faults = append(p.faults, fault{Parameter: name, Detail: fmt.Sprintf(format, args...)})
+}
+
+// text is a parameter's value; ok is false if it was not given or cannot be used.
+func (p *params) text(name string) (value string, ok bool) {
+	p.known[name] = true
+	values := p.values[name]
+	if len(values) == 0 {
+		return "", false
+	}
+	value = values[0]
+	switch {
+	case len(values) > 1:
+		p.fault(name, "Give it once.")
+	case value == "":
+		p.fault(name, "Give it a value, or leave it out.")
+	case len(value) > maxTextParameter:
+		p.fault(name, "At most %d bytes.", maxTextParameter)
+	case !utf8.ValidString(value), strings.ContainsFunc(value, unicode.IsControl):
+		p.fault(name, "No control characters, and valid UTF-8.")
+	default:
+		return value, true
+	}
+	return "", false
+}
+
+const maxTextParameter = 1024
+
+// id is a parameter that is the id of a row.
+func (p *params) id(name string) (int64, bool) {
+	value, ok := p.text(name)
+	if !ok {
+		return 0, false
+	}
+	id, ok := parseID(value)
+	if !ok {
+		p.fault(name, "An id is a whole number from 1 to 9223372036854775807.")
+	}
+	return id, ok
+}
+
+// identityHash is a parameter that is a SHA-256 in 64 hexadecimal digits.
+func (p *params) identityHash(name string) (string, bool) {
+	text, ok := p.text(name)
+	if !ok {
+		return "", false
+	}
+	if sum, err := hex.DecodeString(text); err != nil || len(sum) != sha256.Size {
+		p.fault(name, "A SHA-256 is 64 hexadecimal digits.")
+		return "", false
+	}
+	return strings.ToLower(text), true
+}
+
+// flag is a parameter that is true or false.
+func (p *params) flag(name string) (value, ok bool) {
+	text, ok := p.text(name)
+	if !ok {
+		return false, false
+	}
+	if text != "true" && text != "false" {
+		p.fault(name, "Either true or false.")
+		return false, false
+	}
+	return text == "true", true
+}
+
+// time is a parameter that is an instant (RFC 3339).
+func (p *params) time(name string) (time.Time, bool) {
+	text, ok := p.text(name)
+	if !ok {
+		return time.Time{}, false
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	// PostgreSQL's timestamptz begins in 4713 BC, which RFC 3339 cannot write.
+	if err != nil {
+		p.fault(name, "An instant as in RFC 3339, such as 2026-01-31T12:00:00Z (in a query, + is written %%2B).")
+		return time.Time{}, false
+	}
+	return at.UTC(), true
+}
+
+// list is a parameter that is a comma-separated list of values, each one of allowed unless that
+// is empty. The values come back sorted and each once.
+func (p *params) list(name string, allowed ...string) []string {
+	text, ok := p.text(name)
+	if !ok {
+		return nil
+	}
+	values := strings.Split(text, ",")
+	slices.Sort(values)
+	values = slices.Compact(values)
+	var unknown []string
+	for _, value := range values {
+		switch {
+		case value == "":
+			p.fault(name, "A comma stands between two values.")
+			return nil
+		case len(allowed) > 0 && !slices.Contains(allowed, value):
+			unknown = append(unknown, strconv.Quote(value))
+		}
+	}
+	if len(unknown) > 0 {
+		p.fault(name, "Not known: %s. Known: %s.", strings.Join(unknown, ", "), strings.Join(allowed, ", "))
+		return nil
+	}
+	return values
+}
+
+// choice is a parameter that is one of allowed; the first is meant where it is not given.
+func (p *params) choice(name string, allowed ...string) string {
+	text, ok := p.text(name)
+	if !ok {
+		return allowed[0]
+	}
+	if !slices.Contains(allowed, text) {
+		p.fault(name, "One of %s.", strings.Join(allowed, ", "))
+		return allowed[0]
+	}
+	return text
+}
+
+// The sizes of a page, in rows.
+const (
+	defaultPageSize = 50
+	maxPageSize     = 200
+)
+
+// limit is the size of a page. A larger one than the largest is lowered to it.
+func (p *params) limit() int {
+	text, ok := p.text("limit")
+	if !ok {
+		return defaultPageSize
+	}
+	if text == "" || strings.Trim(text, "0123456789") != "" || strings.Trim(text, "0") == "" {
+		p.fault("limit", "A whole number from 1 to %d.", maxPageSize)
+		return defaultPageSize
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil { // digits only, so it is larger than any page
+		return maxPageSize
+	}
+	return min(n, maxPageSize)
+}
+
+// done is the error that names every fault, or nil if there is none.
+func (p *params) done() error {
+	for _, name := range slices.Sorted(maps.Keys(p.values)) {
+		if !p.known[name] {
+			p.fault(printable(name), "There is no such parameter here.")
+		}
+	}
+	if len(p.faults) > 0 {
+		return errInvalidParameters(p.faults)
+	}
+	return nil
+}
+
+// noParams refuses every parameter, for an endpoint that takes none.
+func noParams(r *http.Request) error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	return parseParams(r).done()
+}
+
+// printable is a name that came from outside, short enough to be sent back.
+func printable(name string) string {
+	const longest = 100
+	name = strings.ToValidUTF8(name, "\uFFFD")
+	if len(name) > longest {
+		name = strings.ToValidUTF8(name[:longest], "") + "…"
+	}
+	return name
+}
+
+// texts are values of a string type as strings.
+func texts[T ~string](values []T) []string {
+	plain := make([]string, 0, len(values))
+	for _, value := range values {
+		plain = append(plain, string(value))
+	}
+	return plain
+}

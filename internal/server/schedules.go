@@ -1,0 +1,86 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/workspace"
+)
+
+func (s *Server) listBackupSchedules(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+	p := parseParams(r)
+	var f filter
+	if id, ok := p.id("tenant_id"); ok {
+		f.and("tenant_id = ?", id)
+	}
+	if enabled, ok := p.flag("is_enabled"); ok {
+		f.and("is_enabled = ?", enabled)
+	}
+	pg, err := s.pageOf(r, ws, p, afterAll)
+	if err != nil {
+		return err
+	}
+	schedules, err := s.queries.ListBackupSchedules(r.Context(), narrowed{DBTX: s.db, filter: f},
+		dbsqlc.ListBackupSchedulesParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
+	if err != nil {
+		return err
+	}
+	return answerPage(s, w, r, pg, schedules, appendBackupSchedule,
+		func(row *dbsqlc.BackupSchedule) position { return byID(row.ID) })
+}
+
+func (s *Server) getBackupSchedule(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+	schedule, err := s.backupSchedule(r, ws)
+	if err != nil {
+		return err
+	}
+	if err := noParams(r); err != nil {
+		return err
+	}
+	return answerJSON(w, r, func(b []byte) []byte { return appendBackupSchedule(b, &schedule) })
+}
+
+// listBackupScheduleRuns is the history of a schedule: the list of runs, bound to the schedule.
+func (s *Server) listBackupScheduleRuns(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+	schedule, err := s.backupSchedule(r, ws)
+	if err != nil {
+		return err
+	}
+	p := parseParams(r)
+	f := runFilter(p)
+	if p.values.Has("backup_schedule_id") {
+		p.fault("backup_schedule_id", "The address names the schedule already.")
+	}
+	f.ofSchedule(schedule.ID)
+	return s.answerRuns(w, r, ws, p, f)
+}
+
+// backupSchedule is the schedule that the path names.
+func (s *Server) backupSchedule(r *http.Request, ws workspace.Scope) (dbsqlc.BackupSchedule, error) {
+	id, err := rowID(r)
+	if err != nil {
+		return dbsqlc.BackupSchedule{}, err
+	}
+	return s.queries.GetBackupSchedule(r.Context(), s.db, dbsqlc.GetBackupScheduleParams{WorkspaceID: ws.ID(), ID: id})
+}
+
+// appendBackupSchedule appends a backup schedule as the interface shows it.
+func appendBackupSchedule(b []byte, schedule *dbsqlc.BackupSchedule) []byte {
+	b = append(b, '{')
+	b = appendInt(b, "id", schedule.ID)
+	b = appendInt(b, "workspace_id", schedule.WorkspaceID)
+	b = appendOptionalInt(b, "tenant_id", schedule.TenantID)
+	b = appendText(b, "name", schedule.Name)
+	b = appendBool(b, "is_enabled", schedule.IsEnabled)
+	b = appendText(b, "timezone", schedule.Timezone)
+	b = appendText(b, "frequency", schedule.Frequency)
+	b = appendClock(b, "time_of_day", schedule.TimeOfDay)
+	b = appendJSON(b, "days_of_week", schedule.DaysOfWeek)
+	b = appendInt(b, "retention_keep_last", int64(schedule.RetentionKeepLast))
+	b = appendTime(b, "last_run_at", schedule.LastRunAt)
+	b = appendTime(b, "next_run_at", schedule.NextRunAt)
+	b = appendTime(b, "deleted_at", schedule.DeletedAt)
+	b = appendTime(b, "created_at", schedule.CreatedAt)
+	b = appendTime(b, "updated_at", schedule.UpdatedAt)
+	return append(b, '}')
+}

@@ -1,0 +1,102 @@
+// Package server is the HTTP interface: the only package besides the command that knows HTTP.
+//
+// A request to a workspace's rows goes through four places: the route table in this file, the
+// gate (gate.go), the noun's own file, and the noun's queries under sql/queries.
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/runledger/runledger/internal/auth"
+	"github.com/runledger/runledger/internal/dbsqlc"
+)
+
+// Options is what a Server needs. All but the durations are required.
+type Options struct {
+	Pool           *pgxpool.Pool                                                 // the database of the requests
+	Verify         func(ctx context.Context, token string) (auth.Subject, error) // decides on bearer tokens
+	Log            *slog.Logger                                                  // one line a request
+	SchemaVersion  int64                                                         // the schema this binary knows
+	AcquireTimeout time.Duration                                                 // longest wait for a connection, 2 s if 0
+	QueryTimeout   time.Duration                                                 // longest a statement may take, 10 s if 0
+}
+
+// Server answers requests. Make one with New.
+type Server struct {
+	db      *database
+	queries *dbsqlc.Queries
+	verify  func(ctx context.Context, token string) (auth.Subject, error)
+	log     *slog.Logger
+	health  *health
+	cursors cursorKeeper
+	router  *chi.Mux
+}
+
+// New makes a Server. It does not touch the database, so that it can be made while there is none.
+func New(o Options) *Server {
+	if o.AcquireTimeout == 0 {
+		o.AcquireTimeout = 2 * time.Second
+	}
+	if o.QueryTimeout == 0 {
+		o.QueryTimeout = 10 * time.Second
+	}
+	s := &Server{
+		db:      &database{pool: o.Pool, acquireTimeout: o.AcquireTimeout, queryTimeout: o.QueryTimeout},
+		queries: dbsqlc.New(),
+		verify:  o.Verify,
+		log:     o.Log,
+		health:  newHealth(o.Pool.Config().ConnConfig, o.SchemaVersion),
+	}
+	s.router = s.routes()
+	return s
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
+
+// Drain makes readiness fail from now on, so that no new traffic is sent here.
+func (s *Server) Drain() { s.health.draining.Store(true) }
+
+// Close frees what the Server holds besides its Options.
+func (s *Server) Close() { s.health.close() }
+
+// routes is the whole interface. Whatever is below a workspace is scoped: its handler takes the
+// proof of membership that only the gate gives.
+func (s *Server) routes() *chi.Mux {
+	r := chi.NewRouter()
+	r.Use(s.observe, middleware.GetHead)
+	r.NotFound(s.unrouted(errNotFound))
+	r.MethodNotAllowed(s.unrouted(errMethodNotAllowed))
+
+	r.Get("/livez", s.open(s.livez))
+	r.Get("/readyz", s.open(s.readyz))
+	r.Get("/healthz", s.open(s.readyz))
+	r.Get("/openapi.yaml", s.open(s.openAPIYAML))
+	r.Get("/openapi.json", s.open(s.openAPIJSON))
+
+	r.Get("/workspaces", s.signedIn(s.listWorkspaces))
+	r.Get("/workspaces/{workspace_id}", s.scoped(s.getWorkspace))
+	r.Get("/workspaces/{workspace_id}/operation-types", s.scoped(s.listOperationTypes))
+
+	r.Get("/workspaces/{workspace_id}/operation-runs", s.scoped(s.listRuns))
+	r.Get("/workspaces/{workspace_id}/operation-runs/count", s.scoped(s.countRuns))
+	r.Get("/workspaces/{workspace_id}/operation-runs/{id}", s.scoped(s.getRun))
+
+	r.Get("/workspaces/{workspace_id}/findings", s.scoped(s.listFindings))
+	r.Get("/workspaces/{workspace_id}/findings/{id}", s.scoped(s.getFinding))
+
+	r.Get("/workspaces/{workspace_id}/inventory-items", s.scoped(s.listInventoryItems))
+	r.Get("/workspaces/{workspace_id}/inventory-items/{id}", s.scoped(s.getInventoryItem))
+
+	r.Get("/workspaces/{workspace_id}/backup-schedules", s.scoped(s.listBackupSchedules))
+	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}", s.scoped(s.getBackupSchedule))
+	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/runs", s.scoped(s.listBackupScheduleRuns))
+	return r
+}

@@ -1,0 +1,129 @@
+package server
+
+import (
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// The encoder of answers. Each function appends one JSON value to b and returns it; a page of
+// rows is one buffer. Free data (jsonb) goes out as PostgreSQL prints it, numbers of any size
+// included.
+
+// appendKey appends the name of a member, behind a comma unless it is the first of its object.
+// Names are constants of this package and need no escaping.
+func appendKey(b []byte, name string) []byte {
+	if b[len(b)-1] != '{' {
+		b = append(b, ',')
+	}
+	b = append(b, '"')
+	b = append(b, name...)
+	return append(b, '"', ':')
+}
+
+func appendInt(b []byte, name string, v int64) []byte {
+	return strconv.AppendInt(appendKey(b, name), v, 10)
+}
+
+func appendOptionalInt(b []byte, name string, v *int64) []byte {
+	if v == nil {
+		return append(appendKey(b, name), "null"...)
+	}
+	return appendInt(b, name, *v)
+}
+
+func appendBool(b []byte, name string, v bool) []byte {
+	return strconv.AppendBool(appendKey(b, name), v)
+}
+
+func appendText(b []byte, name, v string) []byte {
+	return appendQuoted(appendKey(b, name), v)
+}
+
+func appendOptionalText(b []byte, name string, v *string) []byte {
+	if v == nil {
+		return append(appendKey(b, name), "null"...)
+	}
+	return appendText(b, name, *v)
+}
+
+// appendJSON appends what PostgreSQL printed for a jsonb.
+func appendJSON(b []byte, name string, v []byte) []byte {
+	b = appendKey(b, name)
+	if v == nil {
+		return append(b, "null"...)
+	}
+	return append(b, v...)
+}
+
+// appendTime appends an instant as RFC 3339 with Z, to the microsecond. An instant that RFC 3339
+// cannot write, beyond the year 9999 or infinite, is null.
+func appendTime(b []byte, name string, v pgtype.Timestamptz) []byte {
+	b = appendKey(b, name)
+	const lastYear = 9999
+	if !v.Valid || v.InfinityModifier != pgtype.Finite {
+		return append(b, "null"...)
+	}
+	at := v.Time.UTC()
+	if at.Year() < 0 || at.Year() > lastYear {
+		return append(b, "null"...)
+	}
+	b = append(b, '"')
+	b = at.AppendFormat(b, "2006-01-02T15:04:05.999999Z")
+	return append(b, '"')
+}
+
+// appendClock appends a local time of day as hh:mm:ss.
+func appendClock(b []byte, name string, v pgtype.Time) []byte {
+	b = appendKey(b, name)
+	if !v.Valid {
+		return append(b, "null"...)
+	}
+	b = append(b, '"')
+	b = time.UnixMicro(v.Microseconds).UTC().AppendFormat(b, time.TimeOnly)
+	return append(b, '"')
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendQuoted appends s as a JSON string (RFC 8259 section 7). What is not UTF-8 becomes U+FFFD.
+func appendQuoted(b []byte, s string) []byte {
+	b = append(b, '"')
+	plain := 0 // where the part of s begins that needs no escape and is not yet appended
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				b = append(b, s[plain:i]...)
+				b = append(b, "\uFFFD"...)
+				plain = i + 1
+			}
+			i += size
+			continue
+		}
+		if c >= ' ' && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		b = append(b, s[plain:i]...)
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\r':
+			b = append(b, '\\', 'r')
+		case '\t':
+			b = append(b, '\\', 't')
+		default:
+			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xF])
+		}
+		i++
+		plain = i
+	}
+	b = append(b, s[plain:]...)
+	return append(b, '"')
+}
