@@ -1,0 +1,278 @@
+package auth
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// fetchTimeout bounds one fetch of a JWKS, and with it how long a token with
+	// a new key id can wait.
+	fetchTimeout = 5 * time.Second
+
+	// refreshInterval is how old a JWKS becomes before it is fetched again.
+	refreshInterval = 10 * time.Minute
+
+	// demandInterval is the least time between two fetches that unknown key ids
+	// set off, however many tokens bring one.
+	demandInterval = 10 * time.Second
+
+	// After a failed fetch the next one follows after minRetryDelay, then after
+	// twice as long each time up to maxRetryDelay.
+	minRetryDelay = time.Second
+	maxRetryDelay = time.Minute
+)
+
+// A jwks holds the keys of a JSON Web Key Set and keeps them fresh. The keys last
+// fetched stay in use, however old, until other ones take their place.
+type jwks struct {
+	algorithms []string
+	fetch      fetchFunc
+	log        *slog.Logger
+	demands    *rate.Limiter
+	keys       atomic.Pointer[keySet] // nil before the first fetch that succeeds
+
+	wake    chan struct{} // ends the wait for the next fetch
+	stopped chan struct{} // closed when there will be no further fetch
+
+	mu       sync.Mutex
+	fetching bool
+	fetched  chan struct{} // closed at the end of the current fetch or the next one
+}
+
+// A fetchFunc gets the keys from their source.
+type fetchFunc func(context.Context) ([]jwkset.JWK, error)
+
+// newJWKS returns a jwks that knows no keys before run is called.
+func newJWKS(algorithms []string, fetch fetchFunc, log *slog.Logger) *jwks {
+	return &jwks{
+		algorithms: algorithms,
+		fetch:      fetch,
+		log:        log,
+		demands:    rate.NewLimiter(rate.Every(demandInterval), 1),
+		wake:       make(chan struct{}, 1),
+		stopped:    make(chan struct{}),
+		fetching:   true, // as good as: run begins with a fetch
+		fetched:    make(chan struct{}),
+	}
+}
+
+// fetchJWKS returns a fetchFunc for an address. It leaves the protocol to jwkset
+// and makes a new storage each time, because that library's own refreshing would
+// replace good keys by an empty set, let each caller with an unknown key id fetch
+// on its own, and give up a fetch with the request that asked for it. What the source sends
+// is bounded by fetchTimeout, not by size.
+func fetchJWKS(address string) fetchFunc {
+	return func(ctx context.Context) ([]jwkset.JWK, error) {
+		storage, err := jwkset.NewStorageFromHTTP(address, jwkset.HTTPClientStorageOptions{
+			Ctx:         ctx,
+			HTTPTimeout: fetchTimeout,
+			// One key with an unknown "use" would cost all the others. What can
+			// be used is decided by newKeySet.
+			ValidateOptions: jwkset.JWKValidateOptions{SkipAll: true},
+		})
+		if err != nil {
+			// A url.Error repeats the address, whose query could be a secret.
+			if inner, ok := errors.AsType[*url.Error](err); ok {
+				err = inner.Err
+			}
+			return nil, fmt.Errorf("fetch JWKS: %w", err)
+		}
+		keys, err := storage.KeyReadAll(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read JWKS: %w", err)
+		}
+		return keys, nil
+	}
+}
+
+// run fetches the keys, and again when they have become old or are asked for,
+// until ctx is done.
+func (j *jwks) run(ctx context.Context) {
+	defer close(j.stopped)
+	delay := minRetryDelay
+	for {
+		err := j.load(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		wait := refreshInterval
+		if err == nil {
+			delay = minRetryDelay
+		} else {
+			wait, delay = delay, min(2*delay, maxRetryDelay)
+			j.log.WarnContext(ctx, "cannot refresh the JWKS; the keys known so far stay in use",
+				slog.Any("error", err), slog.Duration("retry_in", wait))
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-j.wake:
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// load fetches the keys once and tells those who wait for that.
+func (j *jwks) load(ctx context.Context) error {
+	j.mu.Lock()
+	j.fetching = true
+	select {
+	case <-j.wake: // What was asked for begins now.
+	default:
+	}
+	j.mu.Unlock()
+
+	err := j.replaceKeys(ctx)
+
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.fetching = false
+	close(j.fetched)
+	j.fetched = make(chan struct{})
+	return err
+}
+
+func (j *jwks) replaceKeys(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	fetched, err := j.fetch(ctx)
+	if err != nil {
+		return err
+	}
+	keys := newKeySet(fetched, j.algorithms)
+	if len(keys.ids) == 0 {
+		// No issuer means this; a broken one would shut everybody out.
+		return fmt.Errorf("none of the %d keys in the JWKS can verify %q", len(fetched), j.algorithms)
+	}
+	j.keys.Store(keys)
+	return nil
+}
+
+// find is a [keyFinder]. A key id that is not known has the keys fetched again, if
+// that did not happen just before.
+func (j *jwks) find(ctx context.Context, h header) (any, error) {
+	keys := j.keys.Load()
+	if !keys.decides(h) {
+		if err := j.awaitFetch(ctx); err != nil {
+			return nil, err
+		}
+		keys = j.keys.Load()
+	}
+	if keys == nil {
+		return nil, ErrKeysUnavailable
+	}
+	if key, ok := keys.find(h); ok {
+		return key, nil
+	}
+	return nil, invalid(errors.New("header: no key of the JWKS has this kid and alg"))
+}
+
+// awaitFetch waits for the fetch that is going on, or for one that it sets off if
+// the last was long enough ago, or not at all. That the fetch fails is not an
+// error.
+func (j *jwks) awaitFetch(ctx context.Context) error {
+	j.mu.Lock()
+	fetched := j.fetched
+	if !j.fetching {
+		if !j.demands.Allow() {
+			j.mu.Unlock()
+			return nil
+		}
+		select {
+		case j.wake <- struct{}{}:
+		default:
+		}
+	}
+	j.mu.Unlock()
+
+	select {
+	case <-fetched:
+		return nil
+	case <-j.stopped:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the JWKS: %w", context.Cause(ctx))
+	}
+}
+
+// A keySet is an immutable set of public keys.
+type keySet struct {
+	keys map[header]any
+	ids  map[string]bool // of all keys; "" of those that have none
+}
+
+// newKeySet picks the keys that can verify one of the algorithms. Symmetric keys,
+// keys for encryption and weak keys are left out; of private keys published by
+// mistake the public part is used. Of several keys with the same id the first one
+// for an algorithm counts.
+func newKeySet(fetched []jwkset.JWK, algorithms []string) *keySet {
+	set := &keySet{keys: make(map[header]any), ids: make(map[string]bool)}
+	usable := make(map[string]int)
+	for _, jwk := range fetched {
+		key := jwk.Key()
+		if private, ok := key.(interface{ Public() crypto.PublicKey }); ok {
+			key = private.Public()
+		}
+		params := jwk.Marshal()
+		able, err := algorithmsOf(key)
+		if err != nil || !isForVerification(params) {
+			continue
+		}
+		for _, alg := range able {
+			if !slices.Contains(algorithms, alg) || params.ALG != "" && params.ALG.String() != alg {
+				continue
+			}
+			usable[alg]++
+			set.ids[params.KID] = true
+			set.add(header{alg, params.KID}, key)
+			set.add(header{alg, ""}, key)
+		}
+	}
+	// A token without a key id is clear only if there is one key that it can mean.
+	for alg, n := range usable {
+		if n > 1 {
+			delete(set.keys, header{alg, ""})
+		}
+	}
+	return set
+}
+
+func (s *keySet) add(h header, key any) {
+	if _, taken := s.keys[h]; !taken {
+		s.keys[h] = key
+	}
+}
+
+// isForVerification respects a key's "use" and "key_ops" (RFC 7517, sections 4.2
+// and 4.3).
+func isForVerification(params jwkset.JWKMarshal) bool {
+	return (params.USE == "" || params.USE == jwkset.UseSig) &&
+		(len(params.KEYOPS) == 0 || slices.Contains(params.KEYOPS, jwkset.KeyOpsVerify))
+}
+
+// decides reports whether a newer set could not have a key that this one lacks: it
+// knows the key id, be it for another algorithm, or the token has none.
+func (s *keySet) decides(h header) bool {
+	return s != nil && (h.kid == "" || s.ids[h.kid])
+}
+
+func (s *keySet) find(h header) (any, bool) {
+	key, ok := s.keys[h]
+	return key, ok
+}

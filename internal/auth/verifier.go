@@ -1,0 +1,128 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	// maxTokenBytes is the length of the longest token that is looked at.
+	maxTokenBytes = 8 << 10
+
+	// leeway is how far the clocks of issuer and server may differ.
+	leeway = 30 * time.Second
+)
+
+// A Verifier checks tokens. It is safe for concurrent use.
+type Verifier struct {
+	parser     *jwt.Parser
+	algorithms []string
+	findKey    keyFinder
+}
+
+// A keyFinder returns the key that a token with this header has to be signed with:
+// an error that wraps [ErrInvalidToken] if there is none, another one if that
+// could not be found out.
+type keyFinder func(ctx context.Context, h header) (any, error)
+
+// NewVerifier returns a Verifier for a configuration, or what [Config.Validate]
+// says about it. With a JWKS it starts a goroutine that fetches the keys and keeps
+// them fresh until ctx is done; that their source does not answer is not an error
+// but logged, and passes by itself.
+func NewVerifier(ctx context.Context, c Config, log *slog.Logger) (*Verifier, error) {
+	t, err := c.load()
+	if err != nil {
+		return nil, err
+	}
+	findKey := func(context.Context, header) (any, error) { return t.key, nil }
+	if c.JWKSURL != "" {
+		source := newJWKS(t.algorithms, fetchJWKS(c.JWKSURL), log)
+		go source.run(ctx)
+		findKey = source.find
+	}
+	return &Verifier{
+		parser: jwt.NewParser(
+			jwt.WithValidMethods(t.algorithms),
+			jwt.WithStrictDecoding(),
+			jwt.WithIssuer(c.Issuer),
+			jwt.WithAudience(c.Audience),
+			jwt.WithExpirationRequired(),
+			jwt.WithIssuedAt(),
+			jwt.WithLeeway(leeway),
+		),
+		algorithms: t.algorithms,
+		findKey:    findKey,
+	}, nil
+}
+
+// Verify returns the subject of a token in the compact serialization, if the token
+// is good now. Otherwise its error wraps [ErrInvalidToken], or [ErrKeysUnavailable],
+// or that of ctx, which matters only while a JWKS is being fetched, for at most
+// five seconds. No error contains the token or a part of it.
+func (v *Verifier) Verify(ctx context.Context, token string) (Subject, error) {
+	c, err := v.verify(ctx, token)
+	if err != nil {
+		return "", err
+	}
+	return c.subject, nil
+}
+
+func (v *Verifier) verify(ctx context.Context, token string) (*claims, error) {
+	if err := checkForm(token); err != nil {
+		return nil, invalid(err)
+	}
+	first, _, _ := strings.Cut(token, ".")
+	h, err := parseHeader(first)
+	if err != nil {
+		return nil, invalid(err)
+	}
+	if !slices.Contains(v.algorithms, h.alg) {
+		return nil, invalid(errors.New("header: alg is not one of those accepted"))
+	}
+	key, err := v.findKey(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	var c claims
+	if _, err := v.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return key, nil }); err != nil {
+		return nil, invalid(err)
+	}
+	return &c, nil
+}
+
+// checkForm admits exactly three non-empty parts of base64url characters, before
+// anything is decoded. The decoder that comes later would skip line breaks.
+func checkForm(token string) error {
+	if len(token) > maxTokenBytes {
+		return fmt.Errorf("longer than %d bytes", maxTokenBytes)
+	}
+	var dots, part int
+	for i := range len(token) {
+		switch b := token[i]; {
+		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9', b == '-', b == '_':
+			part++
+		case b == '.' && part > 0 && dots < 2:
+			dots, part = dots+1, 0
+		default:
+			return errMalformed
+		}
+	}
+	if dots != 2 || part == 0 {
+		return errMalformed
+	}
+	return nil
+}
+
+var errMalformed = errors.New("not three parts of base64url")
+
+// invalid says that a token is not good and, for the log, why.
+func invalid(cause error) error {
+	return fmt.Errorf("%w: %w", ErrInvalidToken, cause)
+}
