@@ -1,0 +1,111 @@
+package localpg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+)
+
+// binaries is a PostgreSQL installed in a directory of this machine.
+type binaries struct {
+	dir   string // holds initdb and postgres
+	major int
+}
+
+func (b binaries) String() string { return fmt.Sprintf("PostgreSQL %d in %s", b.major, b.dir) }
+
+var versionPattern = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
+
+// inspect finds out which PostgreSQL is in dir, and fails if c cannot be run by it.
+func inspect(ctx context.Context, dir string, c *cluster) (binaries, error) {
+	for _, name := range []string{"postgres", "initdb"} {
+		if _, err := exec.LookPath(filepath.Join(dir, name)); err != nil {
+			return binaries{}, fmt.Errorf("%s: no %s", dir, name)
+		}
+	}
+	if err := c.owner.canEnter(dir); err != nil {
+		return binaries{}, err
+	}
+	postgres := filepath.Join(dir, "postgres")
+	out, err := exec.CommandContext(ctx, postgres, "--version").Output() //nolint:gosec // found by us
+	if err != nil {
+		return binaries{}, fmt.Errorf("%s --version: %w", postgres, err)
+	}
+	match := versionPattern.FindSubmatch(out)
+	if match == nil {
+		return binaries{}, fmt.Errorf("%s --version says %q", postgres, out)
+	}
+	major, err := strconv.Atoi(string(match[1]))
+	if err != nil {
+		return binaries{}, fmt.Errorf("%s --version says %q", postgres, out)
+	}
+	if major < OldestVersion {
+		return binaries{}, fmt.Errorf("%s: version %d is older than %d", dir, major, OldestVersion)
+	}
+	made, err := c.major()
+	if err != nil {
+		return binaries{}, err
+	}
+	if made != 0 && made != major {
+		return binaries{}, fmt.Errorf("%s: version %d cannot run the data in %s, which version %d made", dir, major, c.dir, made)
+	}
+	return binaries{dir: dir, major: major}, nil
+}
+
+// prepare runs initdb under a name that only a finished cluster loses, so that one that was
+// killed midway is never taken for a cluster.
+func (b binaries) prepare(ctx context.Context, c *cluster) error {
+	if _, err := os.Stat(c.path("data")); !errors.Is(err, fs.ErrNotExist) {
+		if err != nil {
+			return err
+		}
+		return c.ensurePassword()
+	}
+	unfinished := c.path("data.new")
+	if err := os.RemoveAll(unfinished); err != nil {
+		return err
+	}
+	if err := c.ensurePassword(); err != nil {
+		return err
+	}
+	args := []string{
+		"--pgdata", unfinished, "--pwfile", c.path("password"), "--username", superuser,
+		"--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C",
+	}
+	if c.settings["fsync"] == "off" {
+		args = append(args, "--no-sync")
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(b.dir, "initdb"), args...) //nolint:gosec // found by us
+	cmd.Dir, cmd.Env, cmd.SysProcAttr = c.dir, serverEnv(), c.owner.attributes()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, lastLines(out))
+	}
+	return os.Rename(unfinished, c.path("data"))
+}
+
+func (b binaries) command(c *cluster) *exec.Cmd {
+	args := append([]string{"-D", c.path("data")}, c.arguments(map[string]string{
+		"listen_addresses":        "127.0.0.1",
+		"port":                    strconv.Itoa(c.port),
+		"unix_socket_directories": "",
+		"logging_collector":       "off",
+		"log_destination":         "stderr",
+	})...)
+	// The process must outlive the context of Start, so there is none here; Stop ends it.
+	cmd := exec.Command(filepath.Join(b.dir, "postgres"), args...) //nolint:gosec,noctx // see above
+	cmd.Env, cmd.SysProcAttr = serverEnv(), c.owner.attributes()
+	return cmd
+}
+
+// serverEnv is the whole environment of initdb and postgres: nothing of the caller's, whose PG
+// variables would change what they do. The locale makes messages English and, on macOS, keeps
+// the system's libraries from starting threads that PostgreSQL cannot live with.
+func serverEnv() []string {
+	return []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH")}
+}

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package localpg
+
+import "syscall"
+
+// dieWithParent does nothing where the system knows no such thing: a server that outlives its
+// caller is stopped by the next Start.
+func dieWithParent(*syscall.SysProcAttr) {}
