@@ -59,23 +59,31 @@ type table struct {
 	next func() []any
 }
 
+// copy writes a table in portions: the server remembers every row of a statement until it has
+// checked its foreign keys at the end, and is to do so without growing with the table.
 func (l *loader) copy(ctx context.Context, t table) error {
-	const step = 1000
-	rows := 0
-	_, err := l.tx.CopyFrom(ctx, pgx.Identifier{t.name}, t.columns, pgx.CopyFromFunc(func() ([]any, error) {
-		row := t.next()
-		if row == nil {
-			return nil, nil
+	const portion, step = 100_000, 1000
+	for more := true; more; {
+		rows := 0
+		_, err := l.tx.CopyFrom(ctx, pgx.Identifier{t.name}, t.columns, pgx.CopyFromFunc(func() ([]any, error) {
+			if rows == portion {
+				return nil, nil
+			}
+			row := t.next()
+			if row == nil {
+				more = false
+				return nil, nil
+			}
+			if rows++; rows%step == 0 {
+				l.advance(step)
+			}
+			return row, nil
+		}))
+		if err != nil {
+			return fmt.Errorf("copy into %s: %w", t.name, err)
 		}
-		if rows++; rows%step == 0 {
-			l.advance(step)
-		}
-		return row, nil
-	}))
-	if err != nil {
-		return fmt.Errorf("copy into %s: %w", t.name, err)
+		l.advance(rows % step)
 	}
-	l.advance(rows % step)
 	return nil
 }
 

@@ -78,23 +78,34 @@ func Run(ctx context.Context, conn *pgx.Conn, o Options, progress func(done, tot
 	if err != nil {
 		return Summary{}, fmt.Errorf("seed: %w", err)
 	}
-	tx, err := conn.Begin(ctx)
-	if err != nil {
+	var summary Summary
+	if err := transact(ctx, conn, func(tx pgx.Tx) (err error) {
+		summary, err = load(ctx, tx, w, progress)
+		return err
+	}); err != nil {
 		return Summary{}, fmt.Errorf("seed: %w", err)
-	}
-	// After a commit this does nothing; after a failure there is nothing to add to it.
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-	summary, err := load(ctx, tx, w, progress)
-	if err != nil {
-		return Summary{}, fmt.Errorf("seed: %w", err)
-	}
-	if err := tx.Commit(ctx); err != nil {
-		return Summary{}, fmt.Errorf("seed: commit: %w", err)
 	}
 	if err := vacuum(ctx, conn); err != nil {
 		return summary, fmt.Errorf("seed: the data is written, but: %w", err)
 	}
 	return summary, nil
+}
+
+// transact commits what f does, or nothing of it.
+func transact(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	// After a commit this does nothing; after a failure there is nothing to add to it.
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if err := f(tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
 }
 
 // vacuum brings the planner's statistics and the visibility maps up to date. Without them the first

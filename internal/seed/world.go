@@ -171,7 +171,7 @@ func (w *world) planType(d *dice, ws *workspace, t *tenant, typ string, n int) {
 		s := stream{index: uint64(len(w.streams)), ws: ws, tenant: t, typ: typ, count: count, compares: -1}
 		s.period = life / time.Duration(count)
 		for _, p := range periods {
-			if p*time.Duration(count) <= life {
+			if p <= s.period {
 				s.period = p
 				break
 			}
