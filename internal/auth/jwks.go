@@ -46,9 +46,9 @@ type jwks struct {
 	wake    chan struct{} // ends the wait for the next fetch
 	stopped chan struct{} // closed when there will be no further fetch
 
-	mu       sync.Mutex
-	fetching bool
-	fetched  chan struct{} // closed at the end of the current fetch or the next one
+	mu      sync.Mutex
+	pending bool          // a fetch is going on or about to begin
+	fetched chan struct{} // closed at the end of that fetch or else the next one
 }
 
 // A fetchFunc gets the keys from their source.
@@ -63,7 +63,7 @@ func newJWKS(algorithms []string, fetch fetchFunc, log *slog.Logger) *jwks {
 		demands:    rate.NewLimiter(rate.Every(demandInterval), 1),
 		wake:       make(chan struct{}, 1),
 		stopped:    make(chan struct{}),
-		fetching:   true, // as good as: run begins with a fetch
+		pending:    true, // run begins with a fetch
 		fetched:    make(chan struct{}),
 	}
 }
@@ -131,7 +131,7 @@ func (j *jwks) run(ctx context.Context) {
 // load fetches the keys once and tells those who wait for that.
 func (j *jwks) load(ctx context.Context) error {
 	j.mu.Lock()
-	j.fetching = true
+	j.pending = true
 	select {
 	case <-j.wake: // What was asked for begins now.
 	default:
@@ -142,7 +142,7 @@ func (j *jwks) load(ctx context.Context) error {
 
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.fetching = false
+	j.pending = false
 	close(j.fetched)
 	j.fetched = make(chan struct{})
 	return err
@@ -189,11 +189,12 @@ func (j *jwks) find(ctx context.Context, h header) (any, error) {
 func (j *jwks) awaitFetch(ctx context.Context) error {
 	j.mu.Lock()
 	fetched := j.fetched
-	if !j.fetching {
+	if !j.pending {
 		if !j.demands.Allow() {
 			j.mu.Unlock()
 			return nil
 		}
+		j.pending = true
 		select {
 		case j.wake <- struct{}{}:
 		default:

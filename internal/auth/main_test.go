@@ -177,3 +177,21 @@ func forgeWith(tb testing.TB, method jwt.SigningMethod, key any, header, claims 
 	}
 	return text + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
+
+// A syncWriter lets a test read what goroutines log.
+type syncWriter struct {
+	mu sync.Mutex
+	sb strings.Builder
+}
+
+func (w *syncWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sb.Write(p)
+}
+
+func (w *syncWriter) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sb.String()
+}

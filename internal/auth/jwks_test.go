@@ -1,0 +1,293 @@
+package auth_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/runledger/runledger/internal/auth"
+)
+
+// An identityProvider serves a JWKS.
+type identityProvider struct {
+	url  string
+	hits atomic.Int64
+
+	mu   sync.Mutex
+	body string // an empty one is a 503
+}
+
+func newIdentityProvider(t *testing.T, body string) *identityProvider {
+	t.Helper()
+	p := &identityProvider{body: body}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		p.hits.Add(1)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.body == "" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, p.body)
+	}))
+	t.Cleanup(s.Close)
+	p.url = s.URL + "/keys"
+	return p
+}
+
+func (p *identityProvider) serve(body string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.body = body
+}
+
+// jwk returns the public JSON Web Key for an algorithm with more members.
+func jwk(tb testing.TB, alg string, more ...string) string {
+	tb.Helper()
+	b64 := base64.RawURLEncoding.EncodeToString
+	members := map[string]string{}
+	switch key := signingKey(alg).(crypto.Signer).Public().(type) {
+	case *rsa.PublicKey:
+		members = map[string]string{"kty": "RSA", "n": b64(key.N.Bytes()), "e": b64(big.NewInt(int64(key.E)).Bytes())}
+	case *ecdsa.PublicKey:
+		point, err := key.Bytes()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		half := len(point) / 2
+		members = map[string]string{"kty": "EC", "crv": key.Params().Name, "x": b64(point[1 : 1+half]), "y": b64(point[1+half:])}
+	case ed25519.PublicKey:
+		members = map[string]string{"kty": "OKP", "crv": "Ed25519", "x": b64(key)}
+	}
+	text, err := json.Marshal(members)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return strings.TrimSuffix(string(text), "}") + "," + strings.TrimPrefix(object(more), "{")
+}
+
+func keySet(keys ...string) string { return `{"keys":[` + strings.Join(keys, ",") + `]}` }
+
+func jwksConfig(url string, algorithms ...string) auth.Config {
+	return auth.Config{JWKSURL: url, Algorithms: algorithms, Issuer: issuer, Audience: audience}
+}
+
+// withKid returns a good token of an algorithm that names a key.
+func withKid(tb testing.TB, alg, kid string) string {
+	tb.Helper()
+	return forge(tb, alg, headerText(alg, `kid="`+kid+`"`), claimsText())
+}
+
+func accept(tb testing.TB, v *auth.Verifier, token string) {
+	tb.Helper()
+	if got, err := v.Verify(tb.Context(), token); err != nil || got != subject {
+		tb.Errorf("got %q, %v, want %q", got, err, subject)
+	}
+}
+
+func TestAJWKSVerifiesEveryAlgorithm(t *testing.T) {
+	t.Parallel()
+	all := algorithms[1:]
+	p := newIdentityProvider(t, keySet(
+		jwk(t, "RS256", `kid="RS256"`), jwk(t, "ES256", `kid="ES256"`), jwk(t, "ES384", `kid="ES384"`),
+		jwk(t, "ES512", `kid="ES512"`), jwk(t, "EdDSA", `kid="EdDSA"`)))
+	v := newVerifier(t, jwksConfig(p.url, all...))
+	for _, alg := range all {
+		kid := alg
+		if strings.HasPrefix(alg, "RS") || strings.HasPrefix(alg, "PS") {
+			kid = "RS256"
+		}
+		accept(t, v, withKid(t, alg, kid))
+		accept(t, v, forge(t, alg, headerText(alg), claimsText()))
+	}
+	if n := p.hits.Load(); n != 1 {
+		t.Errorf("%d fetches, want 1", n)
+	}
+}
+
+func TestAJWKSWithoutAPinTakesTheUsualAlgorithmsOnly(t *testing.T) {
+	t.Parallel()
+	p := newIdentityProvider(t, keySet(
+		jwk(t, "RS256", `kid="r"`), jwk(t, "ES256", `kid="e"`), jwk(t, "EdDSA", `kid="d"`), jwk(t, "ES384", `kid="f"`)))
+	v := newVerifier(t, jwksConfig(p.url))
+	accept(t, v, withKid(t, "RS256", "r"))
+	accept(t, v, withKid(t, "ES256", "e"))
+	accept(t, v, withKid(t, "EdDSA", "d"))
+	refuse(t, v, withKid(t, "PS256", "r"))
+	refuse(t, v, withKid(t, "RS512", "r"))
+	refuse(t, v, withKid(t, "ES384", "f"))
+}
+
+func TestKeysOfAJWKSThatAreNotForTokensAreIgnored(t *testing.T) {
+	t.Parallel()
+	oct := `{"kty":"oct","kid":"oct","k":"` + encode(string(secret)) + `"}`
+	p := newIdentityProvider(t, keySet(
+		oct,
+		jwk(t, "RS256", `kid="other alg"`, `alg="PS256"`),
+		jwk(t, "RS256", `kid="encryption"`, `use="enc"`),
+		jwk(t, "RS256", `kid="unknown use"`, `use="tls"`),
+		jwk(t, "RS256", `kid="operations"`, `key_ops=["encrypt"]`),
+		`{"kty":"RSA","kid":"weak","e":"AQAB","n":"`+encode(strings.Repeat("\xff", 128))+`"}`,
+		`{"kty":"EC","crv":"secp256k1","kid":"curve","x":"AA","y":"AA"}`,
+		`{"kty":"AKP","kid":"future","alg":"ML-DSA-44","pub":"AA"}`,
+		jwk(t, "ES256", `kid="good"`, `use="sig"`, `alg="ES256"`, `key_ops=["verify"]`),
+	))
+	v := newVerifier(t, jwksConfig(p.url, "RS256", "ES256"))
+	accept(t, v, withKid(t, "ES256", "good"))
+	refuse(t, v, withKid(t, "HS256", "oct"))
+	for _, kid := range []string{"other alg", "encryption", "unknown use", "operations", "weak", "curve", "future"} {
+		refuse(t, v, withKid(t, "RS256", kid))
+	}
+	refuse(t, v, forge(t, "RS256", headerText("RS256"), claimsText()))
+}
+
+func TestTheKeyIDSelectsTheKey(t *testing.T) {
+	t.Parallel()
+	p := newIdentityProvider(t, keySet(
+		jwk(t, "ES256", `kid="same"`), jwk(t, "EdDSA", `kid="same"`),
+		jwk(t, "RS256", `kid="rsa"`), jwk(t, "RS256", `kid="rsa 2"`)))
+	v := newVerifier(t, jwksConfig(p.url))
+	// RFC 7517, section 4.5: keys of different types may share an id.
+	accept(t, v, withKid(t, "ES256", "same"))
+	accept(t, v, withKid(t, "EdDSA", "same"))
+	accept(t, v, withKid(t, "RS256", "rsa 2"))
+	refuse(t, v, withKid(t, "RS256", "same"))
+	refuse(t, v, withKid(t, "ES256", "rsa"))
+	// Without an id, one key fits ES256, but two fit RS256.
+	accept(t, v, forge(t, "ES256", headerText("ES256"), claimsText()))
+	refuse(t, v, forge(t, "RS256", headerText("RS256"), claimsText()))
+	for _, kid := range []string{"../keys", "' OR 1=1 --", "SAME", "same ", "http://attacker.example/keys", "%s%n"} {
+		refuse(t, v, withKid(t, "ES256", kid))
+	}
+}
+
+func TestANewKeyIsFetchedWhenATokenNamesIt(t *testing.T) {
+	t.Parallel()
+	p := newIdentityProvider(t, keySet(jwk(t, "ES256", `kid="old"`)))
+	v := newVerifier(t, jwksConfig(p.url))
+	accept(t, v, withKid(t, "ES256", "old"))
+
+	p.serve(keySet(jwk(t, "EdDSA", `kid="new"`)))
+	accept(t, v, withKid(t, "EdDSA", "new"))
+	refuse(t, v, withKid(t, "ES256", "old"))
+}
+
+func TestRandomKeyIDsDoNotHammerTheSource(t *testing.T) {
+	t.Parallel()
+	p := newIdentityProvider(t, keySet(jwk(t, "ES256", `kid="good"`)))
+	v := newVerifier(t, jwksConfig(p.url))
+	accept(t, v, withKid(t, "ES256", "good"))
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			for j := range 50 {
+				refuse(t, v, withKid(t, "ES256", fmt.Sprintf("%d-%d", i, j)))
+			}
+		})
+	}
+	wg.Wait()
+	// The first fetch, one on demand at once, and one for every ten seconds since.
+	if n, most := p.hits.Load(), 2+int64(time.Since(begin)/(10*time.Second)); n > most {
+		t.Errorf("%d fetches, want at most %d", n, most)
+	}
+}
+
+func TestKeysStayInUseWhileTheirSourceIsBroken(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"unavailable":     "",
+		"a web page":      "<!doctype html>",
+		"no keys":         keySet(),
+		"another object":  "{}",
+		"cut off":         `{"keys":[{"kty":`,
+		"only symmetric":  keySet(`{"kty":"oct","kid":"good","k":"` + encode(string(secret)) + `"}`),
+		"off the curve":   keySet(`{"kty":"EC","crv":"P-256","kid":"good","x":"AQ","y":"AQ"}`),
+		"keys not a list": `{"keys":{}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newIdentityProvider(t, keySet(jwk(t, "ES256", `kid="good"`)))
+			v := newVerifier(t, jwksConfig(p.url))
+			accept(t, v, withKid(t, "ES256", "good"))
+			p.serve(body)
+			refuse(t, v, withKid(t, "ES256", "unknown")) // has the broken set fetched
+			if n := p.hits.Load(); n != 2 {
+				t.Errorf("%d fetches, want 2", n)
+			}
+			accept(t, v, withKid(t, "ES256", "good"))
+		})
+	}
+}
+
+func TestASourceThatIsDownAtTheStartIsUsedOnceItAnswers(t *testing.T) {
+	t.Parallel()
+	p := newIdentityProvider(t, "")
+	v := newVerifier(t, jwksConfig(p.url))
+	token := withKid(t, "ES256", "good")
+	if _, err := v.Verify(t.Context(), token); !errors.Is(err, auth.ErrKeysUnavailable) || errors.Is(err, auth.ErrInvalidToken) {
+		t.Errorf("while the source is down: got %v, want ErrKeysUnavailable", err)
+	}
+	p.serve(keySet(jwk(t, "ES256", `kid="good"`)))
+	// It is retried by itself a second later, or at once if the token's own demand
+	// is not yet used up. Each turn either waits for a fetch or asks again.
+	for {
+		_, err := v.Verify(t.Context(), token)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, auth.ErrKeysUnavailable) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAHangingSourceDoesNotOutlastTheRequest(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	t.Cleanup(s.Close)
+	t.Cleanup(func() { close(release) })
+	v := newVerifier(t, jwksConfig(s.URL))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := v.Verify(ctx, withKid(t, "ES256", "any"))
+	if !errors.Is(err, context.Canceled) || errors.Is(err, auth.ErrInvalidToken) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+}
+
+func TestTheAddressOfAJWKSIsNotLogged(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.NotFoundHandler())
+	address := s.URL + "/keys?code=hidden"
+	s.Close()
+	var log syncWriter
+	v, err := auth.NewVerifier(t.Context(), jwksConfig(address), slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = v.Verify(t.Context(), withKid(t, "ES256", "any"))
+	if !errors.Is(err, auth.ErrKeysUnavailable) || strings.Contains(err.Error(), "hidden") {
+		t.Errorf("got %v", err)
+	}
+	if strings.Contains(log.String(), "hidden") {
+		t.Errorf("the log has the address: %s", log.String())
+	}
+}
