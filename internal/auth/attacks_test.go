@@ -426,7 +426,11 @@ func TestAFlippedBitAnywhereInASignatureIsRefused(t *testing.T) {
 			t.Parallel()
 			v := verifierFor(t, alg)
 			text, signature := cutSignature(t, forge(t, alg, headerText(alg), claimsText()))
-			for bit := range 8 * len(signature) {
+			step := 1
+			if alg == "ES384" || alg == "ES512" {
+				step = 9 // They are slow: one bit of each byte, and each bit in turn.
+			}
+			for bit := 0; bit < 8*len(signature); bit += step {
 				signature[bit/8] ^= 1 << (bit % 8)
 				refuse(t, v, text+base64.RawURLEncoding.EncodeToString(signature))
 				signature[bit/8] ^= 1 << (bit % 8)

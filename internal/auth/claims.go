@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -47,23 +46,22 @@ func (c *claims) UnmarshalJSON(data []byte) error {
 	if c.audience, err = parseAudience(object["aud"]); err != nil {
 		return fmt.Errorf("claim aud: %w", err)
 	}
-	for name, date := range map[string]**jwt.NumericDate{
-		"exp": &c.expiresAt, "nbf": &c.notBefore, "iat": &c.issuedAt,
-	} {
-		value, present := object[name]
-		if !present {
-			continue
-		}
-		if *date, err = parseNumericDate(value); err != nil {
-			return fmt.Errorf("claim %s: %w", name, err)
-		}
+	if c.expiresAt, err = parseNumericDate(object, "exp"); err != nil {
+		return err
+	}
+	if c.notBefore, err = parseNumericDate(object, "nbf"); err != nil {
+		return err
+	}
+	if c.issuedAt, err = parseNumericDate(object, "iat"); err != nil {
+		return err
 	}
 	return nil
 }
 
+var errNotStrings = errors.New("neither a string nor an array of strings")
+
 // parseAudience takes a string or an array of strings (RFC 7519, section 4.1.3).
 func parseAudience(value any) (jwt.ClaimStrings, error) {
-	errType := errors.New("neither a string nor an array of strings")
 	switch value := value.(type) {
 	case string:
 		return jwt.ClaimStrings{value}, nil
@@ -72,27 +70,30 @@ func parseAudience(value any) (jwt.ClaimStrings, error) {
 		for _, element := range value {
 			name, ok := element.(string)
 			if !ok {
-				return nil, errType
+				return nil, errNotStrings
 			}
 			audience = append(audience, name)
 		}
 		return audience, nil
 	}
-	return nil, errType
+	return nil, errNotStrings
 }
 
 // parseNumericDate takes a JSON number of seconds since 1970, with or without a
-// fraction (RFC 7519, section 2), up to the year 9999.
-func parseNumericDate(value any) (*jwt.NumericDate, error) {
-	number, ok := value.(json.Number)
+// fraction (RFC 7519, section 2), up to the year 9999. An absent claim is nil.
+func parseNumericDate(object map[string]any, name string) (*jwt.NumericDate, error) {
+	value, present := object[name]
+	if !present {
+		return nil, nil //nolint:nilnil // So says the library's interface.
+	}
+	seconds, ok := value.(float64)
 	if !ok {
-		return nil, errors.New("not a number")
+		return nil, fmt.Errorf("claim %s is not a number", name)
 	}
-	seconds, err := number.Float64()
-	if err != nil || seconds < 0 || seconds > maxNumericDate {
-		return nil, errors.New("not an instant between 1970 and 9999")
+	if seconds < 0 || seconds > maxNumericDate {
+		return nil, fmt.Errorf("claim %s is not an instant between 1970 and 9999", name)
 	}
-	return jwt.NewNumericDate(time.Unix(int64(seconds), 0).UTC()), nil
+	return &jwt.NumericDate{Time: time.Unix(int64(seconds), 0)}, nil
 }
 
 // Validate refuses claims that were never decoded: the library leaves them
