@@ -262,25 +262,24 @@ func (q *Queries) PutServerKey(ctx context.Context, db DBTX, arg PutServerKeyPar
 	return err
 }
 
-const putUser = `-- name: PutUser :one
-INSERT INTO users (subject, name, email) VALUES ($1, $2, $3)
-ON CONFLICT (subject) DO UPDATE SET name = excluded.name, email = coalesce(excluded.email, users.email)
-RETURNING id
+const putUser = `-- name: PutUser :exec
+INSERT INTO users (subject, name, email)
+VALUES ($1, coalesce($2::text, $1), $3::text)
+ON CONFLICT (subject) DO UPDATE
+SET name = coalesce($2::text, users.name), email = coalesce(excluded.email, users.email)
 `
 
 type PutUserParams struct {
 	Subject *string
-	Name    string
+	Name    *string
 	Email   *string
 }
 
 // @sqlc-vet-disable workspace-scope
 // Users belong to the installation; a membership is what binds one to a workspace.
-func (q *Queries) PutUser(ctx context.Context, db DBTX, arg PutUserParams) (int64, error) {
-	row := db.QueryRow(ctx, putUser, arg.Subject, arg.Name, arg.Email)
-	var id int64
-	err := row.Scan(&id)
-	return id, err
+func (q *Queries) PutUser(ctx context.Context, db DBTX, arg PutUserParams) error {
+	_, err := db.Exec(ctx, putUser, arg.Subject, arg.Name, arg.Email)
+	return err
 }
 
 const setOperationTypeAcceptsNewRuns = `-- name: SetOperationTypeAcceptsNewRuns :execrows

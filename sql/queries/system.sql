@@ -63,9 +63,10 @@ SELECT id, slug, name, archived_at FROM workspaces WHERE slug = @name OR id::tex
 -- The operator's, from the command line only.
 UPDATE workspaces SET archived_at = now(), updated_at = now() WHERE id = @id AND archived_at IS NULL;
 
--- name: PutUser :one
+-- name: PutUser :exec
 -- @sqlc-vet-disable workspace-scope
 -- Users belong to the installation; a membership is what binds one to a workspace.
-INSERT INTO users (subject, name, email) VALUES (@subject, @name, sqlc.narg(email))
-ON CONFLICT (subject) DO UPDATE SET name = excluded.name, email = coalesce(excluded.email, users.email)
-RETURNING id;
+INSERT INTO users (subject, name, email)
+VALUES (@subject, coalesce(sqlc.narg(name)::text, @subject), sqlc.narg(email)::text)
+ON CONFLICT (subject) DO UPDATE
+SET name = coalesce(sqlc.narg(name)::text, users.name), email = coalesce(excluded.email, users.email);

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/runledger/runledger/internal/auth"
+	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/workspace"
+)
+
+func (a *app) memberCommand() *cobra.Command {
+	var role, name, email string
+	add := &cobra.Command{
+		Use:   "add WORKSPACE SUBJECT",
+		Short: "Make a user a member of a workspace, or change a member's role",
+		Long: `Add makes the user whose tokens carry SUBJECT as their sub claim a member of the
+workspace, which is named by its slug or id. A user who is not known yet becomes
+known; a member gets the role given. Roles: owner, manager and operator record
+runs and acknowledge findings; readonly reads.`,
+		Example: `  runledger member add acme auth0|12345 --role operator --name "Ada Lovelace"`,
+		Args:    exactArgs("WORKSPACE", "SUBJECT"),
+		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
+			if !slices.Contains(workspace.Roles, workspace.Role(role)) {
+				return usageError{fmt.Errorf("--role wants one of %v, not %q", workspace.Roles, role)}
+			}
+			subject, err := auth.ParseSubject(args[1])
+			if err != nil {
+				return usageError{err}
+			}
+			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+				return a.addMember(ctx, tx, args[0], string(subject), role, name, email)
+			})
+		}),
+	}
+	add.Flags().StringVar(&role, "role", string(workspace.RoleReadonly), "owner, manager, operator or readonly")
+	add.Flags().StringVar(&name, "name", "", "the user's name (that on record, else the subject)")
+	add.Flags().StringVar(&email, "email", "", "the user's e-mail address")
+
+	remove := &cobra.Command{
+		Use:   "remove WORKSPACE SUBJECT",
+		Short: "End a membership: the very next request is a 404",
+		Args:  exactArgs("WORKSPACE", "SUBJECT"),
+		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
+			found, err := findWorkspace(ctx, conn, args[0])
+			if err != nil {
+				return err
+			}
+			removed, err := dbsqlc.New().RemoveMember(ctx, conn, dbsqlc.RemoveMemberParams{
+				WorkspaceID: found.ID, Subject: &args[1],
+			})
+			if err != nil {
+				return err
+			}
+			if removed == 0 {
+				return fmt.Errorf("%q is no member of workspace %d", args[1], found.ID)
+			}
+			a.printf("Removed %s from workspace %d.\n", args[1], found.ID)
+			return nil
+		}),
+	}
+
+	list := &cobra.Command{
+		Use:   "list WORKSPACE",
+		Short: "List the members of a workspace",
+		Args:  exactArgs("WORKSPACE"),
+		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
+			found, err := findWorkspace(ctx, conn, args[0])
+			if err != nil {
+				return err
+			}
+			members, err := dbsqlc.New().ListMembers(ctx, conn, found.ID)
+			if err != nil {
+				return err
+			}
+			return a.table("SUBJECT\tROLE\tNAME\tEMAIL\tSINCE", len(members), func(i int) string {
+				m := members[i]
+				return strings.Join([]string{optional(m.Subject), m.Role, m.Name, optional(m.Email), instant(m.CreatedAt)}, "\t")
+			})
+		}),
+	}
+	return group("member", "Decide who is a member of a workspace", add, remove, list)
+}
+
+// addMember makes the user known and a member, or changes the member's role.
+func (a *app) addMember(ctx context.Context, tx pgx.Tx, workspaceName, subject, role, name, email string) error {
+	queries := dbsqlc.New()
+	found, err := findWorkspace(ctx, tx, workspaceName)
+	if err != nil {
+		return err
+	}
+	if err := queries.PutUser(ctx, tx, dbsqlc.PutUserParams{
+		Subject: &subject, Name: nonEmpty(name), Email: nonEmpty(email),
+	}); err != nil {
+		return err
+	}
+	if _, err := queries.PutMember(ctx, tx, dbsqlc.PutMemberParams{
+		WorkspaceID: found.ID, Role: role, Subject: &subject,
+	}); err != nil {
+		return err
+	}
+	a.printf("%s is now %s of workspace %d.\n", subject, role, found.ID)
+	return nil
+}
+
+// nonEmpty is nil for an empty text.
+func nonEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/runledger/runledger/db"
+)
+
+func (a *app) migrateCommand() *cobra.Command {
+	return group("migrate", "Bring the database's schema up to date",
+		&cobra.Command{
+			Use:   "up",
+			Short: "Apply all migrations that the database does not have yet",
+			Long: `Up applies, in order, each migration that the database at RUNLEDGER_DATABASE_URL
+does not have yet. It may be started several times at once: one works, the others
+wait and find nothing left to do.`,
+			Args: noArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				c, err := readConfig(a.environ, needDatabase)
+				if err != nil {
+					return err
+				}
+				applied, err := db.Up(cmd.Context(), c.DatabaseURL)
+				if err != nil {
+					return err
+				}
+				for _, m := range applied {
+					a.printf("applied %s\n", m.Name)
+				}
+				a.printf("The schema is at version %d, up to date.\n", db.LatestVersion())
+				return nil
+			},
+		},
+		&cobra.Command{
+			Use:   "status",
+			Short: "List the migrations and whether the database has them",
+			Args:  noArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				c, err := readConfig(a.environ, needDatabase)
+				if err != nil {
+					return err
+				}
+				all, err := db.Status(cmd.Context(), c.DatabaseURL)
+				if err != nil {
+					return err
+				}
+				pending := 0
+				for _, m := range all {
+					state := "applied"
+					if !m.Applied {
+						state = "pending"
+						pending++
+					}
+					a.printf("%-8s %s\n", state, m.Name)
+				}
+				if pending > 0 {
+					a.printf("%d pending: runledger migrate up\n", pending)
+				} else {
+					a.printf("up to date\n")
+				}
+				return nil
+			},
+		},
+	)
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes. Scripts may rely on them.
+const (
+	exitOK       = 0
+	exitFailure  = 1 // the work could not be done
+	exitUsage    = 2 // the command line or the configuration is wrong
+	exitSignaled = 130
+)
+
+// usageError is an error that a change of the command line or the configuration cures.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// app is what all commands share.
+type app struct {
+	environ []string
+	stdout  io.Writer
+	stderr  io.Writer
+}
+
+// run executes one command line and returns the exit code. Output goes to stdout, errors and
+// progress to stderr. SIGINT and SIGTERM cancel the command's context; after the first, a second
+// ends the process at once.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the second signal finds its default: the end
+
+	a := &app{environ: environ, stdout: stdout, stderr: stderr}
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	_, _ = fmt.Fprintf(stderr, "runledger: %v\n", err)
+	switch _, usage := errors.AsType[usageError](err); {
+	case usage:
+		_, _ = fmt.Fprintln(stderr, "Run the command with --help to see how it is used.")
+		return exitUsage
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return exitSignaled
+	default:
+		return exitFailure
+	}
+}
+
+// rootCommand is the tree of commands.
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "runledger",
+		Short: "The canonical record of operation runs",
+		Long: `Runledger keeps the one record of the operations that a multi-tenant
+administration product runs, and serves it to the members of a workspace.
+
+To look around:      runledger dev
+To run it for real:  runledger migrate up, then runledger serve
+
+Configuration comes from the environment alone; "runledger serve --help" lists it.
+Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 130 interrupted.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          noArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		a.devCommand(),
+		a.serveCommand(),
+		a.migrateCommand(),
+		a.seedCommand(),
+		a.tokenCommand(),
+		a.workspaceCommand(),
+		a.memberCommand(),
+		a.typesCommand(),
+		a.healthcheckCommand(),
+		a.versionCommand(),
+	)
+	return root
+}
+
+// noArgs refuses arguments and names commands that were probably meant.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if suggestions := cmd.SuggestionsFor(args[0]); len(suggestions) > 0 {
+		return usageError{fmt.Errorf("there is no %q here; did you mean %q?", args[0], suggestions[0])}
+	}
+	return usageError{fmt.Errorf("%q is not something that %q takes", args[0], cmd.CommandPath())}
+}
+
+// exactArgs wants as many arguments as there are names.
+func exactArgs(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return usageError{fmt.Errorf("%q takes %d arguments (%v), not %d", cmd.CommandPath(), len(names), names, len(args))}
+		}
+		return nil
+	}
+}
+
+// group is a command that only holds others.
+func group(use, short string, commands ...*cobra.Command) *cobra.Command {
+	g := &cobra.Command{
+		Use: use, Short: short, Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usageError{fmt.Errorf("%q wants one of its commands", cmd.CommandPath())}
+		},
+	}
+	g.AddCommand(commands...)
+	return g
+}
+
+func (a *app) printf(format string, args ...any) { _, _ = fmt.Fprintf(a.stdout, format, args...) }

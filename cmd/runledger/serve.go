@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
+
+	"github.com/runledger/runledger/db"
+	"github.com/runledger/runledger/internal/auth"
+	"github.com/runledger/runledger/internal/server"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the HTTP interface",
+		Long: `Serve answers requests until it gets SIGINT or SIGTERM: then it turns unready,
+lets running requests finish and exits with 0. A second signal ends it at once.
+It starts while the database is away and becomes ready by itself.
+
+Environment (durations like 500ms, 5s, 2m):
+` + environmentHelp,
+		Example: `  export RUNLEDGER_DATABASE_URL=postgres://runledger@localhost/runledger
+  export RUNLEDGER_JWT_JWKS_URL=https://login.example.com/.well-known/jwks.json
+  export RUNLEDGER_JWT_ISSUER=https://login.example.com RUNLEDGER_JWT_AUDIENCE=runledger
+  runledger migrate up && runledger serve`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := readConfig(a.environ, needDatabase, needVerifier)
+			if err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), c, nil)
+		},
+	}
+}
+
+// environmentHelp lists the variables that serve reads.
+const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:password@host:5432/database (required)
+  RUNLEDGER_ADDR                      where to listen (:8080)
+  RUNLEDGER_ADMIN_ADDR                where metrics and profiles are served (127.0.0.1:9090)
+  RUNLEDGER_JWT_HS256_SECRET          secret of at least 32 bytes that tokens are signed with,
+  RUNLEDGER_JWT_PUBLIC_KEY_FILE         or a PEM file with the issuer's public key,
+  RUNLEDGER_JWT_JWKS_URL                or the address of its JWKS: exactly one of the three
+  RUNLEDGER_JWT_ALGORITHMS            algorithms to accept, comma-separated (those of the key)
+  RUNLEDGER_JWT_ISSUER                iss of valid tokens (required)
+  RUNLEDGER_JWT_AUDIENCE              aud of valid tokens (required)
+  RUNLEDGER_DATABASE_MAX_CONNS        connections in the pool (8)
+  RUNLEDGER_DATABASE_ACQUIRE_TIMEOUT  longest wait for a connection, then 503 (2s)
+  RUNLEDGER_STATEMENT_TIMEOUT         longest run of a statement, then 503 (5s)
+  RUNLEDGER_IDLE_TRANSACTION_TIMEOUT  longest idle time in a transaction (10s)
+  RUNLEDGER_SHUTDOWN_DELAY            how long to go on unready before refusing connections (0s)
+  RUNLEDGER_SHUTDOWN_GRACE            how long running requests may take at the end (20s)
+  RUNLEDGER_LOG_LEVEL                 debug, info, warn or error (info)
+  RUNLEDGER_LOG_FORMAT                auto (text on a terminal, else JSON), json or text (auto)
+`
+
+// serve answers requests until ctx ends. ready, if not nil, is called with the address once
+// connections are accepted.
+func (a *app) serve(ctx context.Context, c config, ready func(addr string)) error {
+	log := a.logger(c)
+	poolConfig, err := c.pool()
+	if err != nil {
+		return err
+	}
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), poolConfig)
+	if err != nil {
+		return fmt.Errorf("make the connection pool: %w", err)
+	}
+	defer pool.Close()
+	verifier, err := auth.NewVerifier(ctx, c.auth(), log)
+	if err != nil {
+		return usageError{err}
+	}
+	handler := server.New(server.Options{
+		Pool: pool, Verify: verifier.Verify, Log: log, SchemaVersion: db.LatestVersion(),
+		AcquireTimeout: c.DatabaseAcquireTimeout, QueryTimeout: c.StatementTimeout + time.Second,
+	})
+	defer handler.Close()
+
+	listener, err := listen(ctx, "ADDR", c.Addr)
+	if err != nil {
+		return err
+	}
+	admin, err := listen(ctx, "ADMIN_ADDR", c.AdminAddr)
+	if err != nil {
+		_ = listener.Close()
+		return err
+	}
+	public := newHTTPServer(handler, log)
+	private := newHTTPServer(adminHandler(), log)
+	private.WriteTimeout = 0 // a CPU profile takes as long as was asked for
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serveOn(public, listener) })
+	group.Go(func() error { return serveOn(private, admin) })
+	group.Go(func() error {
+		<-ctx.Done()
+		return shutdown(c, log, handler, public, private)
+	})
+	log.Info("serving", slog.String("addr", listener.Addr().String()),
+		slog.String("admin_addr", admin.Addr().String()), slog.String("version", version()))
+	if ready != nil {
+		ready(listener.Addr().String())
+	}
+	return group.Wait()
+}
+
+// shutdown ends serving without cutting a request off, within the grace time.
+func shutdown(c config, log *slog.Logger, handler *server.Server, servers ...*http.Server) error {
+	log.Info("shutting down", slog.Duration("grace", c.ShutdownGrace))
+	handler.Drain()
+	time.Sleep(c.ShutdownDelay) // load balancers notice meanwhile that readiness is gone
+	ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownGrace)
+	defer cancel()
+	for _, s := range servers {
+		if err := s.Shutdown(ctx); err != nil {
+			_ = s.Close()
+			return fmt.Errorf("requests were still running after the grace time of %s: %w", c.ShutdownGrace, err)
+		}
+	}
+	log.Info("stopped")
+	return nil
+}
+
+func serveOn(s *http.Server, l net.Listener) error {
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// newHTTPServer is a server that a slow client cannot hold.
+func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// adminHandler serves what only operators may see.
+func adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.Handler())
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// listen opens a TCP listener and says which variable to change if it cannot.
+func listen(ctx context.Context, variable, addr string) (net.Listener, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s (set %s%s to another address): %w", addr, envPrefix, variable, err)
+	}
+	return listener, nil
+}
+
+// logger writes to stderr: text for people at a terminal, JSON for machines.
+func (a *app) logger(c config) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.LogLevel}
+	file, isFile := a.stderr.(*os.File)
+	if c.LogFormat == "text" || c.LogFormat == "auto" && isFile && term.IsTerminal(int(file.Fd())) {
+		return slog.New(slog.NewTextHandler(a.stderr, options))
+	}
+	return slog.New(slog.NewJSONHandler(a.stderr, options))
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/spf13/cobra"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
+)
+
+// typePattern is what an operation type is called.
+var typePattern = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
+
+func (a *app) typesCommand() *cobra.Command {
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List the operation types",
+		Args:  noArgs,
+		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, _ []string) error {
+			types, err := dbsqlc.New().ListOperationTypes(ctx, conn)
+			if err != nil {
+				return err
+			}
+			return a.table("NAME\tLABEL\tNEW RUNS\tSTALE AFTER", len(types), func(i int) string {
+				t := types[i]
+				accepts := "accepted"
+				if !t.AcceptsNewRuns {
+					accepts = "refused"
+				}
+				return fmt.Sprintf("%s\t%s\t%s\t%s", t.Name, t.Label, accepts, staleAfterText(t.StaleAfter))
+			})
+		}),
+	}
+
+	var label string
+	var staleAfter time.Duration
+	add := &cobra.Command{
+		Use:     "add NAME",
+		Short:   "Add an operation type to the allow-list",
+		Example: `  runledger types add policy_export --label "Policy export" --stale-after 1h`,
+		Args:    exactArgs("NAME"),
+		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
+			name := args[0]
+			if !typePattern.MatchString(name) {
+				return usageError{fmt.Errorf("a type is named like inventory_sync: a-z and 0-9 with single underscores between, unlike %q", name)}
+			}
+			if staleAfter < 0 {
+				return usageError{fmt.Errorf("--stale-after cannot be negative")}
+			}
+			if label == "" {
+				label = name
+			}
+			added, err := dbsqlc.New().AddOperationType(ctx, conn, dbsqlc.AddOperationTypeParams{
+				Name: name, Label: label,
+				StaleAfter: pgtype.Interval{Microseconds: staleAfter.Microseconds(), Valid: staleAfter > 0},
+			})
+			if err != nil {
+				return err
+			}
+			if added == 0 {
+				return fmt.Errorf("there is a type %q already", name)
+			}
+			a.printf("Added %s.\n", name)
+			return nil
+		}),
+	}
+	add.Flags().StringVar(&label, "label", "", "the name for people (NAME)")
+	add.Flags().DurationVar(&staleAfter, "stale-after", 15*time.Minute, "how long a run may be silent before it is stalled; 0 is for ever")
+
+	return group("types", "Keep the allow-list of operation types", list, add,
+		a.acceptCommand("enable", "Accept new runs of a type", true),
+		a.acceptCommand("disable", "Refuse new runs of a type; its runs stay", false))
+}
+
+// acceptCommand switches whether a type accepts new runs.
+func (a *app) acceptCommand(use, short string, accepts bool) *cobra.Command {
+	return &cobra.Command{
+		Use:   use + " NAME",
+		Short: short,
+		Args:  exactArgs("NAME"),
+		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
+			changed, err := dbsqlc.New().SetOperationTypeAcceptsNewRuns(ctx, conn, dbsqlc.SetOperationTypeAcceptsNewRunsParams{
+				Name: args[0], AcceptsNewRuns: accepts,
+			})
+			if err != nil {
+				return err
+			}
+			if changed == 0 {
+				return fmt.Errorf("there is no type %q; runledger types list shows those that there are", args[0])
+			}
+			a.printf("%sd %s.\n", use, args[0])
+			return nil
+		}),
+	}
+}
+
+func staleAfterText(v pgtype.Interval) string {
+	if !v.Valid {
+		return "never"
+	}
+	const day = 24 * time.Hour
+	return (time.Duration(v.Microseconds)*time.Microsecond + time.Duration(v.Days+30*v.Months)*day).String()
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"text/tabwriter"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/spf13/cobra"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
+)
+
+// slugPattern is what a workspace may be called in addresses and scripts.
+var slugPattern = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+
+func (a *app) workspaceCommand() *cobra.Command {
+	var name string
+	create := &cobra.Command{
+		Use:     "create SLUG",
+		Short:   "Make a workspace",
+		Example: `  runledger workspace create acme --name "Acme Ltd"`,
+		Args:    exactArgs("SLUG"),
+		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
+			slug := args[0]
+			if !slugPattern.MatchString(slug) {
+				return usageError{fmt.Errorf("a slug is made of a-z and 0-9 with single dashes between, unlike %q", slug)}
+			}
+			if name == "" {
+				name = slug
+			}
+			id, err := dbsqlc.New().CreateWorkspace(ctx, conn, dbsqlc.CreateWorkspaceParams{Slug: &slug, Name: name})
+			if errors.Is(err, pgx.ErrNoRows) {
+				return fmt.Errorf("there is a workspace %q already", slug)
+			}
+			if err != nil {
+				return err
+			}
+			a.printf("Made workspace %d (%s). Next: runledger member add %s SUBJECT --role owner\n", id, slug, slug)
+			return nil
+		}),
+	}
+	create.Flags().StringVar(&name, "name", "", "the name for people (the slug)")
+
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List all workspaces",
+		Args:  noArgs,
+		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, _ []string) error {
+			workspaces, err := dbsqlc.New().ListWorkspaces(ctx, conn)
+			if err != nil {
+				return err
+			}
+			return a.table("ID\tSLUG\tNAME\tMEMBERS\tARCHIVED", len(workspaces), func(i int) string {
+				w := workspaces[i]
+				return fmt.Sprintf("%d\t%s\t%s\t%d\t%s", w.ID, optional(w.Slug), w.Name, w.Members, instant(w.ArchivedAt))
+			})
+		}),
+	}
+
+	archive := &cobra.Command{
+		Use:   "archive WORKSPACE",
+		Short: "Archive a workspace: it can be read as before and takes no more writes",
+		Args:  exactArgs("WORKSPACE"),
+		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
+			found, err := findWorkspace(ctx, conn, args[0])
+			if err != nil {
+				return err
+			}
+			changed, err := dbsqlc.New().ArchiveWorkspace(ctx, conn, found.ID)
+			if err != nil {
+				return err
+			}
+			if changed == 0 {
+				a.printf("Workspace %d was archived already.\n", found.ID)
+				return nil
+			}
+			a.printf("Archived workspace %d.\n", found.ID)
+			return nil
+		}),
+	}
+	return group("workspace", "Make, list and archive workspaces", create, list, archive)
+}
+
+// findWorkspace finds a workspace by its slug or id.
+func findWorkspace(ctx context.Context, db dbsqlc.DBTX, name string) (dbsqlc.FindWorkspaceRow, error) {
+	found, err := dbsqlc.New().FindWorkspace(ctx, db, &name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return found, fmt.Errorf("there is no workspace %q; runledger workspace list shows those that there are", name)
+	}
+	return found, err
+}
+
+// withDatabase makes of f the body of a command that needs one database connection.
+func (a *app) withDatabase(
+	f func(ctx context.Context, conn *pgx.Conn, args []string) error,
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, err := readConfig(a.environ, needDatabase)
+		if err != nil {
+			return err
+		}
+		conn, err := pgx.Connect(cmd.Context(), c.DatabaseURL)
+		if err != nil {
+			return fmt.Errorf("cannot reach the database: %w", err)
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(cmd.Context())) }()
+		return f(cmd.Context(), conn, args)
+	}
+}
+
+// table prints rows under a heading, aligned.
+func (a *app) table(heading string, rows int, row func(i int) string) error {
+	const gap = 2
+	w := tabwriter.NewWriter(a.stdout, 0, 0, gap, ' ', 0)
+	_, _ = fmt.Fprintln(w, heading)
+	for i := range rows {
+		_, _ = fmt.Fprintln(w, row(i))
+	}
+	return w.Flush()
+}
+
+func optional(s *string) string {
+	if s == nil {
+		return "-"
+	}
+	return *s
+}
+
+func instant(at pgtype.Timestamptz) string {
+	if !at.Valid {
+		return "-"
+	}
+	return at.Time.UTC().Format(time.RFC3339)
+}

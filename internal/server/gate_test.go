@@ -1,0 +1,237 @@
+package server_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/runledger/runledger/internal/dbtest"
+)
+
+// fixture is one row of every kind in a workspace.
+type fixture struct {
+	dbtest.Workspace
+	tenant, run, finding, item, schedule int64
+}
+
+// newFixture makes a workspace with one row of every kind.
+func newFixture(t testing.TB, h *harness) fixture {
+	t.Helper()
+	f := fixture{Workspace: dbtest.NewWorkspace(t, h.pool)}
+	f.tenant = dbtest.NewTenant(t, h.pool, f.ID)
+	insert := func(id *int64, sql string, args ...any) {
+		t.Helper()
+		if err := h.pool.QueryRow(t.Context(), sql, args...).Scan(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	insert(&f.schedule, `INSERT INTO backup_schedules (workspace_id, tenant_id, name, frequency, time_of_day, days_of_week)
+		VALUES ($1, $2, 'Nightly', 'daily', '02:30', '[1, 5]') RETURNING id`, f.ID, f.tenant)
+	insert(&f.run, `INSERT INTO operation_runs (workspace_id, tenant_id, initiator_name, type, context)
+		VALUES ($1, $2, 'Ada', 'backup_schedule_run', jsonb_build_object('backup_schedule_id', $3::bigint)) RETURNING id`,
+		f.ID, f.tenant, f.schedule)
+	insert(&f.finding, `INSERT INTO findings (workspace_id, tenant_id, finding_type, fingerprint, current_operation_run_id, baseline_operation_run_id)
+		VALUES ($1, $2, 'drift', 'abc', $3, $3) RETURNING id`, f.ID, f.tenant, f.run)
+	insert(&f.item, `INSERT INTO inventory_items (workspace_id, tenant_id, policy_type, external_id, last_seen_operation_run_id)
+		VALUES ($1, $2, 'conditionalAccess', 'x-1', $3) RETURNING id`, f.ID, f.tenant, f.run)
+	return f
+}
+
+// row is the id, in the fixture, of the row that a route below a workspace shows.
+func (f fixture) row(pattern string) int64 {
+	switch {
+	case strings.Contains(pattern, "/operation-runs/"):
+		return f.run
+	case strings.Contains(pattern, "/findings/"):
+		return f.finding
+	case strings.Contains(pattern, "/inventory-items/"):
+		return f.item
+	case strings.Contains(pattern, "/backup-schedules/"):
+		return f.schedule
+	default:
+		return 0
+	}
+}
+
+// address fills a route's pattern.
+func address(pattern string, workspaceID, rowID any) string {
+	path := strings.Replace(pattern, "{workspace_id}", fmt.Sprint(workspaceID), 1)
+	return strings.Replace(path, "{id}", fmt.Sprint(rowID), 1)
+}
+
+// walk calls visit for every route below a workspace.
+func walk(t *testing.T, h *harness, visit func(method, pattern string)) {
+	t.Helper()
+	routes := 0
+	err := chi.Walk(h.server.Routes(), func(method, pattern string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		if strings.Contains(pattern, "{workspace_id}") {
+			routes++
+			visit(method, pattern)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if routes < 10 {
+		t.Fatalf("walked %d routes only", routes)
+	}
+}
+
+func TestStrangersGetOneAnswerOnEveryRoute(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	f := newFixture(t, h)
+	other := newFixture(t, h)
+	stranger := dbtest.NewUser(t, h.pool)
+	removed := dbtest.NewUser(t, h.pool)
+	dbtest.AddMember(t, h.pool, f.ID, removed.ID, "owner")
+	removedToken := h.token(t, removed.Subject)
+	if got := h.do(t, http.MethodGet, address("/workspaces/{workspace_id}", f.ID, 0), removedToken); got.status != http.StatusOK {
+		t.Fatalf("a member gets %d", got.status)
+	}
+	if _, err := h.pool.Exec(t.Context(), "DELETE FROM workspace_memberships WHERE workspace_id = $1 AND user_id = $2", f.ID, removed.ID); err != nil {
+		t.Fatal(err)
+	}
+	strangerToken, memberToken := h.token(t, stranger.Subject), h.token(t, f.Owner.Subject)
+	unknownToken := h.token(t, "nobody-has-this-subject")
+
+	const fixedID = "the-same-request-id"
+	want := h.do(t, http.MethodGet, "/workspaces/9223372036854775807", strangerToken, "X-Request-Id", fixedID)
+	if want.status != http.StatusNotFound {
+		t.Fatalf("status %d for a workspace that does not exist", want.status)
+	}
+	walk(t, h, func(method, pattern string) {
+		row := f.row(pattern)
+		for situation, try := range map[string]struct{ method, path, token string }{
+			"a stranger":                      {method, address(pattern, f.ID, row), strangerToken},
+			"a subject nobody has":            {method, address(pattern, f.ID, row), unknownToken},
+			"a removed member":                {method, address(pattern, f.ID, row), removedToken},
+			"a member of another workspace":   {method, address(pattern, other.ID, other.row(pattern)), memberToken},
+			"no such workspace":               {method, address(pattern, int64(1)<<62, row), strangerToken},
+			"no such workspace, for a member": {method, address(pattern, int64(1)<<62, row), memberToken},
+			"a workspace id of zero":          {method, address(pattern, 0, row), memberToken},
+			"a negative workspace id":         {method, address(pattern, -1, row), memberToken},
+			"a padded workspace id":           {method, address(pattern, fmt.Sprintf("0%d", f.ID), row), memberToken},
+			"a malformed workspace id":        {method, address(pattern, "abc", row), memberToken},
+			"a workspace id with a dot":       {method, address(pattern, fmt.Sprintf("%d.0", f.ID), row), memberToken},
+			"an escaped workspace id":         {method, address(pattern, "%31%00", row), memberToken},
+			"an over-long workspace id":       {method, address(pattern, strings.Repeat("9", 3000), row), memberToken},
+			"an unknown sub-route":            {method, address(pattern, f.ID, row) + "/nothing", strangerToken},
+			"an unknown sub-route, a member":  {method, address(pattern, f.ID, row) + "/nothing/here", memberToken},
+			"a wrong method":                  {http.MethodTrace, address(pattern, f.ID, row), strangerToken},
+			"bad parameters":                  {method, address(pattern, f.ID, row) + "?limit=x&%zz", strangerToken},
+		} {
+			got := h.do(t, try.method, try.path, try.token, "X-Request-Id", fixedID)
+			if got.comparable() != want.comparable() {
+				t.Errorf("%s: %s %s answers\n%s\nwant\n%s", situation, try.method, pattern, got.comparable(), want.comparable())
+			}
+		}
+		if !strings.Contains(pattern, "{id}") {
+			return
+		}
+		for situation, id := range map[string]any{
+			"a row of another workspace": other.row(pattern), "no such row": int64(1) << 62, "a malformed id": "abc",
+			"an over-long id": strings.Repeat("9", 3000), "a negative id": -1, "a padded id": fmt.Sprintf("0%d", row),
+		} {
+			got := h.do(t, method, address(pattern, f.ID, id), memberToken, "X-Request-Id", fixedID)
+			if got.comparable() != want.comparable() {
+				t.Errorf("%s: %s %s answers\n%s\nwant\n%s", situation, method, pattern, got.comparable(), want.comparable())
+			}
+		}
+	})
+}
+
+func TestNoRouteBelowAWorkspaceAnswersWithoutAValidToken(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	f := newFixture(t, h)
+	expired, err := h.signer.Sign(f.Owner.Subject, testIssuer, testAudience, time.Minute, time.Now().Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const fixedID = "the-same-request-id"
+	for situation, try := range map[string]struct{ token, challenge string }{
+		"no token":      {"", `Bearer realm="runledger"`},
+		"a bad token":   {"not.a.token", `Bearer realm="runledger", error="invalid_token"`},
+		"an old token":  {expired, `Bearer realm="runledger", error="invalid_token"`},
+		"a long token":  {strings.Repeat("a", 20_000), `Bearer realm="runledger", error="invalid_token"`},
+		"a wrong token": {h.token(t, f.Owner.Subject) + "x", `Bearer realm="runledger", error="invalid_token"`},
+	} {
+		want := h.do(t, http.MethodGet, "/workspaces", try.token, "X-Request-Id", fixedID)
+		if want.status != http.StatusUnauthorized || want.header.Get("WWW-Authenticate") != try.challenge {
+			t.Errorf("%s: %s", situation, want.comparable())
+		}
+		walk(t, h, func(method, pattern string) {
+			for _, path := range []string{
+				address(pattern, f.ID, f.row(pattern)), address(pattern, int64(1)<<62, 1), address(pattern, "abc", "abc"),
+				address(pattern, f.ID, f.row(pattern)) + "/nothing",
+			} {
+				got := h.do(t, method, path, try.token, "X-Request-Id", fixedID)
+				if got.comparable() != want.comparable() {
+					t.Errorf("%s: %s %s answers\n%s\nwant\n%s", situation, method, path, got.comparable(), want.comparable())
+				}
+			}
+		})
+	}
+}
+
+func TestMembersGetAnAnswerOnEveryRoute(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	f := newFixture(t, h)
+	walk(t, h, func(method, pattern string) {
+		if method != http.MethodGet {
+			return
+		}
+		for _, member := range []dbtest.User{f.Owner, f.Manager, f.Operator, f.Readonly} {
+			got := h.do(t, method, address(pattern, f.ID, f.row(pattern)), h.token(t, member.Subject))
+			if got.status != http.StatusOK {
+				t.Errorf("GET %s answers %d: %s", pattern, got.status, got.body)
+			}
+		}
+	})
+}
+
+func TestAMembershipRemovedIsGoneAtTheNextRequest(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	f := newFixture(t, h)
+	path := address("/workspaces/{workspace_id}/operation-runs", f.ID, 0)
+	first := h.get(t, http.StatusOK, f.Operator.Subject, path)
+	if _, err := h.pool.Exec(t.Context(), "DELETE FROM workspace_memberships WHERE workspace_id = $1 AND user_id = $2", f.ID, f.Operator.ID); err != nil {
+		t.Fatal(err)
+	}
+	got := h.do(t, http.MethodGet, path, h.token(t, f.Operator.Subject), "If-None-Match", first.header.Get("ETag"))
+	if got.status != http.StatusNotFound {
+		t.Errorf("status %d after the membership was removed", got.status)
+	}
+}
+
+func TestAnArchivedWorkspaceReadsAsBefore(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	f := newFixture(t, h)
+	path := address("/workspaces/{workspace_id}/operation-runs", f.ID, 0)
+	before := h.get(t, http.StatusOK, f.Readonly.Subject, path)
+	if _, err := h.pool.Exec(t.Context(), "UPDATE workspaces SET archived_at = now() WHERE id = $1", f.ID); err != nil {
+		t.Fatal(err)
+	}
+	if after := h.get(t, http.StatusOK, f.Readonly.Subject, path); after.body != before.body {
+		t.Errorf("the list changed from %s to %s", before.body, after.body)
+	}
+}
+
+func TestAWrongMethodNamesTheRightOnes(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	f := newFixture(t, h)
+	got := h.do(t, http.MethodDelete, address("/workspaces/{workspace_id}/findings", f.ID, 0), h.token(t, f.Owner.Subject))
+	if got.status != http.StatusMethodNotAllowed || got.header.Get("Allow") != "GET, HEAD" {
+		t.Errorf("status %d, Allow %q", got.status, got.header.Get("Allow"))
+	}
+}
