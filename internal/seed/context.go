@@ -14,7 +14,7 @@ type selection struct {
 }
 
 func drawSelection(d *dice) selection {
-	s := selection{name: pick(d, []string{"all-policies", "compliance", "apps-only", "security", "Grundschutz", "foundations", "weekly-full"})}
+	s := selection{name: pick(d, []string{"all-policies", "compliance", "apps-only", "security", "Grundschutz", "foundations", "Überwachung", "weekly-full"})}
 	from := d.IntN(len(policyTypes))
 	for i := range 2 + d.IntN(4) {
 		s.types = append(s.types, policyTypes[(from+i)%len(policyTypes)])

@@ -9,36 +9,39 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The subjects of the demonstration's own people.
-const (
-	DemoOwner    = "demo-owner"    // owns the demonstration's workspace
-	DemoOperator = "demo-operator" // records runs in it
-	DemoReadonly = "demo-readonly" // reads it
-	DemoStranger = "demo-stranger" // exists, and is a member of nothing
-)
-
-// demoSlug is the slug of the demonstration's workspace.
+// demoSlug is the slug of the demonstration's workspace, and demoPeople are the subjects of its own
+// people, beside those who come with any seeded workspace.
 const demoSlug = "demo"
 
-// Demonstration names what there is to show.
-type Demonstration struct {
-	WorkspaceID int64 // of the workspace with the slug demo, of whose people each Demo subject is one
+var demoPeople = DemoData{
+	Owner:    "demo-owner",
+	Operator: "demo-operator",
+	Readonly: "demo-readonly",
+	Stranger: "demo-stranger",
+}
+
+// DemoData names what there is to show.
+type DemoData struct {
+	WorkspaceID int64 // of the workspace with the slug demo
 	ScheduleID  int64 // of a daily backup schedule in it with months of history
+
+	// The subjects of three members of the workspace, by role, and of a user who is a member of nothing.
+	Owner, Operator, Readonly, Stranger string
 }
 
 // Demo makes sure that the database behind conn, which must have the current schema, holds the
 // demonstration's data: three workspaces with 2,000 runs up to the present hour. Where it is already
 // there, nothing is written. Several may call it at once: one writes, the others wait and find it.
-func Demo(ctx context.Context, conn *pgx.Conn) (Demonstration, error) {
+func Demo(ctx context.Context, conn *pgx.Conn) (DemoData, error) {
 	o := Options{Workspaces: 3, Runs: 2000, Seed: 1}
 	if err := o.check(); err != nil {
-		return Demonstration{}, fmt.Errorf("demonstration: %w", err)
+		return DemoData{}, fmt.Errorf("demonstration: %w", err)
 	}
 	w, err := newWorld(o)
 	if err != nil {
-		return Demonstration{}, fmt.Errorf("demonstration: %w", err)
+		return DemoData{}, fmt.Errorf("demonstration: %w", err)
 	}
-	var found Demonstration
+	var found DemoData
 	wrote := false
 	if err := transact(ctx, conn, func(tx pgx.Tx) error {
 		const lock = 0x72756e6c64656d6f // "runldemo"
@@ -55,7 +58,7 @@ func Demo(ctx context.Context, conn *pgx.Conn) (Demonstration, error) {
 		}
 		return nil
 	}); err != nil {
-		return Demonstration{}, fmt.Errorf("demonstration: %w", err)
+		return DemoData{}, fmt.Errorf("demonstration: %w", err)
 	}
 	if wrote {
 		if err := vacuum(ctx, conn); err != nil {
@@ -67,8 +70,8 @@ func Demo(ctx context.Context, conn *pgx.Conn) (Demonstration, error) {
 
 // findDemo looks for the demonstration's workspace and its oldest schedule, the one with the longest
 // history. Its error is pgx.ErrNoRows where there is none.
-func findDemo(ctx context.Context, tx pgx.Tx) (Demonstration, error) {
-	var found Demonstration
+func findDemo(ctx context.Context, tx pgx.Tx) (DemoData, error) {
+	found := demoPeople
 	err := tx.QueryRow(ctx, `
 		SELECT w.id, s.id
 		FROM workspaces AS w
@@ -77,42 +80,44 @@ func findDemo(ctx context.Context, tx pgx.Tx) (Demonstration, error) {
 		JOIN backup_schedules AS s ON s.workspace_id = w.id
 		WHERE w.slug = $1
 		ORDER BY s.id
-		LIMIT 1`, demoSlug, DemoOwner).Scan(&found.WorkspaceID, &found.ScheduleID)
+		LIMIT 1`, demoSlug, demoPeople.Owner).Scan(&found.WorkspaceID, &found.ScheduleID)
 	if err != nil {
-		return Demonstration{}, fmt.Errorf("look for the data: %w", err)
+		return DemoData{}, fmt.Errorf("look for the data: %w", err)
 	}
 	return found, nil
 }
 
 // writeDemo loads the world and takes the demonstration's people into its first workspaces.
-func writeDemo(ctx context.Context, tx pgx.Tx, w *world) (Demonstration, error) {
+func writeDemo(ctx context.Context, tx pgx.Tx, w *world) (DemoData, error) {
 	if _, err := load(ctx, tx, w, nil); err != nil {
-		return Demonstration{}, err
+		return DemoData{}, err
 	}
 	first := w.workspaces[0]
 	if _, err := tx.Exec(ctx, "UPDATE workspaces SET slug = $2 WHERE id = $1", first.id, demoSlug); err != nil {
-		return Demonstration{}, fmt.Errorf("name the workspace %s: %w", demoSlug, err)
+		return DemoData{}, fmt.Errorf("name the workspace %s: %w", demoSlug, err)
 	}
 	for _, person := range []struct{ subject, name, role string }{
-		{DemoOwner, "Demo Owner", "owner"},
-		{DemoOperator, "Demo Operator", "operator"},
-		{DemoReadonly, "Demo Reader", "readonly"},
-		{DemoStranger, "Demo Stranger", ""},
+		{demoPeople.Owner, "Demo Owner", "owner"},
+		{demoPeople.Operator, "Demo Operator", "operator"},
+		{demoPeople.Readonly, "Demo Reader", "readonly"},
+		{demoPeople.Stranger, "Demo Stranger", ""},
 	} {
 		var id int64
 		if err := tx.QueryRow(ctx, `
 			INSERT INTO users (subject, name, created_at, updated_at) VALUES ($1, $2, $3, $3)
 			ON CONFLICT (subject) DO UPDATE SET name = excluded.name
 			RETURNING id`, person.subject, person.name, first.start.Add(time.Hour)).Scan(&id); err != nil {
-			return Demonstration{}, fmt.Errorf("add %s: %w", person.subject, err)
+			return DemoData{}, fmt.Errorf("add %s: %w", person.subject, err)
 		}
 		if person.role == "" {
 			continue
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO workspace_memberships (workspace_id, user_id, role) VALUES ($1, $2, $3)",
 			first.id, id, person.role); err != nil {
-			return Demonstration{}, fmt.Errorf("make %s a member: %w", person.subject, err)
+			return DemoData{}, fmt.Errorf("make %s a member: %w", person.subject, err)
 		}
 	}
-	return Demonstration{WorkspaceID: first.id, ScheduleID: first.schedules[0].id}, nil
+	data := demoPeople
+	data.WorkspaceID, data.ScheduleID = first.id, first.schedules[0].id
+	return data, nil
 }

@@ -36,8 +36,11 @@ func (r *run) changes(to []change) []change {
 	if !r.startedAt.IsZero() {
 		add(eventStarted, r.startedAt)
 		until := r.completedAt
-		if requested {
+		switch {
+		case requested:
 			until = r.cancelAt
+		case r.stalledOut:
+			until = r.heartbeatAt
 		}
 		step := until.Sub(r.startedAt) / time.Duration(r.reports+1)
 		for i := range r.reports {

@@ -114,8 +114,7 @@ func (w *world) tally() Summary {
 	return s
 }
 
-// number gives every row of the small tables its id, and the runs the first of theirs, out of the
-// tables' sequences.
+// number takes the ids of the small tables' rows and of the runs out of the sequences.
 func (l *loader) number(ctx context.Context) error {
 	s := &l.summary
 	var ids [4]int64
@@ -134,28 +133,13 @@ func (l *loader) number(ctx context.Context) error {
 		}
 		ids[i] = first
 	}
+	l.world.number(ids[0], ids[1], ids[2], ids[3])
 	for _, ws := range l.world.workspaces {
-		ws.id = take(&ids[0])
-		ws.slug = fmt.Sprintf("%s-%d", ws.org.plain, ws.id)
 		s.WorkspaceIDs = append(s.WorkspaceIDs, ws.id)
-		for _, u := range ws.users {
-			u.id = take(&ids[1])
-		}
-		for _, t := range ws.tenants {
-			t.id = take(&ids[2])
-		}
-		for _, b := range ws.schedules {
-			b.id = take(&ids[3])
-		}
 	}
 	var err error
 	l.firstRun, err = l.reserve(ctx, "operation_runs_id_seq", s.Runs)
 	return err
-}
-
-func take(next *int64) int64 {
-	*next++
-	return *next - 1
 }
 
 // reserve takes n ids in a row from a sequence and returns the first. An id that somebody else takes
@@ -174,7 +158,7 @@ func (l *loader) reserve(ctx context.Context, sequence string, n int) (int64, er
 }
 
 // worthwhile is from how many runs on building the indexes at the end is the faster way.
-const worthwhile = 20_000
+const worthwhile = 5_000
 
 // setAside drops the secondary indexes of operation_runs, if the table is empty and much is to come,
 // and returns the statements that bring them back.

@@ -17,14 +17,14 @@ type Options struct {
 	// Workspaces is how many workspaces there are, at least 1. From four on, the first owns 30 % of
 	// the runs; from five on, the last is archived.
 	Workspaces int
-	// Runs is how many operation runs there are in all workspaces together, at least 1. What hangs on
+	// Runs is how many operation runs there are in all workspaces together. What hangs on
 	// them (events, findings, inventory items) follows from it.
 	Runs int
 	// Seed chooses the data. On two databases without rows the same options make the same rows,
 	// down to the ids.
 	Seed uint64
-	// Until is the instant that the data looks back from, over 18 months. Nothing is later. The zero
-	// value is the last full hour.
+	// Until is the instant that the data looks back from, over 18 months, rounded down to the hour.
+	// Nothing but a schedule's next run is later. The zero value is the present.
 	Until time.Time
 }
 
@@ -33,8 +33,8 @@ func (o *Options) check() error {
 	if o.Workspaces < 1 {
 		faults = append(faults, fmt.Errorf("%d workspaces: there must be at least one", o.Workspaces))
 	}
-	if o.Runs < 1 {
-		faults = append(faults, fmt.Errorf("%d runs: there must be at least one", o.Runs))
+	if o.Runs < 0 {
+		faults = append(faults, fmt.Errorf("%d runs: there cannot be fewer than none", o.Runs))
 	}
 	if o.Until.IsZero() {
 		o.Until = time.Now()
@@ -54,6 +54,12 @@ type Summary struct {
 	Events         int
 	Findings       int
 	InventoryItems int
+}
+
+// String says the counts in a sentence.
+func (s Summary) String() string {
+	return fmt.Sprintf("%d workspaces with %d users, %d tenants, %d backup schedules, %d runs, %d events, %d findings and %d inventory items",
+		s.Workspaces, s.Users, s.Tenants, s.Schedules, s.Runs, s.Events, s.Findings, s.InventoryItems)
 }
 
 func (s Summary) rows() int {

@@ -78,6 +78,27 @@ func newWorld(o Options) (*world, error) {
 	return w, nil
 }
 
+// number gives everything in the world its id, counting from the first of each kind.
+func (w *world) number(workspaceID, userID, tenantID, scheduleID int64) {
+	take := func(next *int64) int64 {
+		*next++
+		return *next - 1
+	}
+	for _, ws := range w.workspaces {
+		ws.id = take(&workspaceID)
+		ws.slug = fmt.Sprintf("%s-%d", ws.org.plain, ws.id)
+		for _, u := range ws.users {
+			u.id = take(&userID)
+		}
+		for _, t := range ws.tenants {
+			t.id = take(&tenantID)
+		}
+		for _, s := range ws.schedules {
+			s.id = take(&scheduleID)
+		}
+	}
+}
+
 var roles = []string{"owner", "manager", "operator", "readonly"}
 
 // people gives the workspace its members: one of each role first, then mostly operators.
