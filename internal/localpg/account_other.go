@@ -16,9 +16,7 @@ func serverAccount() (*account, error) {
 	return nil, fmt.Errorf("a private PostgreSQL is not available on %s; run one yourself and give its URL", runtime.GOOS)
 }
 
-func (*account) prepare(string) error             { return nil }
 func (*account) give(string) error                { return nil }
-func (*account) writeFile(string, []byte) error   { return nil }
 func (*account) canEnter(string) error            { return nil }
 func (*account) attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{} }
 

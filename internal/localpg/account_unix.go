@@ -44,34 +44,12 @@ func serverAccount() (*account, error) {
 	return nil, errors.New("PostgreSQL refuses to run as root, and there is neither a user postgres nor a user nobody to run it as; start this as another user")
 }
 
-// prepare creates dir, for the account alone.
-func (a *account) prepare(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // parents must let the account through
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if err := a.canEnter(filepath.Dir(dir)); err != nil {
-		return err
-	}
-	return a.give(dir)
-}
-
 // give makes the account the owner of path.
 func (a *account) give(path string) error {
 	if a == nil {
 		return nil
 	}
 	return os.Lchown(path, a.uid, a.gid)
-}
-
-// writeFile writes a file that only the account (and root) can read.
-func (a *account) writeFile(path string, data []byte) error {
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		return err
-	}
-	return a.give(path)
 }
 
 // canEnter fails if the account may not pass through dir or one of its parents.

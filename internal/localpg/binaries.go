@@ -61,21 +61,46 @@ func inspect(ctx context.Context, dir string, c *cluster) (binaries, error) {
 // prepare runs initdb under a name that only a finished cluster loses, so that one that was
 // killed midway is never taken for a cluster.
 func (b binaries) prepare(ctx context.Context, c *cluster) error {
-	if _, err := os.Stat(c.path("data")); !errors.Is(err, fs.ErrNotExist) {
-		if err != nil {
-			return err
-		}
-		return c.ensurePassword()
+	_, err := os.Stat(c.path("data"))
+	if err == nil {
+		return c.readPassword()
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	unfinished := c.path("data.new")
 	if err := os.RemoveAll(unfinished); err != nil {
 		return err
 	}
-	if err := c.ensurePassword(); err != nil {
+	if err := os.Mkdir(unfinished, 0o700); err != nil {
+		return err
+	}
+	if err := c.owner.give(unfinished); err != nil {
+		return err
+	}
+	if err := c.makePassword(); err != nil {
+		return err
+	}
+	if err := b.initdb(ctx, c, unfinished); err != nil {
+		return err
+	}
+	return os.Rename(unfinished, c.path("data"))
+}
+
+// initdb makes a cluster in an empty directory.
+func (b binaries) initdb(ctx context.Context, c *cluster, data string) error {
+	// The password must not be among the arguments, which all users can read. initdb takes it
+	// from a file, one that its user may read.
+	passwordFile := c.path("password.initdb")
+	if err := os.WriteFile(passwordFile, []byte(c.password), 0o600); err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(passwordFile) }()
+	if err := c.owner.give(passwordFile); err != nil {
 		return err
 	}
 	args := []string{
-		"--pgdata", unfinished, "--pwfile", c.path("password"), "--username", superuser,
+		"--pgdata", data, "--pwfile", passwordFile, "--username", superuser,
 		"--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C",
 	}
 	if c.settings["fsync"] == "off" {
@@ -83,10 +108,11 @@ func (b binaries) prepare(ctx context.Context, c *cluster) error {
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(b.dir, "initdb"), args...) //nolint:gosec // found by us
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = c.dir, serverEnv(), c.owner.attributes()
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, lastLines(out))
 	}
-	return os.Rename(unfinished, c.path("data"))
+	return nil
 }
 
 func (b binaries) command(c *cluster) *exec.Cmd {

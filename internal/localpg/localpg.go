@@ -38,8 +38,8 @@ const (
 
 // Options say where a private PostgreSQL keeps its data and how it runs.
 type Options struct {
-	// Dir is a directory of the server's own. It is created with mode 0700 and keeps data and
-	// password from one Start to the next.
+	// Dir is a directory of the server's own, new or empty at the first Start. It keeps data and
+	// password, which nobody else may read, from one Start to the next.
 	Dir string
 	// Port is where the server listens on 127.0.0.1. 0 takes a free one.
 	Port int
@@ -85,7 +85,7 @@ func start(ctx context.Context, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := owner.prepare(dir); err != nil {
+	if err := prepareDir(dir, owner); err != nil {
 		return nil, err
 	}
 	lock, err := acquire(dir)
@@ -197,7 +197,7 @@ func (s *Server) Restart(ctx context.Context) error {
 
 // launch runs the server's process and waits until it answers.
 func (s *Server) launch(ctx context.Context) error {
-	const attempts = 5
+	const attempts = 10
 	anyPort := s.cluster.port == 0
 	for attempt := 1; ; attempt++ {
 		if anyPort {
@@ -219,6 +219,11 @@ func (s *Server) launch(ctx context.Context) error {
 			return err
 		}
 		s.cluster.log.Warn("PostgreSQL did not start, trying again", "error", err)
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-time.After(300 * time.Millisecond):
+		}
 	}
 }
 
@@ -261,7 +266,7 @@ func portTaken(ctx context.Context, port int) bool {
 
 // acquire takes the directory for this process. The lock ends with the process, however it ends.
 func acquire(dir string) (*flock.Flock, error) {
-	path := filepath.Join(dir, "lock")
+	path := filepath.Join(dir, lockName)
 	lock := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o600))
 	held, err := lock.TryLock()
 	if err != nil {

@@ -13,17 +13,17 @@ const largestLog = 16 << 20
 func (c *cluster) openLog() (*os.File, int64, error) {
 	flags := os.O_CREATE | os.O_WRONLY | os.O_APPEND
 	var start int64
-	if info, err := os.Stat(c.path("postgresql.log")); err == nil {
+	if info, err := os.Stat(c.path(logName)); err == nil {
 		if start = info.Size(); start > largestLog {
 			flags |= os.O_TRUNC
 			start = 0
 		}
 	}
-	f, err := os.OpenFile(c.path("postgresql.log"), flags, 0o600)
+	f, err := os.OpenFile(c.path(logName), flags, 0o600)
 	if err != nil {
 		return nil, 0, err
 	}
-	return f, start, c.owner.give(f.Name())
+	return f, start, nil
 }
 
 // tailFrom returns the last lines of a log, none of them before start.

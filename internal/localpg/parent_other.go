@@ -7,3 +7,6 @@ import "syscall"
 // dieWithParent does nothing where the system knows no such thing: a server that outlives its
 // caller is stopped by the next Start.
 func dieWithParent(*syscall.SysProcAttr) {}
+
+// canDieWithParent tells that dieWithParent works here.
+const canDieWithParent = false

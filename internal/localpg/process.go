@@ -50,11 +50,11 @@ func runProcess(ctx context.Context, c *cluster, cmd *exec.Cmd) (*process, error
 	}
 	if err := p.awaitAnswer(ctx, c); err != nil {
 		p.stop(ctx)
-		tail, readErr := tailFrom(c.path("postgresql.log"), start)
+		tail, readErr := tailFrom(c.path(logName), start)
 		if bytes.Contains(tail, []byte("pre-existing shared memory block")) {
 			err = errSharedMemoryInUse
 		}
-		return nil, errors.Join(fmt.Errorf("%w; the last lines of %s:\n%s", err, c.path("postgresql.log"), tail), readErr)
+		return nil, errors.Join(fmt.Errorf("%w; the last lines of %s:\n%s", err, c.path(logName), tail), readErr)
 	}
 	return p, nil
 }

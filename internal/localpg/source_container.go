@@ -53,10 +53,16 @@ func (e container) prepare(ctx context.Context, c *cluster) error {
 	if err := e.run(ctx, "rm", "--force", e.name); err != nil {
 		return err
 	}
-	if err := os.WriteFile(c.path(containerMark), []byte(e.name), 0o600); err != nil {
+	if _, err := os.Stat(c.path(containerMark)); err == nil {
+		return c.readPassword()
+	}
+	if err := e.run(ctx, "volume", "rm", "--force", e.name); err != nil {
 		return err
 	}
-	return c.ensurePassword()
+	if err := c.makePassword(); err != nil {
+		return err
+	}
+	return os.WriteFile(c.path(containerMark), []byte(e.name), 0o600)
 }
 
 // command runs the container in the foreground: the docker command passes signals on to
@@ -69,7 +75,7 @@ func (e container) command(c *cluster) *exec.Cmd {
 		"--volume", e.name + ":/var/lib/postgresql/data",
 		"--env", "POSTGRES_PASSWORD", "--env", "POSTGRES_INITDB_ARGS=--encoding=UTF8 --locale=C",
 		"--shm-size", "512m", containerImage,
-	}, c.arguments(nil)...)
+	}, c.arguments(map[string]string{"listen_addresses": "*", "port": "5432"})...)
 	// The process must outlive the context of Start, so there is none here; Stop ends it.
 	cmd := exec.Command(e.docker, args...) //nolint:gosec,noctx // see above
 	cmd.Env = append(os.Environ(), "POSTGRES_PASSWORD="+c.password)
