@@ -2,6 +2,7 @@ package dbtest
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"time"
 
@@ -29,7 +30,7 @@ func startContainer(ctx context.Context) (_ running, err error) {
 	}
 	c, err := postgres.Run(ctx, image,
 		postgres.WithUsername("postgres"),
-		postgres.WithPassword("postgres"),
+		postgres.WithPassword(rand.Text()), // the port may be open to the network
 		postgres.WithDatabase("postgres"),
 		testcontainers.WithCmd(args...),
 		postgres.BasicWaitStrategies(),
@@ -46,7 +47,11 @@ func startContainer(ctx context.Context) (_ running, err error) {
 		_ = stop(context.WithoutCancel(ctx))
 		return running{}, fmt.Errorf("container of %s: %w", image, err)
 	}
-	return running{url: url, stop: stop}, nil
+	alive := func(ctx context.Context) bool {
+		state, err := c.State(ctx)
+		return err != nil || state.Running // an engine that does not answer is no proof
+	}
+	return running{url: url, alive: alive, stop: stop}, nil
 }
 
 // dockerAnswers fails if there is no Docker engine.

@@ -57,7 +57,7 @@ var ensureDatabases = sync.OnceValue(func() error {
 		if err != nil || exists {
 			return err
 		}
-		return createUnderName(ctx, conn, sharedName(), templateName(), func(string) error { return nil })
+		return createUnderName(ctx, conn, sharedName(), templateName(), func(_, _ string) error { return nil })
 	})
 })
 
@@ -68,20 +68,18 @@ func ensureTemplate(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil || exists {
 		return err
 	}
-	err = createUnderName(ctx, conn, templateName(), "template0", func(url string) error {
-		_, err := db.Up(ctx, url)
+	return createUnderName(ctx, conn, templateName(), "template0", func(name, url string) error {
+		if _, err := db.Up(ctx, url); err != nil {
+			return err
+		}
+		_, err := conn.Exec(ctx, "ALTER DATABASE "+name+" WITH ALLOW_CONNECTIONS false")
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	_, err = conn.Exec(ctx, "ALTER DATABASE "+templateName()+" WITH ALLOW_CONNECTIONS false")
-	return err
 }
 
 // createUnderName makes a database and gives it its name when it is complete, so that one whose
 // making was killed midway is never used.
-func createUnderName(ctx context.Context, conn *pgx.Conn, name, template string, fill func(url string) error) error {
+func createUnderName(ctx context.Context, conn *pgx.Conn, name, template string, fill func(name, url string) error) error {
 	unfinished := name + "_new"
 	if _, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+unfinished+" WITH (FORCE)"); err != nil {
 		return err
@@ -90,7 +88,7 @@ func createUnderName(ctx context.Context, conn *pgx.Conn, name, template string,
 	if err != nil {
 		return err
 	}
-	if err := fill(url); err != nil {
+	if err := fill(unfinished, url); err != nil {
 		return err
 	}
 	_, err = conn.Exec(ctx, "ALTER DATABASE "+unfinished+" RENAME TO "+name)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -19,19 +20,24 @@ import (
 const keeperEnv = "RUNLEDGER_TEST_KEEPER"
 
 const (
+	// lingerEnv overrides linger, as a Go duration.
+	lingerEnv = "RUNLEDGER_TEST_LINGER"
 	// linger is how long a server without users stays, for the next package of the run.
 	linger = 15 * time.Second
 	// lingerKept is how long it stays after a test kept its database for a look.
 	lingerKept = 30 * time.Minute
-	// lookEvery is how often the keeper looks for users.
+	// lookEvery is how often the keeper looks for users, and whether the server is alive.
 	lookEvery = time.Second
+	// containerTimeout is how long the wait for a container may take before a PostgreSQL of this
+	// machine is tried: an engine without a network waits long for an image.
+	containerTimeout = 2 * time.Minute
 )
 
 // running is a server that a keeper has started.
 type running struct {
-	url  string
-	done <-chan struct{} // closed when it ends by itself; nil if that cannot be told
-	stop func(context.Context) error
+	url   string
+	alive func(context.Context) bool
+	stop  func(context.Context) error
 }
 
 // keep starts a server, says where it is, and stops it when nobody has used it for a while.
@@ -69,10 +75,10 @@ func (d serverDir) keep(say *os.File) (err error) {
 		// The state goes first, so that nobody is sent to a server that is about to stop.
 		err = errors.Join(err, d.withdraw(), s.stop(ctx), users.Unlock())
 	}()
-	if err := d.publish(state{URL: s.url}, say); err != nil {
+	if err := d.publish(state{URL: s.url, Keeper: os.Getpid()}, say); err != nil {
 		return err
 	}
-	return d.awaitDisuse(users, s.done)
+	return d.awaitDisuse(ctx, users, s)
 }
 
 // publish writes the state for everybody and says it to the process that waits for it.
@@ -101,15 +107,20 @@ func (d serverDir) withdraw() error {
 
 // awaitDisuse returns when the server has ended, or has had no users for a while. In the second
 // case it holds the lock of the users, so that new ones wait until the server is gone.
-func (d serverDir) awaitDisuse(users *flock.Flock, done <-chan struct{}) error {
+func (d serverDir) awaitDisuse(ctx context.Context, users *flock.Flock, s running) error {
+	patience := linger
+	if text := os.Getenv(lingerEnv); text != "" {
+		var err error
+		if patience, err = time.ParseDuration(text); err != nil {
+			return fmt.Errorf("%s: %w", lingerEnv, err)
+		}
+	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	lastUsed := time.Now()
-	for {
-		select {
-		case <-done:
+	for range tick.C {
+		if !s.alive(ctx) {
 			return errors.New("the server ended")
-		case <-tick.C:
 		}
 		unused, err := users.TryLock()
 		if err != nil {
@@ -119,20 +130,21 @@ func (d serverDir) awaitDisuse(users *flock.Flock, done <-chan struct{}) error {
 			lastUsed = time.Now()
 			continue
 		}
-		if time.Since(lastUsed) > linger && d.sinceKept() > lingerKept {
+		if time.Since(lastUsed) > patience && d.sinceKept() > lingerKept {
 			return nil
 		}
 		if err := users.Unlock(); err != nil {
 			return fmt.Errorf("look for users: %w", err)
 		}
 	}
+	return nil // a ticker does not end
 }
 
 // sinceKept is how long ago a test kept its database.
 func (d serverDir) sinceKept() time.Duration {
 	info, err := os.Stat(d.path("kept"))
 	if err != nil {
-		return time.Duration(1<<63 - 1)
+		return math.MaxInt64 // none ever did
 	}
 	return time.Since(info.ModTime())
 }
@@ -142,14 +154,13 @@ func (d serverDir) sinceKept() time.Duration {
 // and the time zone is a quarter of an hour off everybody's.
 func settings() map[string]string {
 	return map[string]string{
-		"fsync":                         "off",
-		"full_page_writes":              "off",
-		"max_connections":               "300",
-		"shared_buffers":                "256MB",
-		"max_wal_size":                  "2GB",
-		"timezone":                      timezone,
-		"autovacuum_naptime":            "10s",
-		"default_transaction_isolation": "read committed",
+		"fsync":              "off",
+		"full_page_writes":   "off",
+		"max_connections":    "300",
+		"shared_buffers":     "256MB",
+		"max_wal_size":       "2GB",
+		"timezone":           timezone,
+		"autovacuum_naptime": "10s",
 	}
 }
 
@@ -161,8 +172,10 @@ func startServer(ctx context.Context, d serverDir) (running, error) {
 	kind := filepath.Base(string(d))
 	var containerErr error
 	if kind != kindLocal {
+		short, cancel := context.WithTimeout(ctx, containerTimeout)
+		defer cancel()
 		var s running
-		if s, containerErr = startContainer(ctx); containerErr == nil {
+		if s, containerErr = startContainer(short); containerErr == nil {
 			return s, nil
 		}
 		slog.Info("no container", "reason", containerErr)
@@ -170,6 +183,11 @@ func startServer(ctx context.Context, d serverDir) (running, error) {
 			return running{}, containerErr
 		}
 	}
+	return startLocal(ctx, d, containerErr)
+}
+
+// startLocal starts a PostgreSQL of this machine.
+func startLocal(ctx context.Context, d serverDir, containerErr error) (running, error) {
 	pg, err := localpg.Start(ctx, localpg.Options{
 		Dir:      d.path("postgresql"),
 		Settings: settings(),
@@ -179,5 +197,13 @@ func startServer(ctx context.Context, d serverDir) (running, error) {
 	if err != nil {
 		return running{}, errors.Join(err, containerErr)
 	}
-	return running{url: pg.URL("postgres"), done: pg.Done(), stop: pg.Stop}, nil
+	alive := func(context.Context) bool {
+		select {
+		case <-pg.Done():
+			return false
+		default:
+			return true
+		}
+	}
+	return running{url: pg.URL("postgres"), alive: alive, stop: pg.Stop}, nil
 }

@@ -31,8 +31,8 @@ const (
 	kindLocal     = "local"
 )
 
-// A server is kept by a process of its own, the keeper, because the test binaries of a run come
-// and go. What they have in common is a directory:
+// serverDir is what the test binaries of a run have in common. They come and go, so the server is
+// kept by a process of its own, the keeper. In the directory are
 //
 //	users      locked, shared, by every test binary that uses the server, for its whole life;
 //	           the keeper stops the server when it could lock it exclusively for a while
@@ -48,9 +48,14 @@ func (d serverDir) path(name string) string { return filepath.Join(string(d), na
 
 // state is what a keeper tells the test binaries.
 type state struct {
-	URL string `json:"url,omitempty"`
-	Err string `json:"error,omitempty"`
+	URL    string `json:"url,omitempty"`
+	Keeper int    `json:"keeper,omitempty"` // its process id
+	Err    string `json:"error,omitempty"`
 }
+
+// usersLock is held for the life of the process. It is a variable because an unreachable lock is
+// collected, its file closed and the lock gone.
+var usersLock *flock.Flock //nolint:gochecknoglobals // see above
 
 // server makes sure, once in a process, that there is a server, and returns the URL of its
 // database for administration.
@@ -97,8 +102,8 @@ func openServerDir() (serverDir, error) {
 // join registers this process as a user of the server, starts one if there is none, and returns
 // its URL.
 func (d serverDir) join(ctx context.Context) (string, error) {
-	// The lock is let go of by the end of the process.
-	if err := lockFile(ctx, flock.New(d.path("users")).TryRLockContext); err != nil {
+	usersLock = flock.New(d.path("users"))
+	if err := lockFile(ctx, usersLock.TryRLockContext); err != nil {
 		return "", err
 	}
 	starting := flock.New(d.path("starting"))
@@ -106,8 +111,14 @@ func (d serverDir) join(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer func() { _ = starting.Unlock() }()
-	if s, err := d.readState(); err == nil && s.URL != "" && ping(ctx, s.URL) == nil {
-		return s.URL, nil
+	kept, err := d.hasKeeper()
+	if err != nil {
+		return "", err
+	}
+	if kept {
+		if s, err := d.readState(); err == nil && ping(ctx, s.URL) == nil {
+			return s.URL, nil
+		}
 	}
 	s, err := d.startKeeper(ctx)
 	if err != nil {
@@ -125,6 +136,16 @@ func lockFile(ctx context.Context, try func(context.Context, time.Duration) (boo
 		return fmt.Errorf("wait for the test server: %w", err)
 	}
 	return nil
+}
+
+// hasKeeper reports whether there is a keeper that lives.
+func (d serverDir) hasKeeper() (bool, error) {
+	lock := flock.New(d.path("keeper"))
+	free, err := lock.TryLock()
+	if err != nil {
+		return false, err
+	}
+	return !free, lock.Unlock()
 }
 
 func (d serverDir) readState() (state, error) {
