@@ -176,12 +176,12 @@ func appendCounts(b []byte, d *dice, r *run) []byte {
 	total := r.total
 	failed, processed := 0, total
 	switch r.outcome {
-	case "succeeded":
-	case "partially_succeeded":
+	case outcomeSucceeded:
+	case outcomePartiallySucceeded:
 		failed = 1 + d.skewed(total)
-	case "blocked":
+	case outcomeBlocked:
 		processed = 0
-	case "failed":
+	case outcomeFailed:
 		processed = d.IntN(total + 1)
 		failed = processed - d.IntN(processed+1)
 	default: // cancelled, or still going on

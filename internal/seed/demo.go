@@ -43,21 +43,21 @@ func Demo(ctx context.Context, conn *pgx.Conn) (DemoData, error) {
 	}
 	var found DemoData
 	wrote := false
-	if err := transact(ctx, conn, func(tx pgx.Tx) error {
+	err = transact(ctx, conn, func(tx pgx.Tx) error {
 		const lock = 0x72756e6c64656d6f // "runldemo"
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(lock)); err != nil {
 			return fmt.Errorf("wait for others: %w", err)
 		}
+		var err error
 		found, err = findDemo(ctx, tx)
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
 		wrote = true
-		if found, err = writeDemo(ctx, tx, w); err != nil {
-			return err
-		}
-		return nil
-	}); err != nil {
+		found, err = writeDemo(ctx, tx, w)
+		return err
+	})
+	if err != nil {
 		return DemoData{}, fmt.Errorf("demonstration: %w", err)
 	}
 	if wrote {
@@ -103,10 +103,11 @@ func writeDemo(ctx context.Context, tx pgx.Tx, w *world) (DemoData, error) {
 		{demoPeople.Stranger, "Demo Stranger", ""},
 	} {
 		var id int64
-		if err := tx.QueryRow(ctx, `
+		err := tx.QueryRow(ctx, `
 			INSERT INTO users (subject, name, created_at, updated_at) VALUES ($1, $2, $3, $3)
 			ON CONFLICT (subject) DO UPDATE SET name = excluded.name
-			RETURNING id`, person.subject, person.name, first.start.Add(time.Hour)).Scan(&id); err != nil {
+			RETURNING id`, person.subject, person.name, first.start.Add(time.Hour)).Scan(&id)
+		if err != nil {
 			return DemoData{}, fmt.Errorf("add %s: %w", person.subject, err)
 		}
 		if person.role == "" {

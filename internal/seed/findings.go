@@ -15,7 +15,7 @@ func newDrift() *drift { return &drift{dice: newDice()} }
 
 // count is how many findings r made: mostly none, seldom many. It leaves the dice in r's place.
 func (f *drift) count(t *timeline, r *run) int {
-	if r.typ != typeDrift || r.newest.id == 0 || (r.outcome != "succeeded" && r.outcome != "partially_succeeded") {
+	if r.typ != typeDrift || r.newest.id == 0 || !r.useful() {
 		return 0
 	}
 	f.dice.place(t.world.seed, placeFinding, r.lane.index, uint64(r.sequence)) //nolint:gosec // never negative

@@ -184,10 +184,11 @@ func (l *loader) setAside(ctx context.Context) ([]string, error) {
 	}
 	var drops, definitions []string
 	var drop, definition string
-	if _, err := pgx.ForEachRow(rows, []any{&drop, &definition}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&drop, &definition}, func() error {
 		drops, definitions = append(drops, drop), append(definitions, definition)
 		return nil
-	}); err != nil {
+	})
+	if err != nil {
 		return nil, fmt.Errorf("list the indexes of operation_runs: %w", err)
 	}
 	for _, statement := range drops {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 )
 
@@ -34,9 +35,23 @@ type run struct {
 	baseline, newest finished
 }
 
+// The words of operation_runs.
+const (
+	statusQueued    = "queued"
+	statusRunning   = "running"
+	statusCompleted = "completed"
+
+	outcomePending            = "pending"
+	outcomeSucceeded          = "succeeded"
+	outcomePartiallySucceeded = "partially_succeeded"
+	outcomeFailed             = "failed"
+	outcomeCancelled          = "cancelled"
+	outcomeBlocked            = "blocked"
+)
+
 // The outcomes of completed runs and how often they come.
 var (
-	outcomes       = []string{"succeeded", "partially_succeeded", "failed", "cancelled", "blocked"}
+	outcomes       = []string{outcomeSucceeded, outcomePartiallySucceeded, outcomeFailed, outcomeCancelled, outcomeBlocked}
 	outcomeWeights = []float64{88.5, 5, 4.2, 1.5, 0.8}
 )
 
@@ -53,7 +68,7 @@ var medians = map[string]time.Duration{
 // draw makes the run of an occurrence.
 func (t *timeline) draw(l *lane, o occurrence, id int64) run {
 	d := t.dice
-	sequence := uint64(o.sequence) //nolint:gosec // never negative
+	sequence := uint64(o.sequence)
 	if l.schedule != nil {
 		sequence = uint64(o.at.UnixMicro()) //nolint:gosec // only a coordinate
 	}
@@ -76,10 +91,15 @@ func (t *timeline) draw(l *lane, o occurrence, id int64) run {
 	default:
 		r.finish(d)
 	}
-	if r.outcome == "succeeded" || r.outcome == "partially_succeeded" {
+	if r.useful() {
 		l.remember(&r)
 	}
 	return r
+}
+
+// useful tells whether the run has seen something that later ones build on.
+func (r *run) useful() bool {
+	return r.outcome == outcomeSucceeded || r.outcome == outcomePartiallySucceeded
 }
 
 // compare finds the two latest syncs that were over when the run was created.
@@ -95,11 +115,11 @@ func (r *run) compare(done []finished) {
 // leaveActive leaves the run queued, running, or running and silent for so long that it counts as
 // stalled, yet not so long that it would have been ended for it.
 func (r *run) leaveActive(d *dice, e ending) {
-	r.status, r.outcome, r.updatedAt = "queued", "pending", r.at
+	r.status, r.outcome, r.updatedAt = statusQueued, outcomePending, r.at
 	if e == endsQueued {
 		return
 	}
-	r.status = "running"
+	r.status = statusRunning
 	r.startedAt = r.at.Add(d.between(300*time.Millisecond, 20*time.Second))
 	r.heartbeatAt = r.lane.ws.end.Add(-d.between(time.Second, 30*time.Second))
 	r.updatedAt = r.heartbeatAt
@@ -119,23 +139,23 @@ func (r *run) finish(d *dice) {
 	if r.lane.schedule == nil {
 		longest = min(longest, r.lane.period/3-time.Minute)
 	}
-	r.status, r.outcome = "completed", outcomes[d.weighted(outcomeWeights)]
+	r.status, r.outcome = statusCompleted, outcomes[d.weighted(outcomeWeights)]
 	r.startedAt = r.at.Add(min(d.spread(2*time.Second, 1), 30*time.Second))
 	work := d.spread(medians[r.typ], 0.8)
-	r.stalledOut = d.chance(0.04) && r.outcome == "failed" && r.lane.stallable()
-	if r.outcome == "blocked" || r.outcome == "failed" && !r.stalledOut {
+	r.stalledOut = d.chance(0.04) && r.outcome == outcomeFailed && r.lane.stallable()
+	if r.outcome == outcomeBlocked || r.outcome == outcomeFailed && !r.stalledOut {
 		work /= 4
 	}
 	r.completedAt = r.startedAt.Add(min(work, max(longest, time.Second)).Truncate(time.Microsecond))
 	r.reports = min(int(work/(2*time.Minute)), 3)
 	r.beats(d)
 	r.updatedAt = r.completedAt
-	if (r.outcome == "cancelled" || r.outcome == "blocked") && d.chance(0.4) { // it had not begun
+	if (r.outcome == outcomeCancelled || r.outcome == outcomeBlocked) && d.chance(0.4) { // it had not begun
 		r.startedAt, r.heartbeatAt, r.reports = time.Time{}, time.Time{}, 0
 	}
-	if r.outcome == "cancelled" {
+	if r.outcome == outcomeCancelled {
 		r.cancelAt = r.at.Add(r.completedAt.Sub(r.at) / 2).Truncate(time.Microsecond)
-	} else if r.outcome != "succeeded" {
+	} else if r.outcome != outcomeSucceeded {
 		r.failures = 1
 		if !r.stalledOut && d.chance(0.25) {
 			r.failures = 2 + d.skewed(9)
@@ -150,8 +170,8 @@ func (r *run) finish(d *dice) {
 // it was marked after a quarter of an hour without one, and ended after another.
 func (r *run) beats(d *dice) {
 	const interval = 30 * time.Second
-	if n := r.completedAt.Sub(r.startedAt) / interval; n > 0 {
-		r.heartbeatAt = r.startedAt.Add(n * interval)
+	if lasted := r.completedAt.Sub(r.startedAt); lasted >= interval {
+		r.heartbeatAt = r.startedAt.Add(lasted.Truncate(interval))
 	}
 	if r.stalledOut {
 		r.heartbeatAt = r.completedAt
@@ -175,10 +195,10 @@ func (r *run) interrupt(now time.Time) {
 		r.cancelAt = clip(r.cancelAt, now)
 		return
 	}
-	r.status, r.outcome, r.failures, r.stalledOut, r.reports = "running", "pending", 0, false, 0
+	r.status, r.outcome, r.failures, r.stalledOut, r.reports = statusRunning, outcomePending, 0, false, 0
 	r.completedAt, r.cancelAt, r.stalledAt = time.Time{}, time.Time{}, time.Time{}
 	if r.startedAt.IsZero() || r.startedAt.After(now) {
-		r.status, r.startedAt, r.heartbeatAt, r.updatedAt = "queued", time.Time{}, time.Time{}, r.at
+		r.status, r.startedAt, r.heartbeatAt, r.updatedAt = statusQueued, time.Time{}, time.Time{}, r.at
 		return
 	}
 	r.heartbeatAt = now
@@ -202,7 +222,7 @@ func (s *stream) identity() string {
 func identityHash(ws *workspace, t *tenant, typ, identity string) string {
 	tenantID := "null"
 	if t != nil {
-		tenantID = fmt.Sprint(t.id)
+		tenantID = strconv.FormatInt(t.id, 10)
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, `{"identity":%s,"tenant_id":%s,"type":%q,"workspace_id":%d}`, identity, tenantID, typ, ws.id))
 	return hex.EncodeToString(sum[:])

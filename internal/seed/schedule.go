@@ -33,7 +33,7 @@ func (w *world) planSchedules(d *dice, ws *workspace, budget int) (int, error) {
 	const fewest = 8 // a younger one is not worth having
 	planned := 0
 	for budget-planned >= fewest {
-		s, err := w.newSchedule(d, ws)
+		s, err := newSchedule(d, ws)
 		if err != nil {
 			return 0, err
 		}
@@ -51,7 +51,7 @@ func (w *world) planSchedules(d *dice, ws *workspace, budget int) (int, error) {
 	return planned, nil
 }
 
-func (w *world) newSchedule(d *dice, ws *workspace) (*schedule, error) {
+func newSchedule(d *dice, ws *workspace) (*schedule, error) {
 	number := len(ws.schedules)
 	s := &schedule{
 		index: ws.index<<32 | uint64(number), ws: ws, tenant: ws.tenants[d.skewed(len(ws.tenants))],

@@ -85,10 +85,12 @@ func Run(ctx context.Context, conn *pgx.Conn, o Options, progress func(done, tot
 		return Summary{}, fmt.Errorf("seed: %w", err)
 	}
 	var summary Summary
-	if err := transact(ctx, conn, func(tx pgx.Tx) (err error) {
+	err = transact(ctx, conn, func(tx pgx.Tx) error {
+		var err error
 		summary, err = load(ctx, tx, w, progress)
 		return err
-	}); err != nil {
+	})
+	if err != nil {
 		return Summary{}, fmt.Errorf("seed: %w", err)
 	}
 	if err := vacuum(ctx, conn); err != nil {

@@ -186,7 +186,7 @@ func (t *timeline) step() *run {
 // again lets the next occurrence of a failed run be its retry, by a person, minutes later.
 func (t *timeline) again(l *lane, r *run) {
 	l.retryOf, l.attempt = 0, 0
-	if r.outcome != "failed" || r.attempt >= 3 || l.schedule != nil || l.next.final || !r.retried {
+	if r.outcome != outcomeFailed || r.attempt >= 3 || l.schedule != nil || l.next.final || !r.retried {
 		return
 	}
 	at := r.completedAt.Add(t.ticking.between(time.Minute, 5*time.Minute))
