@@ -1,0 +1,149 @@
+package legacy
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// finish does what is left after Contract's transaction, none of which blocks anybody: the
+// constraints are held against the old rows, materialized views are filled, statistics are made,
+// and the removal's own schemas go. What was done is not done again.
+func (r *Removal) finish(ctx context.Context, report *ContractReport) error {
+	pending, err := r.aftermathPending(ctx)
+	if err != nil {
+		return fmt.Errorf("contract is done, but not what follows it: %w", err)
+	}
+	if !pending {
+		if report.Message == "" {
+			report.Message = nothingToDo(Contracted)
+		}
+		return nil
+	}
+	r.progress.Note("contract: done; holds the constraints against the old rows, without locks")
+	for _, step := range []func(context.Context, *ContractReport) error{r.runAftermath, r.countArchive, r.clearAway} {
+		if err := step(ctx, report); err != nil {
+			return fmt.Errorf("contract is done, but not what follows it (run it again): %w", err)
+		}
+	}
+	report.Message = "The legacy run stores are in the schema " + ArchiveSchema + "; Runledger can serve from this database."
+	return nil
+}
+
+// aftermathPending tells whether the removal's own tables are there still.
+func (r *Removal) aftermathPending(ctx context.Context) (bool, error) {
+	var pending bool
+	err := r.conn.QueryRow(ctx, "SELECT to_regnamespace($1) IS NOT NULL OR to_regnamespace($2) IS NOT NULL",
+		removalSchema, canonicalSchema).Scan(&pending)
+	return pending, err
+}
+
+// afterthought is one thing to do after Contract's transaction.
+type afterthought struct {
+	ID                      int64
+	Kind, Object, Statement string
+}
+
+// runAftermath does them one by one. A constraint that an old row breaks stays NOT VALID.
+func (r *Removal) runAftermath(ctx context.Context, report *ContractReport) error {
+	var left bool
+	if err := r.conn.QueryRow(ctx, "SELECT to_regclass('runledger_removal.aftermath') IS NOT NULL").Scan(&left); err != nil || !left {
+		return err
+	}
+	rows, err := r.conn.Query(ctx, "SELECT id, kind, object, statement FROM runledger_removal.aftermath ORDER BY id")
+	if err != nil {
+		return err
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[afterthought])
+	if err != nil {
+		return err
+	}
+	for _, a := range all {
+		err := r.alter(ctx, a.Statement)
+		const foreignKeyViolation, checkViolation = "23503", "23514"
+		switch state := sqlState(err); {
+		case state == foreignKeyViolation, state == checkViolation:
+			report.NotValid = append(report.NotValid, a.Object)
+			r.progress.Note("contract: %s stays NOT VALID, since old rows break it: %s", a.Object, errorDetail(err))
+		case err != nil:
+			return err
+		default:
+			if _, err := r.conn.Exec(ctx, "DELETE FROM runledger_removal.aftermath WHERE id = $1", a.ID); err != nil {
+				return err
+			}
+		}
+	}
+	for _, table := range largeTables {
+		if err := r.alter(ctx, "ANALYZE "+public(table)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// countArchive counts what the archive has.
+func (r *Removal) countArchive(ctx context.Context, report *ContractReport) error {
+	report.Archived = map[string]int64{}
+	names, err := r.archiveTables(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		var n int64
+		if err := r.conn.QueryRow(ctx, "SELECT count(*) FROM "+pgx.Identifier{ArchiveSchema, name}.Sanitize()).Scan(&n); err != nil {
+			return err
+		}
+		report.Archived[name] = n
+	}
+	return nil
+}
+
+// archiveTables lists the tables of the archive.
+func (r *Removal) archiveTables(ctx context.Context) ([]string, error) {
+	rows, err := r.conn.Query(ctx, `SELECT relname::text FROM pg_class
+		WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p') ORDER BY relname`, ArchiveSchema)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// clearAway drops what the removal needed for itself, table by table and never with CASCADE. The
+// last thing to go is the schema that says that something is left.
+func (r *Removal) clearAway(ctx context.Context, _ *ContractReport) error {
+	for _, schema := range []string{canonicalSchema, removalSchema} {
+		err := r.inTx(ctx, "clear away the schema "+schema, func(tx pgx.Tx) error {
+			return dropSchema(ctx, tx, schema)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropSchema drops a schema of ours with its tables and functions. Anything else in it, or
+// anything that depends on it, is a reason to refuse.
+func dropSchema(ctx context.Context, tx pgx.Tx, schema string) error {
+	for _, query := range []string{
+		`SELECT CASE WHEN count(*) > 0 THEN 'DROP TABLE ' || string_agg(c.oid::regclass::text, ', ') END
+		 FROM pg_class c WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p')`,
+		`SELECT CASE WHEN count(*) > 0 THEN 'DROP FUNCTION ' || string_agg(p.oid::regprocedure::text, ', ') END
+		 FROM pg_proc p WHERE p.pronamespace = to_regnamespace($1)`,
+	} {
+		var drop *string
+		if err := tx.QueryRow(ctx, query, schema).Scan(&drop); err != nil {
+			return err
+		}
+		if drop == nil {
+			continue
+		}
+		if _, err := tx.Exec(ctx, *drop); err != nil {
+			return fmt.Errorf("%s: %w", strings.SplitN(*drop, " ", 3)[1], err)
+		}
+	}
+	_, err := tx.Exec(ctx, "DROP SCHEMA IF EXISTS "+quoted(schema))
+	return err
+}

@@ -1,0 +1,125 @@
+package legacy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// catchUp looks again at all rows that the application has written since they were filled, in
+// batches, until nothing is left, and returns how many there were. While the application goes on
+// writing there is always a little left; it stops when little enough is.
+func (r *Removal) catchUp(ctx context.Context) (int64, error) {
+	const size, littleEnough = 2000, 50
+	unassigned, err := r.unassigned(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var total int64
+	for {
+		var notes, rows int64
+		err := r.inTx(ctx, "catch up", func(tx pgx.Tx) error {
+			var err error
+			notes, rows, err = catchUpBatch(ctx, tx, size, unassigned)
+			return err
+		})
+		if err != nil {
+			return total, err
+		}
+		total += rows
+		if notes <= littleEnough {
+			return total, nil
+		}
+	}
+}
+
+// noted are the rows to look at again, by kind.
+type noted map[string][]int64
+
+// catchUpBatch takes up to size notes and fills the rows that they concern. It returns how many
+// notes it took, and how many rows it filled.
+func catchUpBatch(ctx context.Context, tx pgx.Tx, size int, unassigned int64) (notes, rows int64, err error) {
+	taken, notes, err := takeNotes(ctx, tx, size)
+	if err != nil || notes == 0 {
+		return 0, 0, err
+	}
+	if err := spread(ctx, tx, taken); err != nil {
+		return 0, 0, fmt.Errorf("find what depends on rows written meanwhile: %w", err)
+	}
+	ids := map[string][]int64{
+		"backup_schedules": taken["schedule"], "operation_runs": taken["run"],
+		"findings": taken["finding"], "inventory_items": taken["item"],
+	}
+	for _, t := range tasks(unassigned) {
+		which := ids[t.table]
+		slices.Sort(which)
+		which = slices.Compact(which)
+		if len(which) == 0 {
+			continue
+		}
+		_, n, err := updateAndCount(ctx, tx, t.groups, t.statement("r.id = ANY($1)", unassigned), which)
+		if err != nil {
+			return 0, 0, fmt.Errorf("fill rows of %s: %w", t.table, err)
+		}
+		rows += n
+		if err := rearchive(ctx, tx, t.table, which); err != nil {
+			return 0, 0, err
+		}
+	}
+	return notes, rows, nil
+}
+
+// takeNotes takes up to size notes out of the table of those.
+func takeNotes(ctx context.Context, tx pgx.Tx, size int) (noted, int64, error) {
+	rows, err := tx.Query(ctx, `
+		WITH taken AS (
+			DELETE FROM runledger_removal.dirty
+			WHERE ctid = ANY(ARRAY(SELECT ctid FROM runledger_removal.dirty LIMIT $1 FOR UPDATE SKIP LOCKED))
+			RETURNING kind, id)
+		SELECT kind, id, count(*) FROM taken GROUP BY kind, id`, size)
+	if err != nil {
+		return nil, 0, err
+	}
+	taken := noted{}
+	var kind string
+	var id, n, total int64
+	_, err = pgx.ForEachRow(rows, []any{&kind, &id, &n}, func() error {
+		taken[kind] = append(taken[kind], id)
+		total += n
+		return nil
+	})
+	return taken, total, err
+}
+
+// spread adds to the noted rows those whose values depend on them.
+func spread(ctx context.Context, tx pgx.Tx, taken noted) error {
+	for _, rule := range []struct{ from, to, query string }{
+		// A tenant's workspace is that of all that belongs to it.
+		{"tenant", "schedule", "SELECT id FROM public.backup_schedules WHERE tenant_id = ANY($1)"},
+		{"tenant", "finding", "SELECT id FROM public.findings WHERE tenant_id = ANY($1)"},
+		{"tenant", "item", "SELECT id FROM public.inventory_items WHERE tenant_id = ANY($1)"},
+		// A schedule's workspace decides whether its runs' context names it.
+		{"schedule", "run", "SELECT operation_run_id FROM public.backup_schedule_runs WHERE backup_schedule_id = ANY($1) AND operation_run_id IS NOT NULL"},
+		// A run that came, went or moved makes and breaks bridges.
+		{"run_place", "sync", "SELECT id FROM public.inventory_sync_runs WHERE operation_run_id = ANY($1)"},
+		{"run_place", "item", "SELECT id FROM public.inventory_items WHERE last_seen_operation_run_id = ANY($1)"},
+		{"sync", "finding", "SELECT id FROM public.findings WHERE baseline_run_id = ANY($1) OR current_run_id = ANY($1)"},
+		{"sync", "item", "SELECT id FROM public.inventory_items WHERE last_seen_run_id = ANY($1)"},
+	} {
+		if len(taken[rule.from]) == 0 {
+			continue
+		}
+		rows, err := tx.Query(ctx, rule.query, taken[rule.from])
+		if err != nil {
+			return err
+		}
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		if err != nil {
+			return err
+		}
+		taken[rule.to] = append(taken[rule.to], ids...)
+	}
+	return nil
+}

@@ -1,0 +1,273 @@
+package legacy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ContractReport is what Contract did.
+type ContractReport struct {
+	Step    string `json:"step"`
+	State   State  `json:"state"`
+	Message string `json:"message"`
+	// LockedMS is how long the transaction held its locks, in milliseconds.
+	LockedMS int64 `json:"locked_ms"`
+	// CaughtUp are the rows that the application had written since the backfill.
+	CaughtUp int64 `json:"rows_caught_up"`
+	// Duplicates are the active runs that got a derived identity hash.
+	Duplicates int64 `json:"identity_hashes_derived"`
+	// Archived are the rows of each table of the archive.
+	Archived map[string]int64 `json:"archived,omitempty"`
+	// NotValid are the constraints that old rows break.
+	NotValid []string `json:"constraints_not_valid"`
+	// RecreatedViews are those that had to be made anew over columns of another type.
+	RecreatedViews []string `json:"views_recreated"`
+}
+
+// Contract puts the canonical schema in the place of the application's, in one transaction after
+// its preparations, and moves the legacy stores to the archive. The application must have stopped.
+// It refuses with a *BlockedError, having changed nothing that the application sees.
+func (r *Removal) Contract(ctx context.Context) (*ContractReport, error) {
+	report := &ContractReport{Step: "contract", NotValid: []string{}, RecreatedViews: []string{}}
+	if err := r.lock(ctx); err != nil {
+		return nil, err
+	}
+	state, err := Detect(ctx, r.conn)
+	if err != nil {
+		return nil, err
+	}
+	switch state {
+	case Foreign:
+		return nil, errForeign
+	case Empty, Canonical:
+		report.State, report.Message = state, nothingToDo(state)
+		return report, nil
+	case Contracted:
+		report.State = state
+		return report, r.finish(ctx, report)
+	case Uncontracted, Expanding, Expanded:
+		return nil, &BlockedError{Step: "contract", Blockers: []string{"the database is not backfilled yet: run " + state.Next()}}
+	case Backfilled:
+	}
+	if err := r.prepare(ctx); err != nil {
+		return nil, fmt.Errorf("contract: %w", err)
+	}
+	if r.opt.PrepareOnly {
+		report.State, report.Message = Backfilled, "Everything that can be done without locks is done; contract will be short."
+		return report, nil
+	}
+	if err := r.swap(ctx, report); err != nil {
+		return nil, err
+	}
+	return report, r.finish(ctx, report)
+}
+
+// prepare does all that needs no lock: what the transaction does then is only a matter of names.
+func (r *Removal) prepare(ctx context.Context) error {
+	if err := r.makeCanonical(ctx); err != nil {
+		return err
+	}
+	if err := r.refuseBlocked(ctx); err != nil {
+		return err
+	}
+	if _, err := r.catchUp(ctx); err != nil {
+		return err
+	}
+	if err := r.fillArchive(ctx); err != nil {
+		return err
+	}
+	if err := r.proveNotNull(ctx); err != nil {
+		return err
+	}
+	if err := r.buildIndexes(ctx); err != nil {
+		return err
+	}
+	for _, table := range largeTables {
+		if err := r.alter(ctx, "ANALYZE "+public(table)); err != nil {
+			return err
+		}
+	}
+	return r.refuseDifferent(ctx)
+}
+
+// refuseBlocked fails if anything stands in Contract's way.
+func (r *Removal) refuseBlocked(ctx context.Context) error {
+	return pgx.BeginTxFunc(ctx, r.conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		blockers, err := contractBlockers(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if len(blockers) > 0 {
+			return &BlockedError{Step: "contract", Blockers: blockers}
+		}
+		return nil
+	})
+}
+
+// refuseDifferent fails if Verify finds a difference.
+func (r *Removal) refuseDifferent(ctx context.Context) error {
+	verified, err := r.Verify(ctx)
+	if err != nil {
+		return err
+	}
+	if verified.Total == 0 {
+		return nil
+	}
+	blocked := &BlockedError{Step: "contract"}
+	for _, d := range verified.Differences {
+		blocked.Blockers = append(blocked.Blockers, d.String())
+		if len(blocked.Blockers) == 10 {
+			break
+		}
+	}
+	blocked.Blockers = append(blocked.Blockers, fmt.Sprintf("%d differences in all; run runledger legacy verify", verified.Total))
+	return blocked
+}
+
+// notNullProof is the name of the CHECK that proves that a column has no nulls, so that SET NOT
+// NULL need not look for one.
+func notNullProof(table, column string) string { return ours + table + "_" + column + "_not_null" }
+
+// proveNotNull has the database check, beside the application's work, that the columns have no
+// nulls which must not have any.
+func (r *Removal) proveNotNull(ctx context.Context) error {
+	application, canonical, err := r.catalogs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range tableNames(canonical) {
+		have, ok := application[name]
+		if !ok || name == "tenants" { // Contract itself gives the tenants their workspace.
+			continue
+		}
+		want := canonical[name]
+		for _, columnName := range want.order {
+			now := current(name, columnName)
+			if !want.columns[columnName].notNull || have.columns[now].notNull {
+				continue
+			}
+			proof := notNullProof(name, now)
+			if _, ok := have.constraints[proof]; !ok {
+				err := r.alter(ctx, fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NOT NULL) NOT VALID",
+					public(name), quoted(proof), quoted(now)))
+				if err != nil {
+					return err
+				}
+			}
+			if err := r.alter(ctx, fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s", public(name), quoted(proof))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// prebuilt is the name that a canonical index has until Contract.
+func prebuilt(name string) string {
+	const longest = 63
+	return (ours + name)[:min(len(ours+name), longest)]
+}
+
+// builtLate tells whether an index can only be built by Contract: one that is to be unique over
+// values that are unique only when the application has stopped.
+func builtLate(table string, idx index) bool {
+	return idx.unique && slices.ContainsFunc(idx.columns, func(c string) bool { return isShadowed(table, c) })
+}
+
+// buildIndexes builds the canonical indexes beside the application's work.
+func (r *Removal) buildIndexes(ctx context.Context) error {
+	application, canonical, err := r.catalogs(ctx)
+	if err != nil {
+		return err
+	}
+	var todo []func() error
+	for _, name := range tableNames(canonical) {
+		have, ok := application[name]
+		if !ok {
+			continue
+		}
+		for _, indexName := range sortedKeys(canonical[name].indexes) {
+			want := canonical[name].indexes[indexName]
+			if builtLate(name, want) || sameIndex(have.indexes[indexName], want) || have.indexes[prebuilt(indexName)].valid {
+				continue
+			}
+			todo = append(todo, func() error {
+				return r.buildIndex(ctx, prebuilt(indexName), currentIndex(name, prebuilt(indexName), indexName, want.definition))
+			})
+		}
+	}
+	if len(todo) == 0 {
+		return nil
+	}
+	r.progress.Note("contract: builds %d indexes beside the application's work", len(todo))
+	for i, build := range todo {
+		began := time.Now()
+		if err := build(); err != nil {
+			return err
+		}
+		if took := time.Since(began); took > time.Second {
+			r.progress.Note("contract: index %d of %d built in %s", i+1, len(todo), took.Round(100*time.Millisecond))
+		}
+	}
+	return nil
+}
+
+// sameIndex tells whether the application's index is the canonical one already.
+func sameIndex(have, want index) bool {
+	return have.valid && inPublic(want.definition) == have.definition
+}
+
+// swap is the one transaction. It takes all its locks at once, or steps back and tries again.
+func (r *Removal) swap(ctx context.Context, report *ContractReport) error {
+	r.progress.Note("contract: takes its locks and swaps the schemas; readers and writers wait meanwhile")
+	for {
+		var locked time.Time
+		err := r.inTx(ctx, "contract", func(tx pgx.Tx) error {
+			*report = ContractReport{Step: "contract", NotValid: []string{}, RecreatedViews: []string{}}
+			s := &swapping{tx: tx, report: report}
+			if err := s.prepare(ctx); err != nil {
+				return err
+			}
+			if err := s.lock(ctx); err != nil {
+				return err
+			}
+			locked = time.Now()
+			return s.run(ctx)
+		})
+		switch {
+		case errors.Is(err, errFarBehind):
+			r.progress.Note("contract: the application has written much meanwhile; catches up and tries again")
+			if _, err := r.catchUp(ctx); err != nil {
+				return err
+			}
+		case err != nil:
+			return refusal(err)
+		default:
+			report.LockedMS = time.Since(locked).Milliseconds()
+			report.State = Contracted
+			return nil
+		}
+	}
+}
+
+// errFarBehind says that too much was written for Contract to catch up with under its locks.
+var errFarBehind = errors.New("too many rows were written meanwhile")
+
+// refusal makes a database's refusal to drop or change something one that names the object.
+func refusal(err error) error {
+	const dependentObjectsStillExist, featureNotSupported = "2BP01", "0A000"
+	if state := sqlState(err); state == dependentObjectsStillExist || state == featureNotSupported {
+		text := err.Error()
+		if detail := errorDetail(err); detail != "" {
+			text += ": " + strings.ReplaceAll(detail, "\n", "; ")
+		}
+		return &BlockedError{Step: "contract", Blockers: []string{text}}
+	}
+	return fmt.Errorf("contract changed nothing: %w", err)
+}

@@ -1,0 +1,104 @@
+package legacy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// SQLSTATEs that mean that somebody else has the lock: step back and try again.
+const (
+	lockNotAvailable = "55P03"
+	deadlockDetected = "40P01"
+)
+
+// sqlState is the SQLSTATE of a database error, empty for any other.
+func sqlState(err error) string {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pgErr.Code
+	}
+	return ""
+}
+
+// patiently runs work, which is undone by its own error, again and again while it fails only
+// because somebody else holds a lock. It never waits long in the queue for a lock, since everybody
+// who comes after would have to wait behind it; it rests between its attempts instead.
+func (r *Removal) patiently(ctx context.Context, what string, work func() error) error {
+	deadline := time.Now().Add(cmp.Or(r.opt.Patience, 10*time.Minute))
+	rest := 50 * time.Millisecond
+	for attempt := 1; ; attempt++ {
+		err := work()
+		state := sqlState(err)
+		if state != lockNotAvailable && state != deadlockDetected {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s: gave up after %d attempts, somebody holds a lock for long: %w", what, attempt, err)
+		}
+		if attempt%10 == 0 {
+			r.progress.Note("%s: still waiting for a lock after %d attempts", what, attempt)
+		}
+		if err := sleep(ctx, rest); err != nil {
+			return err
+		}
+		rest = min(rest*3/2, 2*time.Second)
+	}
+}
+
+// alter runs one statement of definition, patiently.
+func (r *Removal) alter(ctx context.Context, statement string) error {
+	what := summarise(statement)
+	err := r.patiently(ctx, what, func() error {
+		_, err := r.conn.Exec(ctx, statement)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// alterAll runs the statements in order, each patiently and in a transaction of its own.
+func (r *Removal) alterAll(ctx context.Context, statements ...string) error {
+	for _, statement := range statements {
+		if err := r.alter(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inTx runs work in a transaction, patiently.
+func (r *Removal) inTx(ctx context.Context, what string, work func(tx pgx.Tx) error) error {
+	return r.patiently(ctx, what, func() error {
+		if err := pgx.BeginFunc(ctx, r.conn, work); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		return nil
+	})
+}
+
+// summarise is the beginning of a statement on one line, for messages.
+func summarise(statement string) string {
+	const longest = 120
+	line := strings.Join(strings.Fields(statement), " ")
+	if len(line) > longest {
+		line = line[:longest] + "…"
+	}
+	return line
+}
+
+// quoted is name as an SQL identifier.
+func quoted(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// public is the table of that name in the schema public, as an SQL identifier.
+func public(table string) string { return pgx.Identifier{"public", table}.Sanitize() }
+
+// literal is s as an SQL string.
+func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

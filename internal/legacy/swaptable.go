@@ -1,0 +1,252 @@
+package legacy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// swapTables makes each of the application's tables canonical.
+func (s *swapping) swapTables(ctx context.Context) error {
+	names := s.both()
+	// Foreign keys first, all of them: they stand on the keys of other tables.
+	for _, name := range names {
+		if err := s.dropConstraints(ctx, name, "f"); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		for _, step := range []func(context.Context, string) error{
+			s.dropKeys, s.swapColumns, s.alterColumns, s.attachIndexes, s.addChecks,
+		} {
+			if err := step(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
+	for _, name := range names {
+		if err := s.addConstraints(ctx, name, "f"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// extra tells whether an object of the application's stands on a column that is its own extra and
+// that stays with it.
+func (s *swapping) extra(name string, columns []string) bool {
+	return slices.ContainsFunc(columns, func(c string) bool {
+		if _, ok := s.canonical[name].columns[c]; ok || isShadow(c) || slices.Contains(dropped[name], c) {
+			return false
+		}
+		for _, old := range renamed[name] {
+			if c == old {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// dropConstraints drops the application's constraints of a kind that the canonical table does not
+// have just so, but for those over the application's own columns.
+func (s *swapping) dropConstraints(ctx context.Context, name, kind string) error {
+	for _, key := range sortedKeys(s.application[name].constraints) {
+		have := s.application[name].constraints[key]
+		if have.kind != kind || s.keepsConstraint(name, key, have) {
+			continue
+		}
+		if err := s.alter(ctx, name, "DROP CONSTRAINT %s", quoted(key)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepsConstraint tells whether a constraint of the application's stays as it is.
+func (s *swapping) keepsConstraint(name, key string, have constraint) bool {
+	if want, ok := s.canonical[name].constraints[key]; ok {
+		// A primary key that differs gives way even if its column is an extra one.
+		return want.kind == have.kind && want.definition == have.definition && have.kind != "c" && have.validated
+	}
+	return s.extra(name, have.columns) && !strings.HasPrefix(key, ours)
+}
+
+// dropKeys drops the checks, keys and indexes of the application's that are not canonical.
+func (s *swapping) dropKeys(ctx context.Context, name string) error {
+	for _, kind := range []string{"c", "u", "x", "p"} {
+		if err := s.dropProofless(ctx, name, kind); err != nil {
+			return err
+		}
+	}
+	for _, key := range sortedKeys(s.application[name].indexes) {
+		have := s.application[name].indexes[key]
+		if have.constraint || isShadow(key) || sameIndex(have, s.canonical[name].indexes[key]) || s.extra(name, have.columns) {
+			continue
+		}
+		if err := s.exec(ctx, "DROP INDEX public."+quoted(key)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropProofless is dropConstraints, but for the proofs that alterColumns still needs.
+func (s *swapping) dropProofless(ctx context.Context, name, kind string) error {
+	if kind != "c" {
+		return s.dropConstraints(ctx, name, kind)
+	}
+	for _, key := range sortedKeys(s.application[name].constraints) {
+		have := s.application[name].constraints[key]
+		if have.kind != "c" || isShadow(key) || s.keepsConstraint(name, key, have) {
+			continue
+		}
+		if err := s.alter(ctx, name, "DROP CONSTRAINT %s", quoted(key)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// swapColumns drops what goes and puts in its place what was prepared.
+func (s *swapping) swapColumns(ctx context.Context, name string) error {
+	goes := slices.Clone(dropped[name])
+	if name == "operation_runs" {
+		goes = append(goes, shadowed...)
+	}
+	if name == "inventory_items" {
+		goes = append(goes, referenceColumn)
+	}
+	for _, c := range goes {
+		if err := s.alter(ctx, name, "DROP COLUMN %s", quoted(c)); err != nil {
+			return err
+		}
+	}
+	for _, c := range s.canonical[name].order {
+		if now := current(name, c); now != c {
+			if err := s.alter(ctx, name, "RENAME COLUMN %s TO %s", quoted(now), quoted(c)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// alterColumns gives the columns their types, defaults and nullability, in one go each. None of it
+// touches a row of a large table: text for varchar and timestamptz for timestamp (in UTC) have the
+// same bytes, and no nulls are looked for where a CHECK has proved that there are none.
+func (s *swapping) alterColumns(ctx context.Context, name string) error {
+	var types, rest []string
+	for _, c := range s.canonical[name].order {
+		want := s.canonical[name].columns[c]
+		have := s.application[name].columns[current(name, c)]
+		column := "ALTER COLUMN " + quoted(c)
+		if have.kind != want.kind {
+			if have.fallback != "" {
+				types = append(types, column+" DROP DEFAULT")
+			}
+			types = append(types, column+" TYPE "+want.kind+conversion(c, have.kind, want.kind))
+		}
+		switch {
+		case want.fallback == "" && have.fallback != "":
+			rest = append(rest, column+" DROP DEFAULT")
+		case want.fallback != have.fallback || have.kind != want.kind && want.fallback != "":
+			rest = append(rest, column+" SET DEFAULT "+want.fallback)
+		}
+		switch {
+		case want.notNull && !have.notNull:
+			rest = append(rest, column+" SET NOT NULL")
+		case !want.notNull && have.notNull:
+			rest = append(rest, column+" DROP NOT NULL")
+		}
+	}
+	for _, actions := range [][]string{types, rest} {
+		if len(actions) == 0 {
+			continue
+		}
+		if err := s.alter(ctx, name, "%s", strings.Join(actions, ", ")); err != nil {
+			return err
+		}
+	}
+	return s.dropProofs(ctx, name)
+}
+
+// conversion says how the values of a column come over where the types alone do not.
+func conversion(column, from, to string) string {
+	if from == "json" && to == "jsonb" {
+		return fmt.Sprintf(" USING runledger_removal.repaired(%s)", quoted(column))
+	}
+	return ""
+}
+
+// dropProofs drops the CHECKs that have proved their point.
+func (s *swapping) dropProofs(ctx context.Context, name string) error {
+	for _, key := range sortedKeys(s.application[name].constraints) {
+		if s.application[name].constraints[key].kind != "c" || !isShadow(key) {
+			continue
+		}
+		if err := s.alter(ctx, name, "DROP CONSTRAINT %s", quoted(key)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attachIndexes gives the prepared indexes their names and their constraints, and builds those
+// that could not be prepared.
+func (s *swapping) attachIndexes(ctx context.Context, name string) error {
+	for _, key := range sortedKeys(s.canonical[name].indexes) {
+		want := s.canonical[name].indexes[key]
+		if sameIndex(s.application[name].indexes[key], want) {
+			continue
+		}
+		var err error
+		switch c, constrained := s.canonical[name].constraints[key]; {
+		case builtLate(name, want):
+			err = s.exec(ctx, inPublic(want.definition))
+		case !constrained:
+			err = s.exec(ctx, fmt.Sprintf("ALTER INDEX public.%s RENAME TO %s", quoted(prebuilt(key)), quoted(key)))
+		case c.kind == "p":
+			err = s.alter(ctx, name, "ADD CONSTRAINT %s PRIMARY KEY USING INDEX %s", quoted(key), quoted(prebuilt(key)))
+		default:
+			err = s.alter(ctx, name, "ADD CONSTRAINT %s UNIQUE USING INDEX %s", quoted(key), quoted(prebuilt(key)))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.keepIDKey(ctx, name)
+}
+
+// keepIDKey leaves a unique key over the id to a table that the application's own tables refer to.
+func (s *swapping) keepIDKey(ctx context.Context, name string) error {
+	refers := slices.ContainsFunc(s.foreign, func(k foreignKey) bool { return k.references == name })
+	if !refers {
+		return nil
+	}
+	return s.alter(ctx, name, "ADD CONSTRAINT %s UNIQUE (id)", quoted(name+"_id_key"))
+}
+
+// addChecks adds the canonical CHECKs. Old rows are looked at afterwards, without the locks.
+func (s *swapping) addChecks(ctx context.Context, name string) error {
+	return s.addConstraints(ctx, name, "c")
+}
+
+// addConstraints adds the canonical constraints of a kind, for new rows at once.
+func (s *swapping) addConstraints(ctx context.Context, name, kind string) error {
+	for _, key := range sortedKeys(s.canonical[name].constraints) {
+		want := s.canonical[name].constraints[key]
+		if have, ok := s.application[name].constraints[key]; want.kind != kind || ok && s.keepsConstraint(name, key, have) {
+			continue
+		}
+		if err := s.alter(ctx, name, "ADD CONSTRAINT %s %s NOT VALID", quoted(key), inPublic(want.definition)); err != nil {
+			return err
+		}
+		statement := fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s", public(name), quoted(key))
+		if err := s.later(ctx, "validate", key, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
