@@ -251,6 +251,7 @@ func claimAttacks(t *testing.T) []attack {
 		"duplicate sub by escaping":        {`+\u0073ub="admin"`},
 		"duplicate exp":                    {fmt.Sprintf("+exp=%d", now+7200)},
 		"duplicate aud":                    {`+aud="` + audience + `"`},
+		"duplicate with quotation marks":   {`x="\\"`, `+x="\":"`},
 		"duplicate unknown claim":          {"+x=1", "+x=2"},
 		"duplicate member far down":        {`x=[{"a":{"b":1,"b":2}}]`},
 		"deep nesting":                     {"x=" + strings.Repeat(`{"a":`, 500) + "1" + strings.Repeat("}", 500)},

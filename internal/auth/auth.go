@@ -44,17 +44,16 @@ func ParseSubject(s string) (Subject, error) {
 	switch {
 	case s == "":
 		return "", errors.New("subject is empty")
-	case !utf8.ValidString(s):
-		return "", errors.New("subject is not valid UTF-8")
 	case utf8.RuneCountInString(s) > maxSubjectLength:
 		return "", fmt.Errorf("subject is longer than %d characters", maxSubjectLength)
 	case strings.ContainsFunc(s, isUnfitForNames):
-		return "", errors.New("subject holds a control or replacement character")
+		return "", errors.New("subject holds a control character or is not valid UTF-8")
 	}
 	return Subject(s), nil
 }
 
-// isUnfitForNames reports whether r may not stand in a subject or key id.
+// isUnfitForNames reports whether r may not stand in a subject or key id. A byte
+// that is not UTF-8 counts as U+FFFD.
 func isUnfitForNames(r rune) bool {
 	return unicode.IsControl(r) || r == utf8.RuneError
 }

@@ -46,11 +46,11 @@ func TestConfigurationsThatCannotBeMeantAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	pkix := func(key crypto.Signer) string {
-		der, err := x509.MarshalPKIXPublicKey(key.Public())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return writePEM(t, "PUBLIC KEY", der)
+		return writePEM(t, "PUBLIC KEY", must(x509.MarshalPKIXPublicKey(key.Public())))
+	}
+	rsaOf := func(bits uint, e int) string {
+		n := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), bits), big.NewInt(1))
+		return writePEM(t, "PUBLIC KEY", must(x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: n, E: e})))
 	}
 	private, err := x509.MarshalPKCS8PrivateKey(keys()["ES256"])
 	if err != nil {
@@ -66,6 +66,9 @@ func TestConfigurationsThatCannotBeMeantAreRefused(t *testing.T) {
 		"a public key for HS256":        {PublicKeyFile: rsaKey, Algorithms: []string{"RS256", "HS256"}},
 		"an RSA key for ES256":          {PublicKeyFile: rsaKey, Algorithms: []string{"ES256"}},
 		"a weak RSA key":                {PublicKeyFile: pkix(weak)},
+		"an RSA key of 8,193 bits":      {PublicKeyFile: rsaOf(8193, 65537)},
+		"an RSA exponent of 1":          {PublicKeyFile: rsaOf(2048, 1)},
+		"an even RSA exponent":          {PublicKeyFile: rsaOf(2048, 65536)},
 		"an odd curve":                  {PublicKeyFile: pkix(odd)},
 		"a file that is not there":      {PublicKeyFile: t.TempDir() + "/none.pem"},
 		"a file that is not PEM":        {PublicKeyFile: writeFile(t, []byte("ssh-ed25519 AAAA"))},

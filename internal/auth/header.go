@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // maxKeyIDBytes bounds a "kid".
@@ -75,6 +74,5 @@ func isAccessToken(typ any) bool {
 }
 
 func isKeyID(kid string) bool {
-	return kid != "" && len(kid) <= maxKeyIDBytes && utf8.ValidString(kid) &&
-		!strings.ContainsFunc(kid, isUnfitForNames)
+	return kid != "" && len(kid) <= maxKeyIDBytes && !strings.ContainsFunc(kid, isUnfitForNames)
 }

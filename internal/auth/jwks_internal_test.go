@@ -139,6 +139,27 @@ func TestTokensWithTheSameNewKeyIDShareOneFetch(t *testing.T) {
 	})
 }
 
+func TestATokenWaitsForAFetchThatAnotherAskedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{keys: []jwkset.JWK{newKey(t, "a")}}
+		j := newJWKS([]string{"ES256"}, s.fetch, slog.New(slog.DiscardHandler))
+		if err := j.load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.set([]jwkset.JWK{newKey(t, "b")}, nil)
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() { mustFind(t, j, "b") })
+			synctest.Wait() // It has asked, and nothing has begun yet.
+		}
+		if err := j.load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+	})
+}
+
 func TestKeysAreRefreshedEveryTenMinutes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -175,6 +196,11 @@ func TestASourceThatFailsIsTriedAgainMoreAndMoreSeldom(t *testing.T) {
 		mustFind(t, j, "a")
 
 		s.set(nil, errDown)
+		n := len(s.times())
+		time.Sleep(refreshInterval + 2*minRetryDelay)
+		if times := s.times(); times[n+1]-times[n] != minRetryDelay {
+			t.Errorf("after a success the delays do not begin anew: %v", times[n:])
+		}
 		time.Sleep(24 * time.Hour)
 		mustFind(t, j, "a")
 	})
@@ -213,4 +239,13 @@ func TestKeysStillVerifyAfterTheRefreshingHasEnded(t *testing.T) {
 		mustFind(t, j, "a")
 		mustNotFind(t, j, "b", ErrInvalidToken)
 	})
+}
+
+func TestTheFirstOfTwoKeysWithTheSameIDCounts(t *testing.T) {
+	t.Parallel()
+	first, second := newKey(t, "a"), newKey(t, "a")
+	set := newKeySet([]jwkset.JWK{first, second}, []string{"ES256"})
+	if key, ok := set.find(header{"ES256", "a"}); !ok || key != first.Key() {
+		t.Errorf("got %v, %t", key, ok)
+	}
 }

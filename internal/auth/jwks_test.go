@@ -187,6 +187,10 @@ func TestANewKeyIsFetchedWhenATokenNamesIt(t *testing.T) {
 	p := newIdentityProvider(t, keySet(jwk(t, "ES256", `kid="old"`)))
 	v := newVerifier(t, jwksConfig(p.url))
 	accept(t, v, withKid(t, "ES256", "old"))
+	refuse(t, v, withKid(t, "HS256", "new"))
+	if n := p.hits.Load(); n != 1 {
+		t.Errorf("an algorithm that is not pinned set off a fetch")
+	}
 
 	p.serve(keySet(jwk(t, "EdDSA", `kid="new"`)))
 	accept(t, v, withKid(t, "EdDSA", "new"))
@@ -224,12 +228,13 @@ func TestKeysStayInUseWhileTheirSourceIsBroken(t *testing.T) {
 		"cut off":         `{"keys":[{"kty":`,
 		"only symmetric":  keySet(`{"kty":"oct","kid":"good","k":"` + encode(string(secret)) + `"}`),
 		"off the curve":   keySet(`{"kty":"EC","crv":"P-256","kid":"good","x":"AQ","y":"AQ"}`),
+		"other types":     keySet(jwk(t, "RS256", `kid="good"`)),
 		"keys not a list": `{"keys":{}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newIdentityProvider(t, keySet(jwk(t, "ES256", `kid="good"`)))
-			v := newVerifier(t, jwksConfig(p.url))
+			v := newVerifier(t, jwksConfig(p.url, "ES256"))
 			accept(t, v, withKid(t, "ES256", "good"))
 			p.serve(body)
 			refuse(t, v, withKid(t, "ES256", "unknown")) // has the broken set fetched

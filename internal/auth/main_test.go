@@ -69,6 +69,13 @@ func signingKey(alg string) any {
 	return keys()[alg]
 }
 
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
 // writePEM writes one PEM block and returns the path of its file.
 func writePEM(tb testing.TB, kind string, der []byte) string {
 	tb.Helper()

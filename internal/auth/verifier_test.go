@@ -54,6 +54,7 @@ func TestGoodTokensInUnusualFormsAreAccepted(t *testing.T) {
 		"fraction of a second":        claims(fmt.Sprintf("exp=%d.75", now+60)),
 		"exponent in a date":          claims("exp=2.5e11"),
 		"unknown claims":              claims(`roles=["a",{"b":null}]`, `name="é"`),
+		"escaped quotation marks":     claims(`x="\":\"\\"`, `y=":"`),
 		"escaped name of a claim":     claims("-sub", `\u0073ub="`+subject+`"`),
 		"white space in the JSON":     {" {\n\"alg\" : \"HS256\" } ", claimsText() + "\r\n"},
 	} {
