@@ -25,7 +25,7 @@ const timezone = "Asia/Kathmandu"
 const schemaLock = 7_205_759_403_792_793_600
 
 // sharedURL makes sure, once in a process, that the shared database exists.
-func sharedURL(ctx context.Context) (string, error) {
+func sharedURL() (string, error) {
 	if err := ensureDatabases(); err != nil {
 		return "", err
 	}
@@ -68,8 +68,8 @@ func ensureTemplate(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil || exists {
 		return err
 	}
-	return createUnderName(ctx, conn, templateName(), "template0", func(name, url string) error {
-		if _, err := db.Up(ctx, url); err != nil {
+	return createUnderName(ctx, conn, templateName(), "template0", func(name, databaseURL string) error {
+		if _, err := db.Up(ctx, databaseURL); err != nil {
 			return err
 		}
 		_, err := conn.Exec(ctx, "ALTER DATABASE "+name+" WITH ALLOW_CONNECTIONS false")
@@ -79,16 +79,16 @@ func ensureTemplate(ctx context.Context, conn *pgx.Conn) error {
 
 // createUnderName makes a database and gives it its name when it is complete, so that one whose
 // making was killed midway is never used.
-func createUnderName(ctx context.Context, conn *pgx.Conn, name, template string, fill func(name, url string) error) error {
+func createUnderName(ctx context.Context, conn *pgx.Conn, name, template string, fill func(name, databaseURL string) error) error {
 	unfinished := name + "_new"
 	if _, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+unfinished+" WITH (FORCE)"); err != nil {
 		return err
 	}
-	url, err := createDatabase(ctx, conn, unfinished, template)
+	databaseURL, err := createDatabase(ctx, conn, unfinished, template)
 	if err != nil {
 		return err
 	}
-	if err := fill(unfinished, url); err != nil {
+	if err := fill(unfinished, databaseURL); err != nil {
 		return err
 	}
 	_, err = conn.Exec(ctx, "ALTER DATABASE "+unfinished+" RENAME TO "+name)
@@ -141,18 +141,11 @@ func withDatabase(admin, name string) (string, error) {
 	return u.String(), nil
 }
 
-// newDatabase makes a database for a test.
-func newDatabase(t testing.TB, migrated bool) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), setupTimeout)
+// newDatabase makes a database for a test, a copy of template.
+func newDatabase(tb testing.TB, template string) string {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), setupTimeout)
 	defer cancel()
-	template := "template0"
-	if migrated {
-		template = templateName()
-		if err := ensureDatabases(); err != nil {
-			t.Fatalf("dbtest: %v", err)
-		}
-	}
 	name := "runledger_test_" + strings.ToLower(rand.Text()[:16])
 	var databaseURL string
 	err := onServer(ctx, func(conn *pgx.Conn) (err error) {
@@ -160,22 +153,22 @@ func newDatabase(t testing.TB, migrated bool) string {
 		return err
 	})
 	if err != nil {
-		t.Fatalf("dbtest: %v", err)
+		tb.Fatalf("dbtest: %v", err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			keepDatabase(t, databaseURL)
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			keepDatabase(tb, databaseURL)
 			return
 		}
-		drop(t, name)
+		drop(tb, name)
 	})
 	return databaseURL
 }
 
 // keepDatabase leaves a failed test's database for a look.
-func keepDatabase(t testing.TB, databaseURL string) {
-	t.Helper()
-	t.Logf("dbtest: the database is kept for %s: psql %q", lingerKept, databaseURL)
+func keepDatabase(tb testing.TB, databaseURL string) {
+	tb.Helper()
+	tb.Logf("dbtest: the database is kept for %s: psql %q", lingerKept, databaseURL)
 	if os.Getenv(urlEnv) != "" {
 		return
 	}
@@ -184,19 +177,19 @@ func keepDatabase(t testing.TB, databaseURL string) {
 		err = os.WriteFile(dir.path("kept"), nil, 0o600)
 	}
 	if err != nil {
-		t.Logf("dbtest: the database will not be kept: %v", err)
+		tb.Logf("dbtest: the database will not be kept: %v", err)
 	}
 }
 
-func drop(t testing.TB, name string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+func drop(tb testing.TB, name string) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), time.Minute)
 	defer cancel()
 	err := onServer(ctx, func(conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
 		return err
 	})
 	if err != nil {
-		t.Errorf("dbtest: drop the test's database: %v", err)
+		tb.Errorf("dbtest: drop the test's database: %v", err)
 	}
 }

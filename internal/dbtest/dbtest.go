@@ -13,7 +13,6 @@
 package dbtest
 
 import (
-	"context"
 	"os"
 	"testing"
 	"time"
@@ -40,44 +39,45 @@ func Main(m *testing.M, options ...goleak.Option) {
 }
 
 // URL is the address of the one migrated database that all tests share.
-func URL(t testing.TB) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), setupTimeout)
-	defer cancel()
-	url, err := sharedURL(ctx)
+func URL(tb testing.TB) string {
+	tb.Helper()
+	databaseURL, err := sharedURL()
 	if err != nil {
-		t.Fatalf("dbtest: %v", err)
+		tb.Fatalf("dbtest: %v", err)
 	}
-	return url
+	return databaseURL
 }
 
 // Pool is connected to the one migrated database that all tests share. It is closed when the
 // test ends.
-func Pool(t testing.TB) *pgxpool.Pool {
-	t.Helper()
-	return Connect(t, URL(t))
+func Pool(tb testing.TB) *pgxpool.Pool {
+	tb.Helper()
+	return Connect(tb, URL(tb))
 }
 
 // Connect is a pool on a database, closed when the test ends.
-func Connect(t testing.TB, databaseURL string) *pgxpool.Pool {
-	t.Helper()
-	pool, err := pgxpool.New(t.Context(), databaseURL)
+func Connect(tb testing.TB, databaseURL string) *pgxpool.Pool {
+	tb.Helper()
+	pool, err := pgxpool.New(tb.Context(), databaseURL)
 	if err != nil {
-		t.Fatalf("dbtest: %v", err)
+		tb.Fatalf("dbtest: %v", err)
 	}
-	t.Cleanup(pool.Close)
+	tb.Cleanup(pool.Close)
 	return pool
 }
 
 // Fresh is the address of a migrated database of the test's own. It is dropped when the test
 // ends, or kept for a look if the test failed.
-func Fresh(t testing.TB) string {
-	t.Helper()
-	return newDatabase(t, true)
+func Fresh(tb testing.TB) string {
+	tb.Helper()
+	if err := ensureDatabases(); err != nil {
+		tb.Fatalf("dbtest: %v", err)
+	}
+	return newDatabase(tb, templateName())
 }
 
 // Empty is Fresh without any schema.
-func Empty(t testing.TB) string {
-	t.Helper()
-	return newDatabase(t, false)
+func Empty(tb testing.TB) string {
+	tb.Helper()
+	return newDatabase(tb, "template0")
 }

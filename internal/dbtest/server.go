@@ -36,7 +36,7 @@ const (
 //
 //	users      locked, shared, by every test binary that uses the server, for its whole life;
 //	           the keeper stops the server when it could lock it exclusively for a while
-//	starting   locked by the test binary that starts a keeper
+//	starting   locked by the test binary that is about to start a keeper, until it has said where
 //	keeper     locked by the keeper for its life
 //	state      what the keeper published
 //	kept       touched by a test that left a database for a look

@@ -122,7 +122,7 @@ func (c *cluster) arguments(insist map[string]string) []string {
 	}
 	maps.Copy(all, c.settings)
 	maps.Copy(all, insist)
-	var args []string
+	args := make([]string, 0, 2*len(all))
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		args = append(args, "-c", name+"="+all[name])
 	}

@@ -66,14 +66,15 @@ type Server struct {
 // directory, if the port is taken, or if there is no PostgreSQL of OldestVersion or later on this
 // machine and none to be had; the error says what to do.
 func Start(ctx context.Context, o Options) (*Server, error) {
-	s, err := start(ctx, o)
+	s, err := newServer(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("start private PostgreSQL: %w", err)
 	}
 	return s, nil
 }
 
-func start(ctx context.Context, o Options) (_ *Server, err error) {
+// newServer is Start without the words around its errors.
+func newServer(ctx context.Context, o Options) (_ *Server, err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -237,9 +238,9 @@ func (c *cluster) url(database string) string {
 	}).String()
 }
 
-// answers reports whether the server takes a query.
+// answers reports whether the server takes a query, on the database that has the superuser's name.
 func (c *cluster) answers(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, c.url("postgres"))
+	conn, err := pgx.Connect(ctx, c.url(superuser))
 	if err != nil {
 		return err
 	}

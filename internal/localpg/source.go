@@ -13,7 +13,7 @@ import (
 // findEngine looks for a PostgreSQL that can run c: on PATH, in the places where packages put it,
 // in the embedded distribution, and last in a container. Data that a container made stays with
 // the container.
-func findEngine(ctx context.Context, c *cluster) (engine, error) {
+func findEngine(ctx context.Context, c *cluster) (engine, error) { //nolint:ireturn // one of two
 	if _, err := os.Stat(c.path(containerMark)); err == nil {
 		return findContainer(ctx, c)
 	}
