@@ -189,11 +189,9 @@ func (t *timeline) again(l *lane, r *run) {
 	if r.outcome != outcomeFailed || r.attempt >= 3 || l.schedule != nil || l.next.final || !r.retried {
 		return
 	}
-	at := r.completedAt.Add(t.ticking.between(time.Minute, 5*time.Minute))
-	if !at.Before(l.next.at) {
-		return
-	}
-	l.next.at, l.next.byUser = at, true
+	// The last third of a period is free, and a third of the shortest is longer than this.
+	l.next.at = r.completedAt.Add(t.ticking.between(time.Minute, 5*time.Minute))
+	l.next.byUser = true
 	l.retryOf, l.attempt = r.id, r.attempt
 }
 

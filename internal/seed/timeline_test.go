@@ -49,6 +49,7 @@ func checkTimeline(t *testing.T, w *world, o Options) {
 	t.Helper()
 	line := newTimeline(w, 1)
 	active := make(map[string]bool)
+	busy := make(map[*lane]time.Time)
 	var previous time.Time
 	n := 0
 	for r := line.step(); r != nil && !t.Failed(); r = line.step() {
@@ -66,6 +67,10 @@ func checkTimeline(t *testing.T, w *world, o Options) {
 			}
 			active[r.hash] = true
 		}
+		if r.lane.schedule == nil && r.at.Before(busy[r.lane]) {
+			t.Errorf("run %d was created at %v, while the one before it went on until %v", r.id, r.at, busy[r.lane])
+		}
+		busy[r.lane] = r.completedAt
 		checkInstants(t, r)
 	}
 	if n != o.Runs {
@@ -175,5 +180,47 @@ func TestSlotsAreAtTheScheduledLocalTime(t *testing.T) {
 	}
 	if len(seen) == 0 {
 		t.Error("no schedule ever ran")
+	}
+}
+
+func TestRecurringWorkKeepsWithinItsTenantsLife(t *testing.T) {
+	t.Parallel()
+	w := numbered(t, Options{Workspaces: 1, Runs: 100, Seed: 1, Until: until})
+	ws := w.workspaces[0]
+	for _, runs := range []int{1, 2, 50, 500, 3000, 12_000, 90_000} {
+		first, planned := len(w.streams), 0
+		w.planType(newDice(), ws, ws.tenants[0], typeInventorySync, runs)
+		for _, s := range w.streams[first:] {
+			planned += s.count
+			oldest := s.last.Add(-time.Duration(s.count-1) * s.period)
+			life := ws.end.Sub(ws.tenants[0].start)
+			if s.period > life/time.Duration(s.count) || s.last.After(ws.end) || oldest.Before(ws.tenants[0].start) {
+				t.Errorf("%d runs every %v are from %v to %v", s.count, s.period, oldest, s.last)
+			}
+		}
+		if planned != runs {
+			t.Errorf("%d runs are planned, want %d", planned, runs)
+		}
+	}
+}
+
+func TestARunInProgressEndsWithItsArchivedWorkspace(t *testing.T) {
+	t.Parallel()
+	for _, archived := range []bool{true, false} {
+		r := run{
+			id: 1, status: statusCompleted, outcome: outcomeFailed, failures: 1,
+			occurrence:  occurrence{at: until.Add(-time.Hour)},
+			lane:        &lane{stream: &stream{ws: &workspace{end: until, archived: archived}}},
+			startedAt:   until.Add(-59 * time.Minute),
+			heartbeatAt: until.Add(-20 * time.Minute),
+			stalledAt:   until.Add(-5 * time.Minute),
+			completedAt: until.Add(10 * time.Minute),
+			updatedAt:   until.Add(10 * time.Minute),
+		}
+		r.interrupt(until)
+		checkInstants(t, &r)
+		if (r.status == statusCompleted) != archived {
+			t.Errorf("archived is %t and the run is %s", archived, r.status)
+		}
 	}
 }
