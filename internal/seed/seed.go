@@ -99,8 +99,14 @@ func Run(ctx context.Context, conn *pgx.Conn, o Options, progress func(done, tot
 	return summary, nil
 }
 
-// transact commits what f does, or nothing of it.
-func transact(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) error {
+// transact commits what f does, or nothing of it. If ctx is done, the error says so: what comes from
+// the connection may be no more than that it was closed.
+func transact(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) (err error) {
+	defer func() {
+		if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+			err = fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+	}()
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
