@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/runledger/runledger/internal/auth"
+	"github.com/runledger/runledger/internal/server"
 )
 
 // config is everything that the environment can set. This file is its only reader.
@@ -223,12 +225,10 @@ func (c *config) pool() (*pgxpool.Config, error) {
 	pool.MaxConns = c.DatabaseMaxConns
 	pool.ConnConfig.ConnectTimeout = c.DatabaseAcquireTimeout
 	params := pool.ConnConfig.RuntimeParams
+	maps.Copy(params, server.SessionSettings())
 	params["application_name"] = "runledger"
-	params["timezone"] = "UTC"
 	params["statement_timeout"] = milliseconds(c.StatementTimeout)
 	params["idle_in_transaction_session_timeout"] = milliseconds(c.IdleTransactionTimeout)
-	// Whatever the database's default is: a generic plan is taken only where it is as good.
-	params["plan_cache_mode"] = "auto"
 	return pool, nil
 }
 

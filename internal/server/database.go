@@ -15,6 +15,19 @@ import (
 // time, or it was lost before the answer had come.
 var errNoConnection = errors.New("no connection to the database")
 
+// SessionSettings are settings of PostgreSQL that the connections of a server's pool are to have:
+// the plans of the lists count on them, whatever the defaults of the database are.
+func SessionSettings() map[string]string {
+	return map[string]string{
+		"timezone": "UTC",
+		// A generic plan is taken only where it is as good as one for the values at hand.
+		"plan_cache_mode": "auto",
+		// Estimates for conditions that hardly any row meets are far off; no list may read a
+		// table from end to end because of that.
+		"enable_seqscan": "off",
+	}
+}
+
 // database runs the statements of requests (a dbsqlc.DBTX). It bounds the wait for a connection
 // and the run of a statement apart from each other, and lets a statement outlive the client that
 // hung up: pgx closes the connection of a query that is cancelled, and a crowd of impatient

@@ -14,7 +14,7 @@ func (s *Server) listFindings(w http.ResponseWriter, r *http.Request, ws workspa
 	if err != nil {
 		return err
 	}
-	findings, err := s.queries.ListFindings(r.Context(), narrowed{DBTX: s.db, filter: f, branch: true},
+	findings, err := s.queries.ListFindings(r.Context(), narrowed{DBTX: s.db, filter: f},
 		dbsqlc.ListFindingsParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
 	if err != nil {
 		return err

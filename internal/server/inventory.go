@@ -14,7 +14,7 @@ func (s *Server) listInventoryItems(w http.ResponseWriter, r *http.Request, ws w
 	if err != nil {
 		return err
 	}
-	items, err := s.queries.ListInventoryItems(r.Context(), narrowed{DBTX: s.db, filter: f, branch: true},
+	items, err := s.queries.ListInventoryItems(r.Context(), narrowed{DBTX: s.db, filter: f},
 		dbsqlc.ListInventoryItemsParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
 	if err != nil {
 		return err

@@ -16,27 +16,47 @@ import (
 // the statement says AND true. Filters are made of constants in this package; whatever came from
 // a request is an argument.
 
-// condition is one filter: SQL in which ? stands for the argument.
+// condition is one filter: SQL in which each ? stands for the next argument.
 type condition struct {
-	sql string
-	arg any // not used if sql has no ?
+	sql  string
+	args []any
+}
+
+// allOf is the condition that all of conditions hold.
+func allOf(conditions []condition) condition {
+	var all condition
+	for i, c := range conditions {
+		if i > 0 {
+			all.sql += " AND "
+		}
+		all.sql += c.sql
+		all.args = append(all.args, c.args...)
+	}
+	return all
 }
 
 // filter is what a request wants a list narrowed to: all conditions, and one of each choice.
 type filter struct {
-	all     []condition
-	choices [][]condition // each a set of conditions of which no row meets two
+	all []condition
+	// Each choice is a set of conditions of which no row meets two. Every combination of choices
+	// makes a branch of the statement, read in the list's order out of its own index, and the
+	// branches are merged: PostgreSQL 15 cannot read column = ANY in order.
+	choices [][]condition
+	ranges  []timeRange // not yet conditions; see runOrder.bind
+	// selective says that an index of one of the conditions holds few rows of a workspace.
+	selective bool
 }
 
-func (f *filter) and(sql string, arg any) {
-	f.all = append(f.all, condition{sql, arg})
+// and keeps the rows for which the condition holds.
+func (f *filter) and(sql string, args ...any) {
+	f.all = append(f.all, condition{sql, args})
 }
 
 // anyOf keeps the rows whose column is one of values; no values keep all.
 func (f *filter) anyOf(column string, values []string) {
 	choice := make([]condition, 0, len(values))
 	for _, value := range values {
-		choice = append(choice, condition{column + " = ?", value})
+		choice = append(choice, condition{column + " = ?", []any{value}})
 	}
 	switch len(choice) {
 	case 0:
@@ -54,9 +74,11 @@ const maxBranches = 24
 type narrowed struct {
 	dbsqlc.DBTX
 	filter filter
-	// branch makes of every combination of choices a branch of its own, each read in the list's
-	// order out of its own index and merged: PostgreSQL 15 cannot read column = ANY in order.
-	branch bool
+	// knownValues has every execution planned anew, with its arguments.
+	knownValues bool
+	// unordered keeps PostgreSQL from reading the order of updates out of its index: it finds what
+	// the filter keeps first, and sorts that.
+	unordered bool
 }
 
 const (
@@ -84,27 +106,34 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 	args = args[:len(args):len(args)] // appending must not write into the caller's
 	common := bind(n.filter.all, &args)
 	branches := n.branches(&args)
+	if n.unordered {
+		const instant = "coalesce(updated_at, '-infinity')"
+		after = strings.ReplaceAll(after, instant, instant+" + '0'::interval")
+	}
+	if n.knownValues && len(n.filter.all)+len(n.filter.choices) > 0 {
+		args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
+	}
 	if len(branches) == 1 {
 		return before + common + branches[0] + after, args
 	}
-	order := strings.LastIndex(after, orderMark)
 	var union strings.Builder
-	union.WriteString("SELECT * FROM (")
 	for i, branch := range branches {
 		if i > 0 {
 			union.WriteString(" UNION ALL ")
 		}
 		union.WriteString("(" + before + common + branch + after + ")")
 	}
-	union.WriteString(") AS branches" + after[order:])
-	return union.String(), args
+	if order := strings.LastIndex(after, orderMark); order >= 0 {
+		return "SELECT * FROM (" + union.String() + ") AS branches" + after[order:], args
+	}
+	return "SELECT sum(count)::bigint FROM (" + union.String() + ") AS branches", args
 }
 
 // branches is the SQL of each branch of the statement; one if it has none.
 func (n narrowed) branches(args *[]any) []string {
 	branches := []string{""}
 	for _, choice := range n.filter.choices {
-		if !n.branch || len(branches)*len(choice) > maxBranches {
+		if len(branches)*len(choice) > maxBranches {
 			either := make([]string, 0, len(choice))
 			for _, c := range choice {
 				either = append(either, "("+strings.TrimPrefix(bind([]condition{c}, args), "AND ")+")")
@@ -126,19 +155,21 @@ func (n narrowed) branches(args *[]any) []string {
 	return branches
 }
 
-// bind is the SQL of conditions, each with AND before it, and appends their arguments.
+// bind is the SQL of conditions, each with AND before it, and appends their arguments to args.
 func bind(conditions []condition, args *[]any) string {
+	if len(conditions) == 0 {
+		return ""
+	}
+	all := allOf(conditions)
 	var sql strings.Builder
-	for i, c := range conditions {
+	sql.WriteString("AND ")
+	parts := strings.Split(all.sql, "?")
+	for i, part := range parts {
 		if i > 0 {
-			sql.WriteByte(' ')
+			*args = append(*args, all.args[i-1])
+			sql.WriteString("$" + strconv.Itoa(len(*args)))
 		}
-		text := c.sql
-		if strings.Contains(text, "?") {
-			*args = append(*args, c.arg)
-			text = strings.ReplaceAll(text, "?", "$"+strconv.Itoa(len(*args)))
-		}
-		sql.WriteString("AND " + text)
+		sql.WriteString(part)
 	}
 	return sql.String()
 }

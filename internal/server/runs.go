@@ -3,7 +3,6 @@ package server
 import (
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -19,29 +18,29 @@ func (s *Server) listRuns(w http.ResponseWriter, r *http.Request, ws workspace.S
 
 // answerRuns writes the page of runs that a request asks for, out of those that f keeps.
 func (s *Server) answerRuns(w http.ResponseWriter, r *http.Request, ws workspace.Scope, p *params, f filter) error {
-	order := p.choice("order", "-created_at", "created_at", "updated_at")
-	first := beforeAll
-	if order == "-created_at" {
-		first = afterAll
-	}
-	pg, err := s.pageOf(r, ws, p, first)
+	order := runOrders[p.choice("order", "-created_at", "created_at", "updated_at")]
+	pg, err := s.pageOf(r, ws, p, order.first())
 	if err != nil {
 		return err
 	}
-	db := narrowed{DBTX: s.db, filter: f, branch: order != "updated_at"}
+	db := narrowed{DBTX: s.db, filter: order.bind(f, pg.after)}
 	after := dbsqlc.ListRunsParams{
 		WorkspaceID: ws.ID(), Position: pg.after.timestamptz(), PositionID: pg.after.id, PageSize: pg.rows(),
 	}
 	var runs []dbsqlc.OperationRun
 	at := func(run *dbsqlc.OperationRun) position { return positionAt(run.CreatedAt, run.ID) }
-	switch order {
-	case "created_at":
+	switch {
+	case order.descending:
+		runs, err = s.queries.ListRuns(r.Context(), db, after)
+	case order.name == "created":
 		runs, err = s.queries.ListRunsOldestFirst(r.Context(), db, dbsqlc.ListRunsOldestFirstParams(after))
-	case "updated_at":
+	default:
+		// There is no index for each filter in this order. PostgreSQL is to know the values when it
+		// decides whether to sort the few that one keeps, or to read the order and skip.
+		db.knownValues = true
+		db.unordered = f.selective
 		runs, err = s.queries.ListRunsByUpdate(r.Context(), db, dbsqlc.ListRunsByUpdateParams(after))
 		at = func(run *dbsqlc.OperationRun) position { return positionAt(run.UpdatedAt, run.ID) }
-	default:
-		runs, err = s.queries.ListRuns(r.Context(), db, after)
 	}
 	if err != nil {
 		return err
@@ -49,12 +48,20 @@ func (s *Server) answerRuns(w http.ResponseWriter, r *http.Request, ws workspace
 	return answerPage(s, w, r, pg, runs, appendRun, at)
 }
 
+// runOrders are the orders that a list of runs can have.
+var runOrders = map[string]runOrder{
+	"-created_at": {name: "created", descending: true},
+	"created_at":  {name: "created"},
+	"updated_at":  {name: "updated"},
+}
+
 // countCeiling is how far a count goes: beyond it the answer is "at least".
 const countCeiling = 10_000
 
 func (s *Server) countRuns(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
 	p := parseParams(r)
-	f := runFilter(p)
+	order := runOrders["-created_at"]
+	f := order.bind(runFilter(p), order.first())
 	if err := p.done(); err != nil {
 		return err
 	}
@@ -103,56 +110,46 @@ func runFilter(p *params) filter {
 	}
 	if hash, ok := p.identityHash("run_identity_hash"); ok {
 		f.and("run_identity_hash = ?", hash)
+		f.selective = true
 	}
 	if id, ok := p.id("backup_schedule_id"); ok {
 		f.ofSchedule(id)
 	}
 	if code, ok := p.text("failure_code"); ok {
 		f.choices = append(f.choices, failureCode(code))
+		f.selective = true
 	}
 	if stalled, ok := p.flag("stalled"); ok {
-		f.and(map[bool]string{true: "stalled_at IS NOT NULL", false: "stalled_at IS NULL"}[stalled], nil)
+		f.and(map[bool]string{true: "stalled_at IS NOT NULL", false: "stalled_at IS NULL"}[stalled])
+		f.selective = f.selective || stalled
 	}
-	f.between(p, "created", "coalesce(created_at, '-infinity')")
-	f.between(p, "started", "started_at")
-	f.between(p, "completed", "completed_at")
-	f.between(p, "updated", "coalesce(updated_at, '-infinity')")
+	for _, name := range []string{"created", "started", "completed", "updated"} {
+		if r, ok := p.timeRange(name); ok {
+			f.ranges = append(f.ranges, r)
+		}
+	}
 	return f
 }
 
 // ofSchedule keeps the history of a backup schedule.
 func (f *filter) ofSchedule(id int64) {
+	f.selective = true
 	f.and("context ->> 'backup_schedule_id' = ?", strconv.FormatInt(id, 10))
-	f.and("type IN ('backup_schedule_run', 'backup_schedule_retention', 'backup_schedule_purge')", nil)
-}
-
-// between keeps the rows whose instant is in the half-open range <name>_from to <name>_before.
-func (f *filter) between(p *params, name, instant string) {
-	from, hasFrom := p.time(name + "_from")
-	before, hasBefore := p.time(name + "_before")
-	if hasFrom && hasBefore && !from.Before(before) {
-		p.fault(name+"_before", "It is not after %s_from, so that no run could be in the range.", name)
-	}
-	if hasFrom {
-		f.and(instant+" >= ?", from)
-	}
-	if hasBefore {
-		f.and(instant+" < ?", before)
-	}
-	if hasBefore && !hasFrom && strings.HasPrefix(instant, "coalesce") {
-		f.and(instant+" > '-infinity'", nil) // a row without the instant is in no range
-	}
+	f.and("type IN ('backup_schedule_run', 'backup_schedule_retention', 'backup_schedule_purge')")
 }
 
 // failureCode keeps the runs that have a failure with that code. Nearly all runs that failed have
 // one failure, few have more than two: each of the three has an index of its own.
 func failureCode(code string) []condition {
+	const first, second = "failure_summary -> 0 ->> 'code'", "failure_summary -> 1 ->> 'code'"
 	return []condition{
-		{"failure_summary -> 0 ->> 'code' = ?", code},
-		{"failure_summary -> 1 ->> 'code' = ? AND failure_summary -> 0 ->> 'code' IS DISTINCT FROM ?", code},
-		{"failure_summary -> 2 IS NOT NULL AND jsonb_path_exists(failure_summary, '$[2 to last] ? (@.code == $code)', " +
-			"jsonb_build_object('code', ?::text)) AND failure_summary -> 1 ->> 'code' IS DISTINCT FROM ? " +
-			"AND failure_summary -> 0 ->> 'code' IS DISTINCT FROM ?", code},
+		{first + " = ?", []any{code}},
+		{second + " = ? AND " + first + " IS DISTINCT FROM ?", []any{code, code}},
+		{
+			"failure_summary -> 2 IS NOT NULL AND failure_summary @> jsonb_build_array(jsonb_build_object('code', ?::text)) " +
+				"AND " + second + " IS DISTINCT FROM ? AND " + first + " IS DISTINCT FROM ?",
+			[]any{code, code, code},
+		},
 	}
 }
 

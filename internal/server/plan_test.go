@@ -1,0 +1,270 @@
+package server_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/runledger/runledger/internal/dbtest"
+	"github.com/runledger/runledger/internal/seed"
+	"github.com/runledger/runledger/internal/server"
+)
+
+// statement is what a request sent to the database.
+type statement struct {
+	sql  string
+	args []any
+}
+
+// recorder notes the statements that pass.
+type recorder struct {
+	mu         sync.Mutex
+	statements []statement
+}
+
+func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.statements = append(r.statements, statement{data.SQL, data.Args})
+	return ctx
+}
+
+func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// last is the last statement that has the name.
+func (r *recorder) last(t *testing.T, name string) statement {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range slices.Backward(r.statements) {
+		if strings.Contains(s.sql, "-- name: "+name+" ") {
+			return s
+		}
+	}
+	t.Fatalf("no statement %s was sent", name)
+	return statement{}
+}
+
+// planNode is a node of EXPLAIN's JSON.
+type planNode struct {
+	Type       string     `json:"Node Type"`
+	Relation   string     `json:"Relation Name"`
+	Index      string     `json:"Index Name"`
+	Rows       float64    `json:"Actual Rows"`
+	Hit        int        `json:"Shared Hit Blocks"`
+	Read       int        `json:"Shared Read Blocks"`
+	Plans      []planNode `json:"Plans"`
+	FilteredBy float64    `json:"Rows Removed by Filter"`
+}
+
+func (n planNode) visit(f func(planNode)) {
+	f(n)
+	for _, child := range n.Plans {
+		child.visit(f)
+	}
+}
+
+// sorted is how many rows a Sort was given.
+func (n planNode) sorted() float64 {
+	rows := 0.0
+	for _, child := range n.Plans {
+		rows += child.Rows
+	}
+	return rows
+}
+
+// explain runs the statement and returns its plan, the generic one or one for its arguments.
+func explain(t *testing.T, conn *pgx.Conn, s statement, generic bool) (planNode, string) {
+	t.Helper()
+	ctx := t.Context()
+	mode := "force_custom_plan"
+	if generic {
+		mode = "force_generic_plan"
+	}
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := conn.Exec(ctx, sql, append([]any{pgx.QueryExecModeSimpleProtocol}, args...)...); err != nil {
+			t.Fatalf("%v\n%s", err, sql)
+		}
+	}
+	exec("SET plan_cache_mode = " + mode)
+	exec("PREPARE explained AS " + s.sql)
+	defer exec("DEALLOCATE explained")
+	marks := make([]string, 0, len(s.args))
+	for i := range s.args {
+		marks = append(marks, fmt.Sprintf("$%d", i+1))
+	}
+	var plans []struct{ Plan planNode }
+	var text string
+	err := conn.QueryRow(ctx, "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, FORMAT JSON) EXECUTE explained("+strings.Join(marks, ", ")+")",
+		append([]any{pgx.QueryExecModeSimpleProtocol}, s.args...)...).Scan(&text)
+	if err != nil {
+		t.Fatalf("%v\n%s %v", err, s.sql, s.args)
+	}
+	if err := json.Unmarshal([]byte(text), &plans); err != nil {
+		t.Fatal(err)
+	}
+	return plans[0].Plan, text
+}
+
+// largeDatabase has a million runs. RUNLEDGER_TEST_LARGE_DATABASE_URL names one that is there
+// already, made by runledger seed --runs 1000000.
+func largeDatabase(t *testing.T) string {
+	t.Helper()
+	if given := os.Getenv("RUNLEDGER_TEST_LARGE_DATABASE_URL"); given != "" {
+		return given
+	}
+	databaseURL := dbtest.Fresh(t)
+	conn, err := pgx.Connect(t.Context(), databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	until := time.Date(2026, time.June, 1, 0, 0, 0, 0, time.UTC)
+	if _, err := seed.Run(t.Context(), conn, seed.Options{Workspaces: 20, Runs: 1_000_000, Seed: 1, Until: until}, func(int, int) {}); err != nil {
+		t.Fatal(err)
+	}
+	return databaseURL
+}
+
+// choice is a filter with one value.
+type choice struct{ name, kind, query string }
+
+// choices are values of every filter of the largest workspace: common, rare and absent ones.
+func choices(t *testing.T, conn *pgx.Conn, workspaceID int64) []choice {
+	t.Helper()
+	one := func(sql string) string {
+		t.Helper()
+		var v *string
+		if err := conn.QueryRow(t.Context(), sql, workspaceID).Scan(&v); err != nil || v == nil {
+			t.Fatalf("%v\n%s", err, sql)
+		}
+		return *v
+	}
+	var all []choice
+	add := func(name, kind, value string) {
+		all = append(all, choice{name, kind, name + "=" + url.QueryEscape(value)})
+	}
+	ranked := func(name, expression, absent string) {
+		from := "SELECT v::text FROM (SELECT " + expression + " AS v, count(*) AS n FROM operation_runs WHERE workspace_id = $1 GROUP BY 1) AS g WHERE v IS NOT NULL ORDER BY n "
+		add(name, "common", one(from+"DESC LIMIT 1"))
+		add(name, "middling", one(from+"DESC OFFSET (SELECT count(DISTINCT "+expression+") / 2 FROM operation_runs WHERE workspace_id = $1) LIMIT 1"))
+		add(name, "rare", one(from+"LIMIT 1"))
+		if absent != "" {
+			add(name, "absent", absent)
+		}
+	}
+	ranked("type", "type", "policy_export")
+	ranked("outcome", "outcome", "")
+	ranked("status", "status", "")
+	ranked("tenant_id", "tenant_id", "999999999")
+	ranked("user_id", "user_id", "999999999")
+	ranked("run_identity_hash", "run_identity_hash", strings.Repeat("0", 64))
+	ranked("backup_schedule_id", "context->>'backup_schedule_id'", "999999999")
+	ranked("failure_code", "failure_summary->0->>'code'", "no_such_code")
+	all = append(all,
+		choice{"stalled", "true", "stalled=true"}, choice{"stalled", "false", "stalled=false"},
+		choice{"type", "several", "type=drift_generate_findings,entra_group_sync,policy_export"},
+		choice{"outcome", "several", "outcome=blocked,cancelled"},
+		choice{"status", "several", "status=queued,running"},
+	)
+	at := func(fraction string) string {
+		return url.QueryEscape(one("SELECT to_char((min(created_at) + " + fraction + " * (max(created_at) - min(created_at))) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM operation_runs WHERE workspace_id = $1"))
+	}
+	for _, name := range []string{"created", "started", "completed", "updated"} {
+		all = append(all,
+			choice{name, "narrow", name + "_from=" + at("0.3") + "&" + name + "_before=" + at("0.301")},
+			choice{name, "open", name + "_from=" + at("0.5")},
+			choice{name, "absent", name + "_before=1999-01-01T00:00:00Z"},
+		)
+	}
+	return all
+}
+
+func TestEveryFilterAnswersFromAnIndexAtAMillionRuns(t *testing.T) {
+	t.Parallel()
+	databaseURL := largeDatabase(t)
+	config, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := &recorder{}
+	config.ConnConfig.Tracer = seen
+	maps.Copy(config.ConnConfig.RuntimeParams, server.SessionSettings())
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	h := newHarnessOn(t, pool, server.Options{})
+	conn, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	var workspaceID int64
+	var subject string
+	if err := conn.QueryRow(t.Context(), `SELECT m.workspace_id, u.subject FROM workspace_memberships AS m JOIN users AS u ON u.id = m.user_id
+		WHERE m.workspace_id = (SELECT workspace_id FROM operation_runs GROUP BY 1 ORDER BY count(*) DESC LIMIT 1)
+		AND u.subject IS NOT NULL LIMIT 1`).Scan(&workspaceID, &subject); err != nil {
+		t.Fatal(err)
+	}
+	filters := choices(t, conn, workspaceID)
+	token := h.token(t, subject)
+	worst := 0
+	check := func(order, query string, what string) {
+		t.Helper()
+		path := fmt.Sprintf("/workspaces/%d/operation-runs?order=%s&%s", workspaceID, order, query)
+		if got := h.do(t, http.MethodGet, path, token); got.status != http.StatusOK {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+			return
+		}
+		name := map[string]string{"-created_at": "ListRuns", "created_at": "ListRunsOldestFirst", "updated_at": "ListRunsByUpdate"}[order]
+		sent := seen.last(t, name)
+		modes := []bool{false, true}
+		if len(sent.args) > 0 && sent.args[0] == pgx.QueryExecModeCacheDescribe {
+			sent.args, modes = sent.args[1:], modes[:1] // planned anew each time
+		}
+		for _, generic := range modes {
+			plan, _ := explain(t, conn, sent, generic)
+			buffers := plan.Hit + plan.Read
+			worst = max(worst, buffers)
+			complaint := ""
+			plan.visit(func(n planNode) {
+				if n.Type == "Seq Scan" {
+					complaint += " " + n.Type
+				}
+				if n.Type == "Sort" && n.sorted() > 24*51 {
+					complaint += fmt.Sprintf(" Sort of %.0f rows", n.sorted())
+				}
+			})
+			if complaint != "" || buffers >= 300 {
+				t.Errorf("%-60s order=%-11s generic=%-5t buffers=%d%s", what, order, generic, buffers, complaint)
+			}
+		}
+	}
+	for _, order := range []string{"-created_at", "created_at", "updated_at"} {
+		check(order, "", "no filter")
+		for i, a := range filters {
+			check(order, a.query, a.name+" "+a.kind)
+			for _, b := range filters[i+1:] {
+				if a.name != b.name && os.Getenv("PAIRS") != "" {
+					check(order, a.query+"&"+b.query, a.name+" "+a.kind+", "+b.name+" "+b.kind)
+				}
+			}
+		}
+	}
+	t.Logf("the dearest page took %d buffers", worst)
+}
