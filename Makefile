@@ -79,7 +79,10 @@ image: ## Build the container image (IMAGE: its name; DOCKER_BUILD_FLAGS: more f
 
 .PHONY: compose-up
 compose-up: image .env ## Bring up PostgreSQL, the migrations and the server, and wait until it is ready
-	RUNLEDGER_IMAGE='$(IMAGE)' $(COMPOSE) up --detach --wait --no-build
+	RUNLEDGER_IMAGE='$(IMAGE)' $(COMPOSE) up --detach --no-build
+	@for i in $$(seq 60); do \
+	  RUNLEDGER_IMAGE='$(IMAGE)' $(COMPOSE) exec -T server /usr/local/bin/runledger healthcheck && exit; sleep 1; \
+	done; echo 'The server is not ready after a minute: $(COMPOSE) logs' >&2; exit 1
 
 .PHONY: compose-down
 compose-down: ## Stop them; the data stays in its volume
