@@ -3,13 +3,12 @@ package legacy
 import (
 	"context"
 	"fmt"
-
-	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // compareSchedules compares every schedule's workspace.
 func (v *verifier) compareSchedules(ctx context.Context) error {
 	const table = "backup_schedules"
+	v.changed = false
 	var id, tenant int64
 	var workspace *int64
 	query := fmt.Sprintf("SELECT r.id, coalesce(r.tenant_id, 0), %s FROM public.%s r", v.column(table, "workspace_id", "bigint"), table)
@@ -29,16 +28,16 @@ func (v *verifier) compareFindings(ctx context.Context) error {
 	if v.after {
 		references = "a.baseline_run_id, a.current_run_id FROM public.findings r LEFT JOIN legacy_archive.finding_run_refs a ON a.finding_id = r.id"
 	}
-	query := fmt.Sprintf("SELECT r.id, r.tenant_id, r.updated_at::timestamptz, %s, %s, %s, %s", v.column(table, "workspace_id", "bigint"),
+	query := fmt.Sprintf("SELECT r.id, r.tenant_id, %s, %s, %s, %s, %s", v.changedSince("r.revision > 1"), v.column(table, "workspace_id", "bigint"),
 		v.column(table, "baseline_operation_run_id", "bigint"), v.column(table, "current_operation_run_id", "bigint"), references)
 	var id int64
 	var tenant, workspace, baseline, current, legacyBaseline, legacyCurrent *int64
-	var updated pgtype.Timestamptz
+	var changed bool
 	v.progress.begin("verify findings", 0, int64(len(v.syncs)))
 	defer v.progress.end()
-	return v.each(ctx, query, []any{&id, &tenant, &updated, &workspace, &baseline, &current, &legacyBaseline, &legacyCurrent}, func() error {
+	return v.each(ctx, query, []any{&id, &tenant, &changed, &workspace, &baseline, &current, &legacyBaseline, &legacyCurrent}, func() error {
 		v.progress.advance(1)
-		if tenant == nil || v.since(table, id, updated) {
+		if tenant == nil || v.since(table, id, changed) {
 			return nil
 		}
 		of := v.workspaces[*tenant]
@@ -61,17 +60,18 @@ func (v *verifier) compareItems(ctx context.Context) error {
 			LEFT JOIN legacy_archive.inventory_item_run_refs a ON a.inventory_item_id = r.id
 			LEFT JOIN legacy_archive.inventory_item_originals o ON o.inventory_item_id = r.id`
 	}
-	query := fmt.Sprintf("SELECT r.id, r.tenant_id, r.updated_at::timestamptz, %s, r.last_seen_operation_run_id, %s",
+	query := fmt.Sprintf("SELECT r.id, r.tenant_id, %s, %s, r.last_seen_operation_run_id, %s",
+		v.changedSince("coalesce(r.updated_at > (SELECT contracted_at FROM legacy_archive.removal), false)"),
 		v.column(table, "workspace_id", "bigint"), source)
 	var id int64
 	var tenant, workspace, got, reference, original, legacy *int64
-	var updated pgtype.Timestamptz
+	var changed bool
 	var archived bool
 	v.progress.begin("verify inventory_items", 0, int64(len(v.syncs)))
 	defer v.progress.end()
-	return v.each(ctx, query, []any{&id, &tenant, &updated, &workspace, &got, &reference, &original, &archived, &legacy}, func() error {
+	return v.each(ctx, query, []any{&id, &tenant, &changed, &workspace, &got, &reference, &original, &archived, &legacy}, func() error {
 		v.progress.advance(1)
-		if tenant == nil || v.since(table, id, updated) {
+		if tenant == nil || v.since(table, id, changed) {
 			return nil
 		}
 		of := v.workspaces[*tenant]
@@ -103,4 +103,12 @@ func (v *verifier) ownReference(got, reference, original *int64, archived bool) 
 		return *got
 	}
 	return 0
+}
+
+// changedSince is a condition that tells of a row that it was changed after Contract.
+func (v *verifier) changedSince(condition string) string {
+	if v.after {
+		return condition
+	}
+	return "false"
 }

@@ -28,7 +28,7 @@ type comparedRun struct {
 	oldTimes          [4]pgtype.Timestamp
 	times             [4]pgtype.Timestamptz
 	tenant            *int64
-	updated           pgtype.Timestamptz
+	changed           bool
 	archivedOriginals bool
 }
 
@@ -38,7 +38,7 @@ var timeColumns = [4]string{"started_at", "completed_at", "created_at", "updated
 // runQuery selects comparedRun's fields.
 func (v *verifier) runQuery() string {
 	if v.after {
-		return `SELECT r.id, r.workspace_id, r.tenant_id, r.updated_at, o.operation_run_id IS NOT NULL,
+		return `SELECT r.id, r.workspace_id, r.tenant_id, r.revision > 1, o.operation_run_id IS NOT NULL,
 			CASE WHEN o.operation_run_id IS NULL THEN r.type ELSE o.type END, r.type,
 			CASE WHEN o.operation_run_id IS NULL THEN r.context ELSE o.context END::text, r.context::text,
 			CASE WHEN o.operation_run_id IS NULL THEN r.failure_summary::text ELSE o.failure_summary::text END, r.failure_summary::text,
@@ -48,7 +48,7 @@ func (v *verifier) runQuery() string {
 			FROM public.operation_runs r LEFT JOIN legacy_archive.operation_run_originals o ON o.operation_run_id = r.id`
 	}
 	shadowOf := func(column, kind string) string { return v.column("operation_runs", shadow(column), kind) }
-	query := fmt.Sprintf(`SELECT r.id, r.workspace_id, r.tenant_id, NULL::timestamptz, false, r.type, %s,
+	query := fmt.Sprintf(`SELECT r.id, r.workspace_id, r.tenant_id, false, false, r.type, %s,
 		r.context::text, %s::text, r.failure_summary::text, %s::text, r.run_identity_hash, %s,
 		r.status || ' ' || r.outcome, %s || ' ' || %s`,
 		shadowOf("type", "text"), shadowOf("context", "jsonb"), shadowOf("failure_summary", "jsonb"),
@@ -63,7 +63,7 @@ func (v *verifier) runQuery() string {
 func (v *verifier) compareRuns(ctx context.Context) error {
 	var r comparedRun
 	targets := []any{
-		&r.id, &r.workspace, &r.tenant, &r.updated, &r.archivedOriginals, &r.oldType, &r.newType, &r.oldContext, &r.newContext,
+		&r.id, &r.workspace, &r.tenant, &r.changed, &r.archivedOriginals, &r.oldType, &r.newType, &r.oldContext, &r.newContext,
 		&r.oldFailure, &r.newFailure, &r.oldHash, &r.newHash, &r.oldState, &r.state,
 	}
 	for i := range r.times {
@@ -73,7 +73,7 @@ func (v *verifier) compareRuns(ctx context.Context) error {
 	defer v.progress.end()
 	return v.each(ctx, v.runQuery(), targets, func() error {
 		v.progress.advance(1)
-		if !v.since("operation_runs", r.id, r.updated) {
+		if !v.since("operation_runs", r.id, r.changed) {
 			v.compareRun(&r)
 		}
 		return nil
