@@ -32,7 +32,7 @@ var inMain bool
 // not return. Further options say which goroutines are nobody's fault.
 func Main(m *testing.M, options ...goleak.Option) {
 	if os.Getenv(keeperEnv) != "" {
-		os.Exit(keep(os.Getenv(keeperEnv)))
+		os.Exit(keep())
 	}
 	inMain = true
 	goleak.VerifyTestMain(m, options...)

@@ -8,6 +8,8 @@ import (
 	"github.com/runledger/runledger/db"
 )
 
+func TestMain(m *testing.M) { Main(m) }
+
 func TestASharedDatabaseIsMigratedAndHasAnOddTimeZone(t *testing.T) {
 	t.Parallel()
 	pool := Pool(t)

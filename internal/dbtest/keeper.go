@@ -17,7 +17,7 @@ import (
 	"github.com/runledger/runledger/internal/localpg"
 )
 
-// keeperEnv makes a test binary the keeper of the server in the directory that it names.
+// keeperEnv makes a test binary the keeper of the server.
 const keeperEnv = "RUNLEDGER_TEST_KEEPER"
 
 const (
@@ -43,13 +43,16 @@ type running struct {
 
 // keep starts a server, says where it is, and stops it when nobody has used it for a while.
 // It returns the exit code of the process.
-func keep(path string) int {
-	d := serverDir(path)
+func keep() int {
 	closeOnExec(3) // the server must not keep the pipe open
 	say := os.NewFile(3, "state")
-	if err := d.keep(say); err != nil {
+	d, err := openServerDir()
+	if err == nil {
+		err = d.keep(say)
+	}
+	if err != nil {
 		slog.Error("keeper", "error", err)
-		_ = json.NewEncoder(say).Encode(state{Err: err.Error()}) // nobody may be listening any more
+		_ = json.NewEncoder(say).Encode(state{Err: err.Error()}) //nolint:errchkjson // nobody may be listening any more
 		return 1
 	}
 	return 0

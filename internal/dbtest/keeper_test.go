@@ -1,3 +1,5 @@
+//go:build unix
+
 package dbtest
 
 import (
@@ -24,8 +26,6 @@ import (
 // helperEnv makes one of the tests below a process that others watch.
 const helperEnv = "DBTEST_HELPER"
 
-func TestMain(m *testing.M) { Main(m) }
-
 // TestHelper is what a package's tests do, in a process of their own: it uses the server, says
 // which one, and stays until its input ends.
 func TestHelper(t *testing.T) { //nolint:paralleltest // the whole program of a helper process
@@ -34,6 +34,7 @@ func TestHelper(t *testing.T) { //nolint:paralleltest // the whole program of a 
 		t.Skip("for the other tests")
 	case "fail":
 		defer t.Fail()
+	default:
 	}
 	fresh := Fresh(t)
 	var started string
@@ -41,7 +42,7 @@ func TestHelper(t *testing.T) { //nolint:paralleltest // the whole program of a 
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Printf("server|%s|%s|%s\n", started, URL(t), fresh)
+	_, _ = fmt.Printf("server|%s|%s|%s\n", started, URL(t), fresh)
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
@@ -55,7 +56,7 @@ type helper struct {
 // newHome is a directory for temporary files, in which helpers find a server that is not ours.
 func newHome(t *testing.T) string {
 	t.Helper()
-	home, err := os.MkdirTemp("", "dbtest-") // t.TempDir may shut the server's user out
+	home, err := os.MkdirTemp("", "dbtest-") //nolint:usetesting // its parents may shut the server's user out
 	if err != nil {
 		t.Fatal(err)
 	}

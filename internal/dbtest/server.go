@@ -182,7 +182,7 @@ func (d serverDir) startKeeper(ctx context.Context) (state, error) {
 	// No context and none of our output: go test waits until everybody has closed its pipes, and
 	// the keeper is to outlive us.
 	cmd := exec.Command(self) //nolint:gosec,noctx // ourselves
-	cmd.Env = append(os.Environ(), keeperEnv+"="+string(d))
+	cmd.Env = append(os.Environ(), keeperEnv+"=1")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = string(d), log, log
 	cmd.ExtraFiles = []*os.File{say}
 	cmd.SysProcAttr = newSession()

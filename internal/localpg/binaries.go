@@ -24,7 +24,7 @@ var versionPattern = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
 // inspect finds out which PostgreSQL is in dir, and fails if c cannot be run by it.
 func inspect(ctx context.Context, dir string, c *cluster) (binaries, error) {
-	for _, name := range []string{"postgres", "initdb"} {
+	for _, name := range []string{serverProgram, "initdb"} {
 		if _, err := exec.LookPath(filepath.Join(dir, name)); err != nil {
 			return binaries{}, fmt.Errorf("%s: no %s", dir, name)
 		}
@@ -32,7 +32,7 @@ func inspect(ctx context.Context, dir string, c *cluster) (binaries, error) {
 	if err := c.owner.canEnter(dir); err != nil {
 		return binaries{}, err
 	}
-	postgres := filepath.Join(dir, "postgres")
+	postgres := filepath.Join(dir, serverProgram)
 	out, err := exec.CommandContext(ctx, postgres, "--version").Output() //nolint:gosec // found by us
 	if err != nil {
 		return binaries{}, fmt.Errorf("%s --version: %w", postgres, err)
@@ -124,7 +124,7 @@ func (b binaries) command(c *cluster) *exec.Cmd {
 		"log_destination":         "stderr",
 	})...)
 	// The process must outlive the context of Start, so there is none here; Stop ends it.
-	cmd := exec.Command(filepath.Join(b.dir, "postgres"), args...) //nolint:gosec,noctx // see above
+	cmd := exec.Command(filepath.Join(b.dir, serverProgram), args...) //nolint:gosec,noctx // see above
 	cmd.Env, cmd.SysProcAttr = serverEnv(), c.owner.attributes()
 	return cmd
 }

@@ -1,3 +1,5 @@
+//go:build unix
+
 package localpg
 
 import (
@@ -50,7 +52,7 @@ func TestThePasswordIsNobodyElsesToRead(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "password.initdb")); err == nil {
 		t.Error("initdb's copy of the password is still there")
 	}
-	text, err := os.ReadFile(filepath.Join(dir, logName)) //nolint:gosec // the test's own
+	text, err := os.ReadFile(filepath.Join(dir, logName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +62,7 @@ func TestThePasswordIsNobodyElsesToRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range commands {
-		text, _ := os.ReadFile(file) //nolint:gosec // a process may have ended meanwhile
+		text, _ := os.ReadFile(file)
 		log.Write(text)
 	}
 	if bytes.Contains(log.Bytes(), []byte(s.cluster.password)) {
@@ -118,7 +120,7 @@ func TestOnlyAFittingPostgreSQLIsTaken(t *testing.T) {
 		"a beta":            {"postgres (PostgreSQL) 19beta1", "", ""},
 	} {
 		dir := newDir(t)
-		if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(dir, "data"), 0o755); err != nil { //nolint:gosec // the server's user must get in
 			t.Fatal(err)
 		}
 		if c.made != "" {

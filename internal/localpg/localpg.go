@@ -27,6 +27,9 @@ const OldestVersion = 15
 // superuser is the one role of a private server.
 const superuser = "postgres"
 
+// serverProgram is the name of the server's executable.
+const serverProgram = "postgres"
+
 const (
 	// readyTimeout is how long a server may take to answer, crash recovery included.
 	readyTimeout = 2 * time.Minute
@@ -274,7 +277,7 @@ func acquire(dir string) (*flock.Flock, error) {
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	if !held {
-		holder, _ := os.ReadFile(path) //nolint:gosec // a file of the directory we were given
+		holder, _ := os.ReadFile(path)
 		return nil, fmt.Errorf("%s is in use by process %s", dir, cmp.Or(string(holder), "(unknown)"))
 	}
 	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {

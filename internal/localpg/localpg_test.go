@@ -1,3 +1,5 @@
+//go:build unix
+
 package localpg
 
 import (
@@ -46,12 +48,12 @@ func quick() map[string]string {
 // newDir is a directory that the server's user can get to.
 func newDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "localpg-test-") // t.TempDir's parents may shut that user out
+	dir, err := os.MkdirTemp("", "localpg-test-") //nolint:usetesting // its parents may shut that user out
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // the server's user must get in
 		t.Fatal(err)
 	}
 	return filepath.Join(dir, "pg")
@@ -168,7 +170,7 @@ func TestADirectoryInUseIsRefusedWithThePIDOfItsHolder(t *testing.T) {
 func TestADirectoryOfSomethingElseIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // the server's user must get in
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "thesis.txt")
@@ -249,7 +251,7 @@ func TestACancelledStartLeavesNothingRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range commands {
-		text, _ := os.ReadFile(file) //nolint:gosec // a process may have ended meanwhile
+		text, _ := os.ReadFile(file)
 		if bytes.Contains(text, []byte(dir)) {
 			t.Errorf("%s still runs: %q", file, text)
 		}

@@ -44,7 +44,7 @@ func findEngine(ctx context.Context, c *cluster) (engine, error) { //nolint:iret
 
 // onPath is the directory of the postgres on PATH, if there is one.
 func onPath() []string {
-	postgres, err := exec.LookPath("postgres")
+	postgres, err := exec.LookPath(serverProgram)
 	if err != nil {
 		return nil
 	}

@@ -74,7 +74,7 @@ func (e container) command(c *cluster) *exec.Cmd {
 		"--publish", "127.0.0.1:" + strconv.Itoa(c.port) + ":5432",
 		"--volume", e.name + ":/var/lib/postgresql/data",
 		"--env", "POSTGRES_PASSWORD", "--env", "POSTGRES_INITDB_ARGS=--encoding=UTF8 --locale=C",
-		"--shm-size", "512m", containerImage, "postgres",
+		"--shm-size", "512m", containerImage, serverProgram,
 	}, c.arguments(map[string]string{"listen_addresses": "*", "port": "5432"})...)
 	// The process must outlive the context of Start, so there is none here; Stop ends it.
 	cmd := exec.Command(e.docker, args...) //nolint:gosec,noctx // see above

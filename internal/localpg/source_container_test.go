@@ -1,3 +1,5 @@
+//go:build unix
+
 package localpg
 
 import (
@@ -14,7 +16,7 @@ func TestAContainerKeepsItsDataAndIsGoneAfterStop(t *testing.T) {
 	}
 	// The mark of a container's data, so that no PostgreSQL of this machine is looked for.
 	dir := newDir(t)
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // the server's user must get in
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{lockName: "", containerMark: "", "password": "of-the-test"} {

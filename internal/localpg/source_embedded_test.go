@@ -1,3 +1,5 @@
+//go:build unix
+
 package localpg
 
 import (
@@ -21,15 +23,15 @@ import (
 func archive(t *testing.T) []byte {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil { //nolint:gosec // the server's user must get in
 		t.Fatal(err)
 	}
 	fakeBinaries(t, filepath.Join(dir, "bin"), "postgres (PostgreSQL) 17.5")
 	// It cannot start a server, just as the real one cannot on the directory that it is given.
-	if err := os.WriteFile(filepath.Join(dir, "bin", "pg_ctl"), []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "bin", "pg_ctl"), []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil { //nolint:gosec // a program
 		t.Fatal(err)
 	}
-	packed, err := exec.CommandContext(t.Context(), "tar", "-C", dir, "-cJ", "bin").Output()
+	packed, err := exec.CommandContext(t.Context(), "tar", "-C", dir, "-cJ", "bin").Output() //nolint:gosec // the test's own directory
 	if err != nil {
 		t.Skipf("no tar with xz here: %v", err)
 	}
@@ -73,7 +75,7 @@ func TestADownloadIsPutInPlaceWholeOrNotAtAll(t *testing.T) { //nolint:parallelt
 	home := filepath.Join(cache, "17")
 
 	killed := filepath.Join(cache, "download", "binaries", "bin")
-	if err := os.MkdirAll(killed, 0o755); err != nil {
+	if err := os.MkdirAll(killed, 0o755); err != nil { //nolint:gosec // the server's user must get in
 		t.Fatal(err)
 	}
 	fakeBinaries(t, killed, "what a killed download left")
