@@ -312,6 +312,12 @@ func (s *swapping) remember(ctx context.Context) error {
 	if err := s.exec(ctx, "UPDATE runledger_removal.state SET phase = 'contracted'"); err != nil {
 		return err
 	}
+	// Which run was made of which legacy row, should the operator import those without a bridge.
+	if err := s.exec(ctx, `CREATE TABLE legacy_archive.imported_runs (
+		legacy_table text NOT NULL, legacy_id bigint NOT NULL, operation_run_id bigint NOT NULL,
+		PRIMARY KEY (legacy_table, legacy_id))`); err != nil {
+		return err
+	}
 	return s.exec(ctx, `
 		CREATE TABLE legacy_archive.removal AS
 		SELECT now() AS contracted_at, unassigned_workspace_id,

@@ -1,0 +1,161 @@
+package legacy
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// UndoReport is what Undo did.
+type UndoReport struct {
+	Step    string `json:"step"`
+	State   State  `json:"state"`
+	Message string `json:"message"`
+	// Restored are the inventory items whose reference is again as the application had written it.
+	Restored int64 `json:"references_restored"`
+}
+
+// Undo takes back all that Expand, Backfill and Contract's preparations have added, so that the
+// database is again as the application left it. It refuses after Contract.
+func (r *Removal) Undo(ctx context.Context) (*UndoReport, error) {
+	report := &UndoReport{Step: "undo"}
+	if err := r.lock(ctx); err != nil {
+		return nil, err
+	}
+	state, err := Detect(ctx, r.conn)
+	if err != nil {
+		return nil, err
+	}
+	report.State = state
+	switch state {
+	case Foreign:
+		return nil, errForeign
+	case Contracted:
+		return nil, &BlockedError{Step: "undo", Blockers: []string{"the database is contracted; the way back is the backup"}}
+	case Empty, Canonical:
+		report.Message = nothingToDo(state)
+		return report, nil
+	case Uncontracted, Expanding, Expanded, Backfilled:
+	}
+	for _, step := range []func(context.Context, *UndoReport) error{
+		r.undoTriggers, r.undoReferences, r.undoIndexes, r.undoColumns, r.undoWorkspace,
+	} {
+		if err := step(ctx, report); err != nil {
+			return nil, fmt.Errorf("undo: %w", err)
+		}
+	}
+	if err := r.clearAway(ctx, nil); err != nil {
+		return nil, fmt.Errorf("undo: %w", err)
+	}
+	report.State, err = Detect(ctx, r.conn)
+	report.Message = "The database is again as the application left it."
+	return report, err
+}
+
+func (r *Removal) undoTriggers(ctx context.Context, _ *UndoReport) error {
+	for _, t := range triggers(0) {
+		if err := r.alter(ctx, fmt.Sprintf("DROP TRIGGER IF EXISTS %s ON %s", quoted(ours+t.name), public(t.table))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undoReferences gives inventory items back what the application had written.
+func (r *Removal) undoReferences(ctx context.Context, report *UndoReport) error {
+	application, err := r.application(ctx)
+	if err != nil {
+		return err
+	}
+	if _, ok := application["inventory_items"].columns[referenceColumn]; !ok {
+		return nil
+	}
+	const size = 2000
+	for {
+		tag, err := r.conn.Exec(ctx, `
+			UPDATE public.inventory_items SET last_seen_operation_run_id = nullif(runledger_reference, 0), runledger_reference = NULL
+			WHERE id = ANY(ARRAY(SELECT id FROM public.inventory_items WHERE runledger_reference IS NOT NULL LIMIT $1))`, size)
+		if err != nil {
+			return err
+		}
+		report.Restored += tag.RowsAffected()
+		if tag.RowsAffected() < size {
+			return nil
+		}
+	}
+}
+
+// application reads the application's tables.
+func (r *Removal) application(ctx context.Context) (map[string]*table, error) {
+	var tables map[string]*table
+	err := pgx.BeginTxFunc(ctx, r.conn, readOnly, func(tx pgx.Tx) error {
+		var err error
+		tables, err = readCatalog(ctx, tx, "public")
+		return err
+	})
+	return tables, err
+}
+
+func (r *Removal) undoIndexes(ctx context.Context, _ *UndoReport) error {
+	application, err := r.application(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range tableNames(application) {
+		for _, key := range sortedKeys(application[name].indexes) {
+			if strings.HasPrefix(key, ours) {
+				if err := r.alter(ctx, "DROP INDEX CONCURRENTLY IF EXISTS public."+quoted(key)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// undoColumns drops what the application's own migrations did not make: the proofs first, then the
+// columns that are canonical or only for the removal.
+func (r *Removal) undoColumns(ctx context.Context, _ *UndoReport) error {
+	application, canonical, err := r.catalogs(ctx)
+	if err != nil {
+		return err
+	}
+	original := map[string]bool{}
+	for _, want := range expected() {
+		original[want[0]+"."+want[1]] = true
+	}
+	for _, name := range tableNames(canonical) {
+		have := application[name]
+		if have == nil {
+			continue
+		}
+		for _, key := range sortedKeys(have.constraints) {
+			if isShadow(key) {
+				if err := r.alter(ctx, fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", public(name), quoted(key))); err != nil {
+					return err
+				}
+			}
+		}
+		for _, c := range have.order {
+			_, wanted := canonical[name].columns[c]
+			if isShadow(c) || wanted && !original[name+"."+c] {
+				if err := r.alter(ctx, fmt.Sprintf("ALTER TABLE %s DROP COLUMN IF EXISTS %s", public(name), quoted(c))); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// undoWorkspace deletes the workspace that was made for the tenants without one.
+func (r *Removal) undoWorkspace(ctx context.Context, _ *UndoReport) error {
+	_, err := r.conn.Exec(ctx, `
+		DELETE FROM public.workspaces w WHERE w.id = (SELECT unassigned_workspace_id FROM runledger_removal.state)
+		AND NOT EXISTS (SELECT FROM public.tenants t WHERE t.workspace_id = w.id)
+		AND NOT EXISTS (SELECT FROM public.operation_runs o WHERE o.workspace_id = w.id)
+		AND NOT EXISTS (SELECT FROM public.workspace_memberships m WHERE m.workspace_id = w.id)`)
+	return err
+}
