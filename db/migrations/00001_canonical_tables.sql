@@ -88,7 +88,11 @@ CREATE TABLE operation_runs (
     updated_at timestamptz DEFAULT now(),
     idempotency_key text,
     heartbeat_at timestamptz,
+    -- When the summary counts last moved.
+    progressed_at timestamptz,
     stalled_at timestamptz,
+    -- What the sweeper saw at stalled_at: silence, or heartbeats without progress.
+    stalled text,
     cancel_requested_at timestamptz,
     retry_of_id bigint,
     attempt bigint NOT NULL DEFAULT 1,
@@ -107,15 +111,15 @@ CREATE TABLE operation_runs (
     CONSTRAINT operation_runs_completed_at_check
         CHECK ((status = 'completed') = (completed_at IS NOT NULL)),
     CONSTRAINT operation_runs_started_before_completed_check
-        CHECK (started_at <= completed_at)
+        CHECK (started_at <= completed_at),
+    CONSTRAINT operation_runs_stalled_check
+        CHECK (stalled IN ('no_heartbeat', 'no_progress'))
 );
 
 -- At most one active run has a given identity; a run without a tenant is no exception.
 CREATE UNIQUE INDEX operation_runs_active_identity_idx
     ON operation_runs (workspace_id, tenant_id, run_identity_hash) NULLS NOT DISTINCT
     WHERE status IN ('queued', 'running');
-CREATE UNIQUE INDEX operation_runs_idempotency_key_idx
-    ON operation_runs (workspace_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 -- One index for each filter of the list of runs, in the list's order: what the filter names comes
 -- first, then the position, then columns that other filters can be answered from without a visit
@@ -184,6 +188,22 @@ CREATE INDEX operation_runs_updated_at_idx
                        type, status, outcome, tenant_id, user_id);
 CREATE INDEX operation_runs_retry_of_id_idx
     ON operation_runs (workspace_id, retry_of_id) WHERE retry_of_id IS NOT NULL;
+
+-- Which run a request with an Idempotency-Key was answered with. The run may be one that another
+-- request started: two requests for the same piece of work have one run and a key each.
+CREATE TABLE operation_run_idempotency_keys (
+    workspace_id bigint NOT NULL,
+    key text NOT NULL,
+    run_id bigint NOT NULL,
+    -- The SHA-256 of the request: the same key with another payload is a mistake.
+    request_hash text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (workspace_id, key),
+    CONSTRAINT operation_run_idempotency_keys_run_id_fkey
+        FOREIGN KEY (workspace_id, run_id) REFERENCES operation_runs (workspace_id, id)
+);
+CREATE INDEX operation_run_idempotency_keys_run_id_idx
+    ON operation_run_idempotency_keys (workspace_id, run_id);
 
 CREATE TABLE operation_run_events (
     id bigserial,
@@ -292,6 +312,32 @@ CREATE INDEX inventory_items_external_id_idx ON inventory_items (workspace_id, e
 CREATE INDEX inventory_items_last_seen_operation_run_id_idx
     ON inventory_items (workspace_id, last_seen_operation_run_id, id);
 
+-- Merges a patch into a JSON value as RFC 7396 says. It is here and not in the service so that a
+-- report is one guarded UPDATE of the row as it is at that moment.
+-- +goose StatementBegin
+CREATE FUNCTION runledger_merge_patch(target jsonb, patch jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    merged jsonb;
+    member record;
+BEGIN
+    IF patch IS NULL OR jsonb_typeof(patch) <> 'object' THEN
+        RETURN patch;
+    END IF;
+    merged := CASE WHEN jsonb_typeof(target) = 'object' THEN target ELSE '{}'::jsonb END;
+    FOR member IN SELECT key, value FROM jsonb_each(patch) LOOP
+        IF jsonb_typeof(member.value) = 'null' THEN
+            merged := merged - member.key;
+        ELSE
+            merged := jsonb_set(merged, ARRAY[member.key],
+                                runledger_merge_patch(merged -> member.key, member.value));
+        END IF;
+    END LOOP;
+    RETURN merged;
+END
+$$;
+-- +goose StatementEnd
+
 -- Keys that all servers of one database share, made by the first that needs one.
 CREATE TABLE server_keys (
     name text PRIMARY KEY,
@@ -301,5 +347,6 @@ CREATE TABLE server_keys (
 );
 
 -- +goose Down
+DROP FUNCTION runledger_merge_patch(jsonb, jsonb);
 DROP TABLE server_keys, inventory_items, findings, backup_schedules, operation_run_events,
-    operation_runs, operation_types, tenants, workspace_memberships, users, workspaces;
+    operation_run_idempotency_keys, operation_runs, operation_types, tenants, workspace_memberships, users, workspaces;

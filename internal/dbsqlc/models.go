@@ -82,7 +82,9 @@ type OperationRun struct {
 	UpdatedAt         pgtype.Timestamptz
 	IdempotencyKey    *string
 	HeartbeatAt       pgtype.Timestamptz
+	ProgressedAt      pgtype.Timestamptz
 	StalledAt         pgtype.Timestamptz
+	Stalled           *string
 	CancelRequestedAt pgtype.Timestamptz
 	RetryOfID         *int64
 	Attempt           int64

@@ -32,7 +32,7 @@ func (q *Queries) CountRuns(ctx context.Context, db DBTX, arg CountRunsParams) (
 }
 
 const getRun = `-- name: GetRun :one
-SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, stalled_at, cancel_requested_at, retry_of_id, attempt, revision FROM operation_runs WHERE workspace_id = $1 AND id = $2
+SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision FROM operation_runs WHERE workspace_id = $1 AND id = $2
 `
 
 type GetRunParams struct {
@@ -62,7 +62,9 @@ func (q *Queries) GetRun(ctx context.Context, db DBTX, arg GetRunParams) (Operat
 		&i.UpdatedAt,
 		&i.IdempotencyKey,
 		&i.HeartbeatAt,
+		&i.ProgressedAt,
 		&i.StalledAt,
+		&i.Stalled,
 		&i.CancelRequestedAt,
 		&i.RetryOfID,
 		&i.Attempt,
@@ -73,7 +75,7 @@ func (q *Queries) GetRun(ctx context.Context, db DBTX, arg GetRunParams) (Operat
 
 const listRuns = `-- name: ListRuns :many
 
-SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, stalled_at, cancel_requested_at, retry_of_id, attempt, revision FROM operation_runs
+SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision FROM operation_runs
 WHERE workspace_id = $1 AND true
   AND (coalesce(created_at, '-infinity'), id) < ($2::timestamptz, $3::bigint)
 ORDER BY coalesce(created_at, '-infinity') DESC, id DESC
@@ -124,7 +126,9 @@ func (q *Queries) ListRuns(ctx context.Context, db DBTX, arg ListRunsParams) ([]
 			&i.UpdatedAt,
 			&i.IdempotencyKey,
 			&i.HeartbeatAt,
+			&i.ProgressedAt,
 			&i.StalledAt,
+			&i.Stalled,
 			&i.CancelRequestedAt,
 			&i.RetryOfID,
 			&i.Attempt,
@@ -141,7 +145,7 @@ func (q *Queries) ListRuns(ctx context.Context, db DBTX, arg ListRunsParams) ([]
 }
 
 const listRunsByUpdate = `-- name: ListRunsByUpdate :many
-SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, stalled_at, cancel_requested_at, retry_of_id, attempt, revision FROM operation_runs
+SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision FROM operation_runs
 WHERE workspace_id = $1 AND true
   AND (coalesce(updated_at, '-infinity'), id) > ($2::timestamptz, $3::bigint)
 ORDER BY coalesce(updated_at, '-infinity'), id
@@ -188,7 +192,9 @@ func (q *Queries) ListRunsByUpdate(ctx context.Context, db DBTX, arg ListRunsByU
 			&i.UpdatedAt,
 			&i.IdempotencyKey,
 			&i.HeartbeatAt,
+			&i.ProgressedAt,
 			&i.StalledAt,
+			&i.Stalled,
 			&i.CancelRequestedAt,
 			&i.RetryOfID,
 			&i.Attempt,
@@ -205,7 +211,7 @@ func (q *Queries) ListRunsByUpdate(ctx context.Context, db DBTX, arg ListRunsByU
 }
 
 const listRunsOldestFirst = `-- name: ListRunsOldestFirst :many
-SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, stalled_at, cancel_requested_at, retry_of_id, attempt, revision FROM operation_runs
+SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision FROM operation_runs
 WHERE workspace_id = $1 AND true
   AND (coalesce(created_at, '-infinity'), id) > ($2::timestamptz, $3::bigint)
 ORDER BY coalesce(created_at, '-infinity'), id
@@ -252,7 +258,9 @@ func (q *Queries) ListRunsOldestFirst(ctx context.Context, db DBTX, arg ListRuns
 			&i.UpdatedAt,
 			&i.IdempotencyKey,
 			&i.HeartbeatAt,
+			&i.ProgressedAt,
 			&i.StalledAt,
+			&i.Stalled,
 			&i.CancelRequestedAt,
 			&i.RetryOfID,
 			&i.Attempt,

@@ -1,0 +1,153 @@
+-- What changes runs. Each statement does its change and writes the event of it together, and the
+-- guard of the change is in the statement itself: what the row is at that moment decides.
+
+-- name: StartRuns :many
+-- Starts runs, or finds the active run of the same identity: the unique index decides, and a start
+-- that meets one waits for nobody but that row. An item whose type takes no new runs, whose tenant
+-- is not of the workspace or whose run to retry is not completed is missing from the result. No
+-- two items may have one identity. The update changes nothing; it is there to return the row.
+WITH item AS (
+    SELECT unnest(@types::text[]) AS type,
+           nullif(unnest(@tenant_ids::bigint[]), 0) AS tenant_id,
+           unnest(@initiator_names::text[]) AS initiator_name,
+           unnest(@run_identity_hashes::text[]) AS run_identity_hash,
+           unnest(@contexts::text[]) AS context,
+           nullif(unnest(@idempotency_keys::text[]), '') AS idempotency_key,
+           unnest(@request_hashes::text[]) AS request_hash,
+           nullif(unnest(@retry_of_ids::bigint[]), 0) AS retry_of_id,
+           unnest(@attempts::bigint[]) AS attempt
+), candidate AS MATERIALIZED (
+    SELECT nextval('operation_runs_id_seq') AS id, item.*
+    FROM item
+    JOIN operation_types ON operation_types.name = item.type AND operation_types.accepts_new_runs
+    WHERE (item.tenant_id IS NULL OR EXISTS (
+              SELECT FROM tenants WHERE tenants.workspace_id = @workspace_id AND tenants.id = item.tenant_id))
+      AND (item.retry_of_id IS NULL OR EXISTS (
+              SELECT FROM operation_runs AS retried
+              WHERE retried.workspace_id = @workspace_id AND retried.id = item.retry_of_id AND retried.status = 'completed'))
+), run AS (
+    INSERT INTO operation_runs (workspace_id, id, tenant_id, user_id, initiator_name, type, run_identity_hash,
+                                context, idempotency_key, retry_of_id, attempt)
+    SELECT @workspace_id, id, tenant_id, @user_id, initiator_name, type, run_identity_hash,
+           context::jsonb, idempotency_key, retry_of_id, attempt
+    FROM candidate
+    ORDER BY tenant_id, run_identity_hash -- the same order for everybody, so that none waits in a circle
+    ON CONFLICT (workspace_id, tenant_id, run_identity_hash) WHERE status IN ('queued', 'running')
+    DO UPDATE SET revision = operation_runs.revision
+    RETURNING *
+), event AS (
+    INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
+    SELECT run.workspace_id, run.id, 'created', @actor,
+           jsonb_strip_nulls(jsonb_build_object('status', run.status, 'type', run.type, 'retry_of_id', run.retry_of_id))
+    FROM run JOIN candidate ON candidate.id = run.id
+), key AS (
+    INSERT INTO operation_run_idempotency_keys (workspace_id, key, run_id, request_hash)
+    SELECT run.workspace_id, candidate.idempotency_key, run.id, candidate.request_hash
+    FROM run JOIN candidate ON candidate.run_identity_hash = run.run_identity_hash
+                           AND candidate.tenant_id IS NOT DISTINCT FROM run.tenant_id
+    WHERE candidate.idempotency_key IS NOT NULL
+)
+SELECT run.*, EXISTS (SELECT FROM candidate WHERE candidate.id = run.id)::boolean AS created FROM run;
+
+-- name: GetRunByIdempotencyKey :one
+SELECT sqlc.embed(operation_runs), keys.request_hash
+FROM operation_run_idempotency_keys AS keys
+JOIN operation_runs ON operation_runs.workspace_id = keys.workspace_id AND operation_runs.id = keys.run_id
+WHERE keys.workspace_id = @workspace_id AND keys.key = @key;
+
+-- name: ReportRuns :many
+-- Applies one report to each of several runs. A run that is completed does not change, unless it
+-- was the sweeper that completed it: then the report, which is the truth, wins. An item whose run
+-- may not make the move is missing from the result. No two items may be of one run.
+WITH report AS (
+    SELECT unnest(@ids::bigint[]) AS id,
+           nullif(unnest(@statuses::text[]), '') AS status,
+           nullif(unnest(@outcomes::text[]), '') AS outcome,
+           nullif(unnest(@summary_counts::text[]), '')::jsonb AS summary_counts,
+           nullif(unnest(@failure_summaries::text[]), '')::jsonb AS failure_summary,
+           nullif(unnest(@context_patches::text[]), '')::jsonb AS context_patch,
+           nullif(unnest(@ats::timestamptz[]), '-infinity') AS at,
+           nullif(unnest(@revisions::bigint[]), 0) AS revision
+), before AS MATERIALIZED (
+    SELECT operation_runs.id, operation_runs.status
+    FROM operation_runs
+    WHERE operation_runs.workspace_id = @workspace_id AND operation_runs.id = ANY (@ids::bigint[])
+    ORDER BY operation_runs.id
+    FOR UPDATE
+), move AS (
+    SELECT report.*, before.status AS old_status,
+           coalesce(report.status, CASE before.status WHEN 'completed' THEN 'running' ELSE before.status END) AS new_status
+    FROM report JOIN before ON before.id = report.id
+), run AS (
+    UPDATE operation_runs AS r
+    SET status = move.new_status,
+        outcome = CASE move.new_status WHEN 'completed' THEN move.outcome ELSE 'pending' END,
+        started_at = CASE WHEN move.new_status = 'running' THEN coalesce(r.started_at, move.at, now()) ELSE r.started_at END,
+        completed_at = CASE WHEN move.new_status = 'completed' THEN coalesce(move.at, greatest(now(), r.started_at)) END,
+        summary_counts = coalesce(move.summary_counts, r.summary_counts),
+        failure_summary = coalesce(move.failure_summary, CASE
+            WHEN r.status = 'completed' THEN jsonb_path_query_array(r.failure_summary, '$[*] ? (!(@.code == "run_stalled"))')
+            ELSE r.failure_summary END),
+        context = CASE WHEN move.context_patch IS NULL THEN r.context
+                       ELSE runledger_merge_patch(r.context, move.context_patch) END,
+        heartbeat_at = now(),
+        progressed_at = CASE WHEN move.summary_counts <> r.summary_counts OR r.progressed_at IS NULL
+                             THEN now() ELSE r.progressed_at END,
+        stalled = CASE WHEN r.stalled = 'no_progress' AND move.new_status <> 'completed'
+                        AND coalesce(move.summary_counts = r.summary_counts, true)
+                       THEN r.stalled END,
+        stalled_at = CASE WHEN r.stalled = 'no_progress' AND move.new_status <> 'completed'
+                           AND coalesce(move.summary_counts = r.summary_counts, true)
+                          THEN r.stalled_at END,
+        updated_at = now(),
+        revision = r.revision + 1
+    FROM move
+    WHERE r.workspace_id = @workspace_id AND r.id = move.id
+      AND (r.status IN ('queued', 'running') OR r.status = 'completed' AND r.stalled = 'no_heartbeat')
+      AND NOT (move.new_status = 'queued' AND r.status <> 'queued')
+      AND (move.at IS NULL OR move.at >= r.created_at AND (move.new_status <> 'completed' OR move.at >= coalesce(r.started_at, move.at)))
+      AND (move.revision IS NULL OR move.revision = r.revision)
+      AND (move.context_patch IS NULL
+           OR octet_length(runledger_merge_patch(r.context, move.context_patch)::text) <= @context_limit::integer)
+    RETURNING r.*
+), event AS (
+    INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
+    SELECT run.workspace_id, run.id,
+           CASE WHEN run.status = move.old_status THEN 'reported'
+                WHEN run.status = 'running' THEN 'started'
+                ELSE run.status END,
+           @actor,
+           jsonb_strip_nulls(jsonb_build_object(
+               'status', run.status, 'outcome', nullif(run.outcome, 'pending'), 'summary_counts', move.summary_counts,
+               'failure_summary', move.failure_summary, 'at', move.at,
+               'overruled', CASE WHEN move.old_status = 'completed' THEN 'run_stalled' END))
+    FROM run JOIN move ON move.id = run.id
+)
+SELECT * FROM run;
+
+-- name: HeartbeatRun :one
+WITH run AS (
+    UPDATE operation_runs AS r
+    SET heartbeat_at = now(),
+        stalled_at = CASE WHEN r.stalled = 'no_progress' THEN r.stalled_at END,
+        stalled = CASE WHEN r.stalled = 'no_progress' THEN r.stalled END
+    WHERE r.workspace_id = @workspace_id AND r.id = @id AND r.status IN ('queued', 'running')
+    RETURNING r.*
+), event AS (
+    INSERT INTO operation_run_events (workspace_id, run_id, kind, actor)
+    SELECT run.workspace_id, run.id, 'heartbeat', @actor FROM run
+)
+SELECT * FROM run;
+
+-- name: CancelRun :one
+WITH run AS (
+    UPDATE operation_runs AS r
+    SET cancel_requested_at = now(), updated_at = now(), revision = r.revision + 1
+    WHERE r.workspace_id = @workspace_id AND r.id = @id
+      AND r.status IN ('queued', 'running') AND r.cancel_requested_at IS NULL
+    RETURNING r.*
+), event AS (
+    INSERT INTO operation_run_events (workspace_id, run_id, kind, actor)
+    SELECT run.workspace_id, run.id, 'cancel_requested', @actor FROM run
+)
+SELECT * FROM run;
