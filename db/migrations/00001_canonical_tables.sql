@@ -54,10 +54,16 @@ CREATE TABLE operation_types (
     accepts_new_runs boolean NOT NULL DEFAULT true,
     -- How long a running run may be silent before it counts as stalled; null means for ever.
     stale_after interval DEFAULT '15 minutes',
+    -- What retention lets go: completed runs that are older than keep_days and not among the
+    -- keep_last latest of their tenant. A null asks nothing; two nulls keep for ever.
+    keep_days bigint,
+    keep_last bigint,
     created_at timestamptz DEFAULT now(),
     updated_at timestamptz DEFAULT now(),
     CONSTRAINT operation_types_name_check CHECK (name ~ '^[a-z][a-z0-9]*(_[a-z0-9]+)*$'),
-    CONSTRAINT operation_types_stale_after_check CHECK (stale_after > '0')
+    CONSTRAINT operation_types_stale_after_check CHECK (stale_after > '0'),
+    CONSTRAINT operation_types_keep_days_check CHECK (keep_days BETWEEN 0 AND 36500),
+    CONSTRAINT operation_types_keep_last_check CHECK (keep_last >= 0)
 );
 INSERT INTO operation_types (name, label) VALUES
     ('inventory_sync', 'Inventory sync'),
