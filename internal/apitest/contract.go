@@ -170,8 +170,9 @@ func undocumentedHeaders(response *http.Response, operation *v3.Operation) []str
 	return found
 }
 
-// decodeJSON reads one JSON value. A number that no float64 can hold, which free data may have,
-// becomes the largest.
+// decodeJSON reads one JSON value that is not null, which the library would let pass for anything.
+// The library knows no numbers but float64s: one that is too large for them, which free data may
+// have, becomes the largest.
 func decodeJSON(from io.Reader) (any, error) {
 	text, err := io.ReadAll(from)
 	if err != nil {
@@ -186,6 +187,9 @@ func decodeJSON(from io.Reader) (any, error) {
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("the body is more than one JSON value")
 	}
+	if value == nil {
+		return nil, errors.New("the body is null")
+	}
 	return floats(value), nil
 }
 
@@ -195,7 +199,10 @@ func floats(value any) any {
 	case json.Number:
 		f, err := value.Float64()
 		if err != nil {
-			f = math.Copysign(math.MaxFloat64, f)
+			return math.Copysign(math.MaxFloat64, f)
+		}
+		if _, err := value.Int64(); err == nil && f >= math.MaxInt64 {
+			return math.Nextafter(f, 0) // rounding has left the range of an int64
 		}
 		return f
 	case []any:
