@@ -1,10 +1,11 @@
 # Runledger. "make" alone lists what can be done.
 
 # The tools, each at one version. A change here builds the tool anew at its next use.
+# oapi-codegen has its version where it is called, in api/client/client.go.
 SQLC_VERSION          := v1.31.1
-OAPI_CODEGEN_VERSION  := v2.8.2
 GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION   := v1.9.0
+REDOCLY_VERSION       := 2.77.0
 
 # What this build calls itself: the tag, else the commit, with "-dirty" for uncommitted changes.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -44,18 +45,23 @@ test: c-compiler ## Run all tests with the race detector, on a real PostgreSQL (
 check: lint check-generated test ## Everything that must hold before a change goes in
 
 .PHONY: lint
-lint: lint-go lint-vulnerabilities ## Look for what reviewers would object to
+lint: lint-go lint-api lint-vulnerabilities ## Look for what reviewers would object to
 
 .PHONY: lint-go
 lint-go: $(BIN)/golangci-lint ## Lint the Go code, the direction of its imports included
 	golangci-lint run
+
+.PHONY: lint-api
+lint-api: ## Lint the description of the HTTP interface (needs Node.js 20 or later)
+	@command -v npx >/dev/null || { echo 'The linter of api/openapi.yaml needs Node.js 20.19 or later.' >&2; exit 1; }
+	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true npx --yes @redocly/cli@$(REDOCLY_VERSION) lint api/openapi.yaml
 
 .PHONY: lint-vulnerabilities
 lint-vulnerabilities: $(BIN)/govulncheck ## Look for known vulnerabilities in what the code calls (GOVULNDB: another database)
 	govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./...
 
 .PHONY: check-generated
-check-generated: $(BIN)/sqlc $(BIN)/oapi-codegen ## Fail if generated code is not what its sources say, or a query leaves its workspace
+check-generated: $(BIN)/sqlc ## Fail if generated code is not what its sources say, or a query leaves its workspace
 	cd sql && sqlc vet && sqlc diff
 	go generate ./api/...
 	git diff --exit-code --stat -- api
@@ -63,7 +69,7 @@ check-generated: $(BIN)/sqlc $(BIN)/oapi-codegen ## Fail if generated code is no
 ## Change
 
 .PHONY: generate
-generate: $(BIN)/sqlc $(BIN)/oapi-codegen ## Generate the database code and the API client
+generate: $(BIN)/sqlc ## Generate the database code and the API client
 	cd sql && sqlc generate
 	go generate ./api/...
 
@@ -124,6 +130,5 @@ $(BIN)/.$(1)-$(3):
 endef
 
 $(eval $(call tool,sqlc,github.com/sqlc-dev/sqlc/cmd/sqlc,$(SQLC_VERSION)))
-$(eval $(call tool,oapi-codegen,github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen,$(OAPI_CODEGEN_VERSION)))
 $(eval $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(GOLANGCI_LINT_VERSION)))
 $(eval $(call tool,govulncheck,golang.org/x/vuln/cmd/govulncheck,$(GOVULNCHECK_VERSION)))
