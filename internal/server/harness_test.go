@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/runledger/runledger/db"
+	"github.com/runledger/runledger/internal/apitest"
 	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/dbtest"
 	"github.com/runledger/runledger/internal/server"
@@ -72,7 +73,7 @@ func newHarnessOn(t testing.TB, pool *pgxpool.Pool, o server.Options) *harness {
 	})
 	return &harness{
 		pool: pool, server: s, url: listening.URL, signer: signer,
-		client: &http.Client{Transport: transport, Timeout: time.Minute},
+		client: &http.Client{Transport: apitest.NewValidator(t).Transport(transport), Timeout: time.Minute},
 	}
 }
 

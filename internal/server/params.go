@@ -102,19 +102,20 @@ func (p *params) flag(name string) (value, ok bool) {
 	return text == "true", true
 }
 
-// time is a parameter that is an instant (RFC 3339).
+// time is a parameter that is an instant (RFC 3339), as PostgreSQL counts: no row's instant lies
+// between two microseconds, so the end of a range that does is the later of the two.
 func (p *params) time(name string) (time.Time, bool) {
 	text, ok := p.text(name)
 	if !ok {
 		return time.Time{}, false
 	}
-	at, err := time.Parse(time.RFC3339, text)
+	var at time.Time
 	// PostgreSQL's timestamptz begins in 4713 BC, which RFC 3339 cannot write.
-	if err != nil {
+	if err := at.UnmarshalText([]byte(text)); err != nil { // time.Parse takes more than RFC 3339
 		p.fault(name, "An instant as in RFC 3339, such as 2026-01-31T12:00:00Z (in a query, + is written %%2B).")
 		return time.Time{}, false
 	}
-	return at.UTC(), true
+	return at.Add(time.Microsecond - 1).Truncate(time.Microsecond).UTC(), true
 }
 
 // list is a parameter that is a comma-separated list of values, each one of allowed unless that
