@@ -8,15 +8,15 @@ INSERT INTO operation_runs (id, workspace_id, tenant_id, initiator_name, type, s
 SELECT i, coalesce(nullif((1 + i %% 200) %% 21, 0), 1), 1 + i %% 200, 'Somebody', (ARRAY['inventory.sync', 'backup_schedule.run_now', 'policy.sync', 'inventory_sync', 'strange.type'])[1 + i %% 5],
        'completed', 'succeeded', encode(sha256(i::text::bytea), 'hex'), '{"total": 5, "ok": 5}',
        CASE WHEN i %% 10 = 0 THEN '[{"code":"graph_throttled","message":"429 from the service"}]' ELSE '[]' END::json,
-       jsonb_build_object('selection', repeat('abcdefgh', 30), 'n', i), now() - i * interval '1 minute', now() - i * interval '1 minute' + interval '9 s',
-       now() - i * interval '1 minute', now() - i * interval '1 minute'
+       jsonb_build_object('selection', repeat('abcdefgh', 30), 'n', i), timestamp '2026-01-01' - i * interval '1 minute', timestamp '2026-01-01' - i * interval '1 minute' + interval '9 s',
+       timestamp '2026-01-01' - i * interval '1 minute', timestamp '2026-01-01' - i * interval '1 minute'
 FROM generate_series(1, %[1]d) i;
 INSERT INTO inventory_sync_runs (id, tenant_id, selection_hash, status, operation_run_id, created_at)
-SELECT i, 1 + i %% 200, 's', 'success', CASE WHEN i %% 17 <> 0 THEN i END, now() FROM generate_series(1, %[1]d) i;
+SELECT i, 1 + i %% 200, 's', 'success', CASE WHEN i %% 17 <> 0 THEN i END, timestamp '2026-01-01' FROM generate_series(1, %[1]d) i;
 INSERT INTO backup_schedule_runs (id, backup_schedule_id, tenant_id, scheduled_for, status, operation_run_id)
-SELECT i, 1 + i %% 500, 1 + i %% 200, now() - i * interval '1 minute', 'success', i FROM generate_series(1, %[1]d, 5) i;
+SELECT i, 1 + i %% 500, 1 + i %% 200, timestamp '2026-01-01' - i * interval '1 minute', 'success', i FROM generate_series(1, %[1]d, 5) i;
 INSERT INTO findings (id, tenant_id, finding_type, scope_key, baseline_run_id, current_run_id, fingerprint, subject_type, subject_external_id, evidence_jsonb, created_at, updated_at)
-SELECT i, 1 + i %% 200, 'drift', 'scope', i, 1 + (i + 200) %% %[1]d, encode(sha256(i::text::bytea), 'hex'), 'policy', 'sub' || i, jsonb_build_object('diff', repeat('xyz', 40)), now(), now()
+SELECT i, 1 + i %% 200, 'drift', 'scope', i, 1 + (i + 200) %% %[1]d, encode(sha256(i::text::bytea), 'hex'), 'policy', 'sub' || i, jsonb_build_object('diff', repeat('xyz', 40)), timestamp '2026-01-01', timestamp '2026-01-01'
 FROM generate_series(1, %[1]d) i;
 INSERT INTO inventory_items (id, tenant_id, policy_type, external_id, display_name, category, platform, meta_jsonb, last_seen_run_id, last_seen_operation_run_id)
 SELECT i, 1 + i %% 200, 'deviceConfiguration', 'ext' || i, 'Item ' || i, 'c' || i %% 9, 'windows', '{"a": 1, "b": "two"}', i, CASE WHEN i %% 50 = 0 THEN i END
