@@ -32,3 +32,19 @@ const (
 var Outcomes = []Outcome{
 	OutcomePending, OutcomeSucceeded, OutcomePartiallySucceeded, OutcomeFailed, OutcomeBlocked, OutcomeCancelled,
 }
+
+// Active tells whether a run with that status is still to end.
+func (s Status) Active() bool { return s == StatusQueued || s == StatusRunning }
+
+// Stalled is in which way a run is stalled.
+type Stalled string
+
+// A run is silent, or it sends heartbeats while its counts do not move. Only silence is a reason
+// to complete a run as failed, with the failure code CodeRunStalled.
+const (
+	StalledNoHeartbeat Stalled = "no_heartbeat"
+	StalledNoProgress  Stalled = "no_progress"
+)
+
+// CodeRunStalled is the failure code of the verdict on a run that stayed silent.
+const CodeRunStalled = "run_stalled"

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
 )
 
 // buffers are the bodies of answers, used again.
@@ -29,29 +31,58 @@ func withBuffer(fill func(b []byte) []byte, write func(b []byte) error) error {
 
 // answerJSON writes the body that fill makes, or 304 if the client has it already.
 func answerJSON(w http.ResponseWriter, r *http.Request, fill func(b []byte) []byte) error {
+	return answerTagged(w, r, http.StatusOK, "", fill)
+}
+
+// answerRun writes a run. Its tag begins with its revision, which If-Match compares.
+func answerRun(w http.ResponseWriter, r *http.Request, status int, run *dbsqlc.OperationRun) error {
+	return answerTagged(w, r, status, revisionMark(run.Revision),
+		func(b []byte) []byte { return appendRun(b, run) })
+}
+
+// answerTagged writes the body that fill makes with a tag that begins with mark.
+func answerTagged(
+	w http.ResponseWriter, r *http.Request, status int, mark string, fill func(b []byte) []byte,
+) error {
 	return withBuffer(fill, func(body []byte) error {
-		tag := entityTag(body)
+		tag := entityTag(mark, body)
 		h := w.Header()
 		h.Set("Cache-Control", "private, no-cache")
 		h.Set("Vary", "Authorization")
 		h.Set("ETag", tag)
-		if matchesTag(r.Header.Values("If-None-Match"), tag) {
+		reading := r.Method == http.MethodGet || r.Method == http.MethodHead
+		if reading && matchesTag(r.Header.Values("If-None-Match"), tag) {
 			w.WriteHeader(http.StatusNotModified)
 			return nil
 		}
 		h.Set("Content-Type", "application/json")
 		h.Set("Content-Length", strconv.Itoa(len(body)))
-		w.WriteHeader(http.StatusOK)
+		w.WriteHeader(status)
 		_, _ = w.Write(body) // a client that hung up is nobody to report to
 		return nil
 	})
 }
 
+// revisionMark is how the tag of a row with a revision begins.
+func revisionMark(revision int64) string { return strconv.FormatInt(revision, 10) + "." }
+
+// wantedRevision is the revision that a request's If-Match names, 0 if any will do. It takes the
+// tag of an earlier answer or the bare revision; ok is false for what names no revision.
+func wantedRevision(r *http.Request) (revision int64, ok bool) {
+	value := strings.TrimSpace(r.Header.Get("If-Match"))
+	if value == "" || value == "*" {
+		return 0, true
+	}
+	tag := strings.Trim(strings.TrimPrefix(value, "W/"), `"`)
+	number, _, _ := strings.Cut(tag, ".")
+	return parseID(number)
+}
+
 // entityTag is the weak tag of a body: equal for equal data, whichever server made it.
-func entityTag(body []byte) string {
+func entityTag(mark string, body []byte) string {
 	const size = 16
 	sum := sha256.Sum256(body)
-	return `W/"` + base64.RawURLEncoding.EncodeToString(sum[:size]) + `"`
+	return `W/"` + mark + base64.RawURLEncoding.EncodeToString(sum[:size]) + `"`
 }
 
 // matchesTag tells whether an If-None-Match names tag, by the weak comparison of RFC 9110

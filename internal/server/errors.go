@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
 )
 
 // problem is the body of every answer that is not 2xx or 3xx (RFC 9457).
@@ -21,6 +24,8 @@ type problem struct {
 	Detail    string  `json:"detail"`
 	RequestID string  `json:"request_id"`
 	Errors    []fault `json:"errors,omitempty"`
+	// OperationRun is the run as it is, where its state is what stands in the way.
+	OperationRun json.RawMessage `json:"operation_run,omitempty"`
 }
 
 // fault is one thing that is wrong with a request, at a query parameter or, in a body, at a JSON
@@ -40,6 +45,7 @@ type apiError struct {
 	detail string
 	faults []fault
 	header map[string]string
+	run    *dbsqlc.OperationRun // the run in whose way its state stands
 	cause  error
 }
 
@@ -80,6 +86,30 @@ var (
 		detail: "Send a valid token: Authorization: Bearer <token>.",
 		header: map[string]string{"WWW-Authenticate": bearerChallenge + `, error="invalid_token"`},
 	}
+	errMediaType = &apiError{
+		status: http.StatusUnsupportedMediaType, kind: "unsupported-media-type", title: "Unsupported media type",
+		detail: "Send JSON, not compressed: Content-Type: application/json.",
+	}
+	errBodyTooLarge = &apiError{
+		status: http.StatusRequestEntityTooLarge, kind: "body-too-large", title: "Body too large",
+		detail: fmt.Sprintf("A body has at most %d bytes.", maxBody),
+	}
+	errForbidden = &apiError{
+		status: http.StatusForbidden, kind: "forbidden", title: "Forbidden",
+		detail: "Your role in this workspace may read and not write.",
+	}
+	errArchived = &apiError{
+		status: http.StatusForbidden, kind: "workspace-archived", title: "Workspace archived",
+		detail: "This workspace is archived: it can be read and takes no more writes.",
+	}
+	errRevision = &apiError{
+		status: http.StatusPreconditionFailed, kind: "precondition-failed", title: "Precondition failed",
+		detail: "The revision that If-Match names is not the current one; read again and decide anew.",
+	}
+	errIdempotencyKeyReused = &apiError{
+		status: http.StatusUnprocessableEntity, kind: "idempotency-key-reused", title: "Idempotency key reused",
+		detail: "This Idempotency-Key came with another request before; a new request wants a new key.",
+	}
 	errUnavailable = &apiError{
 		status: http.StatusServiceUnavailable, kind: "unavailable", title: "Service unavailable",
 		detail: "The service cannot answer at the moment; try again.",
@@ -100,6 +130,30 @@ func errInvalidParameters(faults []fault) error {
 	}
 }
 
+// errBody says that a body cannot be read.
+func errBody(detail string) *apiError {
+	return &apiError{
+		status: http.StatusBadRequest, kind: "invalid-body", title: "Invalid body", detail: detail,
+	}
+}
+
+// errInvalidFields says everything that is wrong with what a body says.
+func errInvalidFields(faults ...fault) error {
+	return &apiError{
+		status: http.StatusUnprocessableEntity, kind: "invalid-fields", title: "Invalid fields",
+		detail: fmt.Sprintf("%d of the members of the body cannot be used.", len(faults)),
+		faults: faults,
+	}
+}
+
+// errConflict says why a run cannot do what it is asked for in the state that it is in, and
+// carries it.
+func errConflict(run *dbsqlc.OperationRun, detail string) error {
+	return &apiError{
+		status: http.StatusConflict, kind: "conflict", title: "Conflict", detail: detail, run: run,
+	}
+}
+
 // fail is the one place where an answer that is not 2xx or 3xx is written.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	answer := answerFor(err)
@@ -112,13 +166,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.log.LogAttrs(r.Context(), level, "request failed",
 			slog.String("request_id", request.id), slog.Any("error", answer.cause))
 	}
-	body, err := json.Marshal(problem{
-		Type: "urn:runledger:problem:" + answer.kind, Title: answer.title, Status: answer.status,
-		Detail: answer.detail, RequestID: request.id, Errors: answer.faults,
-	})
-	if err != nil {
-		panic(err) // a problem is made of strings and numbers
-	}
+	body := answer.problem(request.id)
 	h := w.Header()
 	for name, value := range answer.header {
 		h.Set(name, value)
@@ -133,6 +181,22 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	_, _ = w.Write(body)
 }
 
+// problem is the body of the answer.
+func (e *apiError) problem(requestID string) []byte {
+	p := problem{
+		Type: "urn:runledger:problem:" + e.kind, Title: e.title, Status: e.status,
+		Detail: e.detail, RequestID: requestID, Errors: e.faults,
+	}
+	if e.run != nil {
+		p.OperationRun = appendRun(nil, e.run)
+	}
+	body, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // a problem is made of strings, numbers and JSON
+	}
+	return body
+}
+
 // answerFor finds the answer for an error: its own, or the one for what the database said.
 func answerFor(err error) *apiError {
 	if answer, ok := errors.AsType[*apiError](err); ok {
@@ -143,28 +207,29 @@ func answerFor(err error) *apiError {
 		return errNotFound
 	case isOutage(err):
 		return errUnavailable.because(err)
+	case hasClass(err, "22", "54"):
+		// A value that the checks let pass and PostgreSQL cannot hold.
+		return errBody("A value in the body cannot be stored.").because(err)
 	default:
 		return errInternal.because(err)
 	}
 }
 
+// hasClass tells whether the database refused a statement with an error of one of the classes of
+// SQLSTATE (appendix A of PostgreSQL's manual).
+func hasClass(err error, classes ...string) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && slices.Contains(classes, pgErr.Code[:2])
+}
+
 // isOutage tells whether the database could not be reached or gave up, which is no fault of the
 // request and passes by itself.
 func isOutage(err error) bool {
-	if errors.Is(err, errNoConnection) {
-		return true
-	}
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
-		return false
-	}
-	switch pgErr.Code[:2] { // the classes of SQLSTATE, appendix A of PostgreSQL's manual
-	case "08", // connection exception
+	return errors.Is(err, errNoConnection) || hasClass(err,
+		"08", // connection exception
 		"25", // invalid transaction state: a primary that turned read-only
 		"53", // insufficient resources: too many connections, disk full
-		"57": // operator intervention: shutdown, statement timeout
-		return true
-	default:
-		return false
-	}
+		"57", // operator intervention: shutdown, statement timeout
+		"40", // transaction rollback: a deadlock, which another try passes
+	)
 }

@@ -230,8 +230,8 @@ func (w *filterWorld) drawQuery(t *rapid.T) url.Values {
 			query.Del(name + "_before") // an empty range is refused
 		}
 	}
-	one("order", "-created_at", "created_at", "updated_at")
-	one("limit", "1", "2", "3", "7", "200")
+	query.Set("order", rapid.SampledFrom([]string{"-created_at", "created_at", "updated_at"}).Draw(t, "order"))
+	query.Set("limit", rapid.SampledFrom([]string{"1", "2", "3", "7", "200"}).Draw(t, "limit"))
 	return query
 }
 

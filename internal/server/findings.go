@@ -36,7 +36,8 @@ func (s *Server) getFinding(w http.ResponseWriter, r *http.Request, ws workspace
 		return err
 	}
 	row := dbsqlc.ListFindingsRow(found)
-	return answerJSON(w, r, func(b []byte) []byte { return appendFinding(b, &row) })
+	return answerTagged(w, r, http.StatusOK, revisionMark(row.Finding.Revision),
+		func(b []byte) []byte { return appendFinding(b, &row) })
 }
 
 // findingFilter reads the filters of a list of findings.

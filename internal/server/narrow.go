@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +21,13 @@ import (
 type condition struct {
 	sql  string
 	args []any
+	// leads says that an index holds the few rows that meet the condition. PostgreSQL estimates
+	// them to be many; no index of another condition may tempt it away.
+	leads bool
 }
+
+// plain is the condition in a form that no index is looked up by.
+func (c condition) plain() condition { return condition{sql: "(" + c.sql + ") IS TRUE", args: c.args} }
 
 // allOf is the condition that all of conditions hold.
 func allOf(conditions []condition) condition {
@@ -31,6 +38,7 @@ func allOf(conditions []condition) condition {
 		}
 		all.sql += c.sql
 		all.args = append(all.args, c.args...)
+		all.leads = all.leads || c.leads
 	}
 	return all
 }
@@ -49,14 +57,14 @@ type filter struct {
 
 // and keeps the rows for which the condition holds.
 func (f *filter) and(sql string, args ...any) {
-	f.all = append(f.all, condition{sql, args})
+	f.all = append(f.all, condition{sql: sql, args: args})
 }
 
 // anyOf keeps the rows whose column is one of values; no values keep all.
 func (f *filter) anyOf(column string, values []string) {
 	choice := make([]condition, 0, len(values))
 	for _, value := range values {
-		choice = append(choice, condition{column + " = ?", []any{value}})
+		choice = append(choice, condition{sql: column + " = ?", args: []any{value}})
 	}
 	switch len(choice) {
 	case 0:
@@ -74,8 +82,9 @@ const maxBranches = 24
 type narrowed struct {
 	dbsqlc.DBTX
 	filter filter
-	// knownValues has every execution planned anew, with its arguments.
-	knownValues bool
+	// unindexed says that the filter has no index in the list's order, so that the values decide
+	// whether PostgreSQL sorts the few rows that it keeps or reads the order and skips.
+	unindexed bool
 	// unordered keeps PostgreSQL from reading the order of updates out of its index: it finds what
 	// the filter keeps first, and sorts that.
 	unordered bool
@@ -104,50 +113,40 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 		panic("server: a statement without " + filterMark + " cannot be narrowed")
 	}
 	args = args[:len(args):len(args)] // appending must not write into the caller's
-	common := bind(n.filter.all, &args)
-	branches := n.branches(&args)
 	if n.unordered {
 		const instant = "coalesce(updated_at, '-infinity')"
 		after = strings.ReplaceAll(after, instant, instant+" + '0'::interval")
 	}
-	if n.knownValues && len(n.filter.all)+len(n.filter.choices) > 0 {
+	branches := n.filter.branches()
+	statements := make([]string, 0, len(branches))
+	for _, conditions := range branches {
+		statements = append(statements, before+bind(conditions, &args)+after)
+	}
+	// With several filters, which index is best depends on their values.
+	if len(n.filter.all)+len(n.filter.choices) > 1 || n.unindexed {
 		args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
 	}
-	if len(branches) == 1 {
-		return before + common + branches[0] + after, args
+	if len(statements) == 1 {
+		return statements[0], args
 	}
-	var union strings.Builder
-	for i, branch := range branches {
-		if i > 0 {
-			union.WriteString(" UNION ALL ")
-		}
-		union.WriteString("(" + before + common + branch + after + ")")
-	}
+	union := "(" + strings.Join(statements, ") UNION ALL (") + ")"
 	if order := strings.LastIndex(after, orderMark); order >= 0 {
-		return "SELECT * FROM (" + union.String() + ") AS branches" + after[order:], args
+		return "SELECT * FROM (" + union + ") AS branches" + after[order:], args
 	}
-	return "SELECT sum(count)::bigint FROM (" + union.String() + ") AS branches", args
+	return "SELECT sum(count)::bigint FROM (" + union + ") AS branches", args
 }
 
-// branches is the SQL of each branch of the statement; one if it has none.
-func (n narrowed) branches(args *[]any) []string {
-	branches := []string{""}
-	for _, choice := range n.filter.choices {
+// branches are the conditions of each branch of a statement.
+func (f filter) branches() [][]condition {
+	branches := [][]condition{f.all}
+	for _, choice := range f.choices {
 		if len(branches)*len(choice) > maxBranches {
-			either := make([]string, 0, len(choice))
-			for _, c := range choice {
-				either = append(either, "("+strings.TrimPrefix(bind([]condition{c}, args), "AND ")+")")
-			}
-			for i := range branches {
-				branches[i] += " AND (" + strings.Join(either, " OR ") + ")"
-			}
-			continue
+			choice = []condition{eitherOf(choice)}
 		}
-		product := make([]string, 0, len(branches)*len(choice))
+		product := make([][]condition, 0, len(branches)*len(choice))
 		for _, c := range choice {
-			sql := " " + bind([]condition{c}, args)
 			for _, branch := range branches {
-				product = append(product, branch+sql)
+				product = append(product, append(slices.Clone(branch), c))
 			}
 		}
 		branches = product
@@ -155,16 +154,37 @@ func (n narrowed) branches(args *[]any) []string {
 	return branches
 }
 
+// eitherOf is the condition that one of conditions holds.
+func eitherOf(conditions []condition) condition {
+	var either condition
+	for i, c := range conditions {
+		if i > 0 {
+			either.sql += " OR "
+		}
+		either.sql += "(" + c.sql + ")"
+		either.args = append(either.args, c.args...)
+	}
+	either.sql = "(" + either.sql + ")"
+	return either
+}
+
 // bind is the SQL of conditions, each with AND before it, and appends their arguments to args.
 func bind(conditions []condition, args *[]any) string {
 	if len(conditions) == 0 {
 		return ""
 	}
+	if slices.ContainsFunc(conditions, func(c condition) bool { return c.leads }) {
+		conditions = slices.Clone(conditions)
+		for i, c := range conditions {
+			if !c.leads {
+				conditions[i] = c.plain()
+			}
+		}
+	}
 	all := allOf(conditions)
 	var sql strings.Builder
 	sql.WriteString("AND ")
-	parts := strings.Split(all.sql, "?")
-	for i, part := range parts {
+	for i, part := range strings.Split(all.sql, "?") {
 		if i > 0 {
 			*args = append(*args, all.args[i-1])
 			sql.WriteString("$" + strconv.Itoa(len(*args)))

@@ -18,7 +18,7 @@ func (s *Server) openAPIJSON(w http.ResponseWriter, r *http.Request) error {
 func answerDocument(w http.ResponseWriter, r *http.Request, contentType string, body []byte) error {
 	h := w.Header()
 	h.Set("Cache-Control", "public, max-age=300")
-	h.Set("ETag", entityTag(body))
+	h.Set("ETag", entityTag("", body))
 	if matchesTag(r.Header.Values("If-None-Match"), h.Get("ETag")) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil

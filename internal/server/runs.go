@@ -35,9 +35,7 @@ func (s *Server) answerRuns(w http.ResponseWriter, r *http.Request, ws workspace
 	case order.name == "created":
 		runs, err = s.queries.ListRunsOldestFirst(r.Context(), db, dbsqlc.ListRunsOldestFirstParams(after))
 	default:
-		// There is no index for each filter in this order. PostgreSQL is to know the values when it
-		// decides whether to sort the few that one keeps, or to read the order and skip.
-		db.knownValues = true
+		db.unindexed = len(f.all)+len(f.choices)+len(f.ranges) > 0
 		db.unordered = f.selective
 		runs, err = s.queries.ListRunsByUpdate(r.Context(), db, dbsqlc.ListRunsByUpdateParams(after))
 		at = func(run *dbsqlc.OperationRun) position { return positionAt(run.UpdatedAt, run.ID) }
@@ -93,7 +91,7 @@ func (s *Server) getRun(w http.ResponseWriter, r *http.Request, ws workspace.Sco
 	if err != nil {
 		return err
 	}
-	return answerJSON(w, r, func(b []byte) []byte { return appendRun(b, &run) })
+	return answerRun(w, r, http.StatusOK, &run)
 }
 
 // runFilter reads the filters of a list of runs. Each has an index in the list's order.
@@ -143,12 +141,12 @@ func (f *filter) ofSchedule(id int64) {
 func failureCode(code string) []condition {
 	const first, second = "failure_summary -> 0 ->> 'code'", "failure_summary -> 1 ->> 'code'"
 	return []condition{
-		{first + " = ?", []any{code}},
-		{second + " = ? AND " + first + " IS DISTINCT FROM ?", []any{code, code}},
+		{sql: first + " = ?", args: []any{code}},
+		{sql: second + " = ? AND " + first + " IS DISTINCT FROM ?", args: []any{code, code}},
 		{
-			"failure_summary -> 2 IS NOT NULL AND failure_summary @> jsonb_build_array(jsonb_build_object('code', ?::text)) " +
+			sql: "failure_summary -> 2 IS NOT NULL AND failure_summary @> jsonb_build_array(jsonb_build_object('code', ?::text)) " +
 				"AND " + second + " IS DISTINCT FROM ? AND " + first + " IS DISTINCT FROM ?",
-			[]any{code, code, code},
+			args: []any{code, code, code},
 		},
 	}
 }
@@ -173,12 +171,23 @@ func appendRun(b []byte, run *dbsqlc.OperationRun) []byte {
 	b = appendTime(b, "created_at", run.CreatedAt)
 	b = appendTime(b, "updated_at", run.UpdatedAt)
 	b = appendTime(b, "heartbeat_at", run.HeartbeatAt)
+	b = appendTime(b, "progressed_at", run.ProgressedAt)
+	b = appendOptionalText(b, "stalled", stalledText(run))
 	b = appendTime(b, "stalled_at", run.StalledAt)
 	b = appendTime(b, "cancel_requested_at", run.CancelRequestedAt)
 	b = appendOptionalInt(b, "retry_of_id", run.RetryOfID)
 	b = appendInt(b, "attempt", run.Attempt)
 	b = appendInt(b, "revision", run.Revision)
 	return append(b, '}')
+}
+
+// stalledText is in which way a run is stalled; nil if it is not.
+func stalledText(run *dbsqlc.OperationRun) *string {
+	if run.StalledAt.Valid && run.Stalled == nil {
+		silent := string(ledger.StalledNoHeartbeat)
+		return &silent
+	}
+	return run.Stalled
 }
 
 // runSummary is what a row that refers to a run shows of it.

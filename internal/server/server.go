@@ -87,7 +87,13 @@ func (s *Server) routes() *chi.Mux {
 
 	r.Get("/workspaces/{workspace_id}/operation-runs", s.scoped(s.listRuns))
 	r.Get("/workspaces/{workspace_id}/operation-runs/count", s.scoped(s.countRuns))
+	r.Post("/workspaces/{workspace_id}/operation-runs", s.scoped(recording(s.startRun)))
+	r.Post("/workspaces/{workspace_id}/operation-runs/batch", s.scoped(recording(s.batchRuns)))
 	r.Get("/workspaces/{workspace_id}/operation-runs/{id}", s.scoped(s.getRun))
+	r.Patch("/workspaces/{workspace_id}/operation-runs/{id}", s.scoped(recording(s.patchRun)))
+	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/heartbeat", s.scoped(recording(s.heartbeatRun)))
+	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/cancel", s.scoped(recording(s.cancelRun)))
+	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/retry", s.scoped(recording(s.retryRun)))
 
 	r.Get("/workspaces/{workspace_id}/findings", s.scoped(s.listFindings))
 	r.Get("/workspaces/{workspace_id}/findings/{id}", s.scoped(s.getFinding))

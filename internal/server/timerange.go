@@ -92,10 +92,22 @@ func (o runOrder) branches(r timeRange, implied []condition) []condition {
 	var branches []condition
 	except := ""
 	for _, u := range untimely {
-		branches = append(branches, allOf(append([]condition{{sql: u + except}}, own...)))
+		few := allOf(append([]condition{{sql: u}}, plain(own)...))
+		few.sql += except
+		few.leads = true
+		branches = append(branches, few)
 		except += " AND " + u + " IS NOT TRUE"
 	}
 	return append(branches, allOf(append(all, condition{sql: "true" + except})))
+}
+
+// plain are conditions in a form that no index is looked up by.
+func plain(conditions []condition) []condition {
+	plain := make([]condition, 0, len(conditions))
+	for _, c := range conditions {
+		plain = append(plain, c.plain())
+	}
+	return plain
 }
 
 // within is the range for a list that is ordered by the range's own instant. Its near end is
@@ -105,10 +117,10 @@ func (o runOrder) within(r timeRange, after position) []condition {
 	var conditions []condition
 	if o.descending {
 		if r.before.Valid && after.at >= r.before.Time.UnixMicro() {
-			conditions = append(conditions, condition{"(" + o.instant() + ", id) < (?::timestamptz, 0)", []any{r.before}})
+			conditions = append(conditions, condition{sql: "(" + o.instant() + ", id) < (?::timestamptz, 0)", args: []any{r.before}})
 		}
 		if r.from.Valid {
-			conditions = append(conditions, condition{o.instant() + " >= ?", []any{r.from}})
+			conditions = append(conditions, condition{sql: o.instant() + " >= ?", args: []any{r.from}})
 		}
 		if r.before.Valid && !r.from.Valid {
 			conditions = append(conditions, condition{sql: o.name + "_at IS NOT NULL"})
@@ -116,10 +128,10 @@ func (o runOrder) within(r timeRange, after position) []condition {
 		return conditions
 	}
 	if r.from.Valid && after.at < r.from.Time.UnixMicro() {
-		conditions = append(conditions, condition{"(" + o.instant() + ", id) > (?::timestamptz, 0)", []any{r.from}})
+		conditions = append(conditions, condition{sql: "(" + o.instant() + ", id) > (?::timestamptz, 0)", args: []any{r.from}})
 	}
 	if r.before.Valid {
-		conditions = append(conditions, condition{o.instant() + " < ?", []any{r.before}})
+		conditions = append(conditions, condition{sql: o.instant() + " < ?", args: []any{r.before}})
 		if !r.from.Valid && after.at == math.MinInt64 {
 			conditions = append(conditions, condition{sql: o.name + "_at IS NOT NULL"})
 		}
@@ -131,10 +143,10 @@ func (o runOrder) within(r timeRange, after position) []condition {
 func (r timeRange) conditions() []condition {
 	var ends []condition
 	if r.from.Valid {
-		ends = append(ends, condition{r.name + "_at >= ?", []any{r.from}})
+		ends = append(ends, condition{sql: r.name + "_at >= ?", args: []any{r.from}})
 	}
 	if r.before.Valid {
-		ends = append(ends, condition{r.name + "_at < ?", []any{r.before}})
+		ends = append(ends, condition{sql: r.name + "_at < ?", args: []any{r.before}})
 	}
 	return ends
 }

@@ -1,0 +1,284 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/workspace"
+)
+
+// report is what a worker says of a run. What is empty or zero was not said.
+type report struct {
+	id           int64
+	status       ledger.Status
+	outcome      ledger.Outcome
+	counts       json.RawMessage
+	failures     json.RawMessage
+	contextPatch json.RawMessage
+	at           time.Time
+	revision     int64
+}
+
+func (s *Server) patchRun(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+	id, err := rowID(r)
+	if err != nil {
+		return err
+	}
+	if err := noParams(r); err != nil {
+		return err
+	}
+	revision, ok := wantedRevision(r)
+	if !ok {
+		return errRevision
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	f := parseFields(body, "")
+	item := parseReport(f)
+	if faults := f.faultless(); len(faults) > 0 {
+		return errInvalidFields(faults...)
+	}
+	item.id, item.revision = id, revision
+	results, err := s.reportDistinct(r.Context(), ws, []report{item})
+	if err != nil {
+		return err
+	}
+	if results[0].err != nil {
+		return results[0].err
+	}
+	return answerRun(w, r, results[0].status, &results[0].run)
+}
+
+func (s *Server) heartbeatRun(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+	id, err := rowID(r)
+	if err != nil {
+		return err
+	}
+	if err := noParams(r); err != nil {
+		return err
+	}
+	row, err := s.queries.HeartbeatRun(r.Context(), s.db, dbsqlc.HeartbeatRunParams{
+		WorkspaceID: ws.ID(), ID: id, Actor: ws.UserName(),
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return s.notActive(r.Context(), ws, id, "The run is completed; a heartbeat says that one is alive.")
+	}
+	if err != nil {
+		return err
+	}
+	run := dbsqlc.OperationRun(row)
+	return answerRun(w, r, http.StatusOK, &run)
+}
+
+// cancelRun asks a run to stop. Its worker sees the request in the next answer that it gets.
+func (s *Server) cancelRun(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+	id, err := rowID(r)
+	if err != nil {
+		return err
+	}
+	if err := noParams(r); err != nil {
+		return err
+	}
+	row, err := s.queries.CancelRun(r.Context(), s.db, dbsqlc.CancelRunParams{
+		WorkspaceID: ws.ID(), ID: id, Actor: ws.UserName(),
+	})
+	run := dbsqlc.OperationRun(row)
+	if errors.Is(err, pgx.ErrNoRows) {
+		run, err = s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id})
+		if err == nil && !ledger.Status(run.Status).Active() {
+			return errConflict(&run, "The run is completed; there is nothing left to stop.")
+		}
+		// Else somebody has asked before, and asking again changes nothing.
+	}
+	if err != nil {
+		return err
+	}
+	return answerRun(w, r, http.StatusOK, &run)
+}
+
+// notActive is the answer for a run that is not there or not active.
+func (s *Server) notActive(ctx context.Context, ws workspace.Scope, id int64, detail string) error {
+	run, err := s.queries.GetRun(ctx, s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id})
+	if err != nil {
+		return err
+	}
+	return errConflict(&run, detail)
+}
+
+// maxFuture is how far ahead of this server a worker's clock may be.
+const maxFuture = time.Minute
+
+// parseReport reads what a report says.
+func parseReport(f *fields) report {
+	var item report
+	if status, ok := f.choice("status", texts(ledger.Statuses)); ok {
+		item.status = ledger.Status(status)
+	}
+	if outcome, ok := f.choice("outcome", texts(ledger.Outcomes[1:])); ok {
+		item.outcome = ledger.Outcome(outcome)
+	}
+	completes := item.status == ledger.StatusCompleted
+	switch {
+	case completes && item.outcome == "" && len(f.faults) == 0:
+		f.fault("outcome", "A completed run has one: %s.", strings.Join(texts(ledger.Outcomes[1:]), ", "))
+	case item.outcome != "" && !completes && len(f.faults) == 0:
+		f.fault("outcome", "It is pending until the run is completed: give it together with status completed.")
+	}
+	item.counts = parseCounts(f)
+	item.failures = parseFailures(f)
+	if patch, ok := f.object("context", maxContext); ok {
+		item.contextPatch = redacted(f, "context", patch)
+	}
+	if at, ok := f.instant("at"); ok {
+		item.at = at
+		switch {
+		case item.status != ledger.StatusRunning && !completes:
+			f.fault("at", "It is when the run started or completed: give it together with that status.")
+		case time.Until(at) > maxFuture:
+			f.fault("at", "It is more than %s in the future.", maxFuture)
+		}
+	}
+	return item
+}
+
+// parseCounts reads summary_counts: a flat object of whole numbers, none negative.
+func parseCounts(f *fields) json.RawMessage {
+	const longest = 16 << 10
+	object, ok := f.object("summary_counts", longest)
+	if !ok {
+		return nil
+	}
+	counts := parseFields(object, f.pointer+"/summary_counts")
+	for name, value := range counts.values {
+		if n, err := strconv.ParseInt(string(value), 10, 64); err != nil || n < 0 {
+			counts.fault(name, "A whole number from 0 to 9223372036854775807.")
+		}
+	}
+	f.faults = append(f.faults, counts.faults...)
+	return object
+}
+
+// parseFailures reads failure_summary: entries of a code and a message.
+func parseFailures(f *fields) json.RawMessage {
+	value, ok := f.value("failure_summary")
+	if !ok {
+		return nil
+	}
+	var entries []json.RawMessage
+	if err := json.Unmarshal(value, &entries); err != nil {
+		f.fault("failure_summary", "An array of objects with code and message.")
+		return nil
+	}
+	if len(entries) > maxFailures {
+		f.fault("failure_summary", "At most %d entries; these are %d.", maxFailures, len(entries))
+		return nil
+	}
+	failures := make([]ledger.Failure, 0, len(entries))
+	for i, entry := range entries {
+		e := parseFields(entry, fmt.Sprintf("%s/failure_summary/%d", f.pointer, i))
+		if _, given := e.value("code"); !given {
+			e.fault("code", "It is required.")
+		}
+		code, _ := e.text("code", maxFailureCode)
+		message, _ := e.text("message", maxFailureMessage)
+		f.faults = append(f.faults, e.faultless()...)
+		failures = append(failures, ledger.Failure{Code: code, Message: ledger.RedactText(message)})
+	}
+	clean, err := json.Marshal(failures)
+	if err != nil {
+		panic(err) // failures are made of texts
+	}
+	return clean
+}
+
+// reportDistinct applies reports of which no two are of one run, in one statement.
+func (s *Server) reportDistinct(ctx context.Context, ws workspace.Scope, items []report) ([]result, error) {
+	p := dbsqlc.ReportRunsParams{WorkspaceID: ws.ID(), Actor: ws.UserName(), ContextLimit: maxContext}
+	for _, item := range items {
+		at := pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
+		if !item.at.IsZero() {
+			at = pgtype.Timestamptz{Time: item.at, Valid: true}
+		}
+		p.Ids = append(p.Ids, item.id)
+		p.Statuses = append(p.Statuses, string(item.status))
+		p.Outcomes = append(p.Outcomes, string(item.outcome))
+		p.SummaryCounts = append(p.SummaryCounts, string(item.counts))
+		p.FailureSummaries = append(p.FailureSummaries, string(item.failures))
+		p.ContextPatches = append(p.ContextPatches, string(item.contextPatch))
+		p.Ats = append(p.Ats, at)
+		p.Revisions = append(p.Revisions, item.revision)
+	}
+	rows, err := s.queries.ReportRuns(ctx, s.db, p)
+	if err != nil && !(hasClass(err, "23") && len(items) == 1) {
+		return nil, err
+	}
+	// A report that broke a constraint is explained below, like one that the guard refused.
+	applied := make(map[int64]dbsqlc.OperationRun, len(rows))
+	for _, row := range rows {
+		applied[row.ID] = dbsqlc.OperationRun(row)
+	}
+	results := make([]result, len(items))
+	for i, item := range items {
+		run, ok := applied[item.id]
+		if ok {
+			results[i] = result{status: http.StatusOK, run: run}
+			continue
+		}
+		results[i] = s.whyNotReported(ctx, ws, item, err)
+	}
+	return results, nil
+}
+
+// whyNotReported is the answer to a report that changed nothing: the run, if it says what the
+// report says already, or else why not.
+func (s *Server) whyNotReported(ctx context.Context, ws workspace.Scope, item report, cause error) result {
+	run, err := s.queries.GetRun(ctx, s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: item.id})
+	if err != nil {
+		return result{err: err}
+	}
+	switch {
+	case item.revision != 0 && item.revision != run.Revision:
+		return result{err: errRevision}
+	case !ledger.Status(run.Status).Active() && item.saysNothingNew(&run):
+		return result{status: http.StatusOK, run: run}
+	case run.Status == string(ledger.StatusCompleted) && (run.Stalled == nil || *run.Stalled != string(ledger.StalledNoHeartbeat)):
+		return result{err: errConflict(&run, "The run is completed and does not change any more.")}
+	case !item.at.IsZero() && item.at.Before(run.CreatedAt.Time):
+		return result{err: errInvalidFields(fault{Pointer: "/at", Detail: "It is before the run was created."})}
+	case !item.at.IsZero() && item.status == ledger.StatusCompleted && item.at.Before(run.StartedAt.Time):
+		return result{err: errInvalidFields(fault{Pointer: "/at", Detail: "It is before the run started."})}
+	case item.status == ledger.StatusQueued && run.Status != string(ledger.StatusQueued):
+		return result{err: errConflict(&run, "The run has left the queue and does not go back.")}
+	case hasClass(cause, "23"):
+		return result{err: errConflict(&run, "Another run of the same identity is active by now.").(*apiError).because(cause)}
+	case item.contextPatch != nil:
+		return result{err: errInvalidFields(fault{
+			Pointer: "/context", Detail: fmt.Sprintf("Merged, the context would have more than %d bytes.", maxContext),
+		})}
+	default:
+		return result{err: errConflict(&run, "The run changed at the same moment; read it and report again.")}
+	}
+}
+
+// saysNothingNew tells whether the run is already what the report makes of it.
+func (i report) saysNothingNew(run *dbsqlc.OperationRun) bool {
+	return (i.status == "" || string(i.status) == run.Status) &&
+		(i.outcome == "" || string(i.outcome) == run.Outcome) &&
+		(i.counts == nil || ledger.SameJSON(i.counts, run.SummaryCounts)) &&
+		(i.failures == nil || ledger.SameJSON(i.failures, run.FailureSummary)) &&
+		(i.contextPatch == nil || ledger.ChangesNothing(run.Context, i.contextPatch)) &&
+		(i.at.IsZero() || i.at.Equal(run.CompletedAt.Time))
+}

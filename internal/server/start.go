@@ -1,0 +1,326 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/workspace"
+)
+
+// start is a request to start a run.
+type start struct {
+	runType        string
+	tenantID       int64 // 0 for none
+	initiatorName  string
+	identityHash   string
+	context        string
+	idempotencyKey string // empty for none
+	requestHash    string
+	retryOfID      int64 // 0 for none
+	attempt        int64
+}
+
+// result is the answer to one write: the run as it is now, or why not.
+type result struct {
+	status int
+	run    dbsqlc.OperationRun
+	err    error
+}
+
+// recording lets only members pass who may record runs, in a workspace that takes writes.
+func recording(h scopedHandler) scopedHandler {
+	return func(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+		switch {
+		case !ws.CanRecord():
+			return errForbidden
+		case ws.Archived():
+			return errArchived
+		default:
+			return h(w, r, ws)
+		}
+	}
+}
+
+func (s *Server) startRun(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+	key, err := idempotencyKey(r)
+	if err != nil {
+		return err
+	}
+	if err := noParams(r); err != nil {
+		return err
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	f := parseFields(body, "")
+	item := parseStart(f, ws)
+	if faults := f.faultless(); len(faults) > 0 {
+		return errInvalidFields(faults...)
+	}
+	item.idempotencyKey, item.requestHash = key, requestHash(body)
+	return s.answerStart(w, r, ws, s.startOne(r.Context(), ws, item))
+}
+
+// retryRun starts a completed run again as a new run that names the old one.
+func (s *Server) retryRun(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+	key, err := idempotencyKey(r)
+	if err != nil {
+		return err
+	}
+	old, err := s.runToChange(r, ws)
+	if err != nil {
+		return err
+	}
+	if ledger.Status(old.Status) != ledger.StatusCompleted {
+		return errConflict(&old, "The run is still active; only a completed run can be started again.")
+	}
+	item := start{
+		runType: old.Type, initiatorName: ws.UserName(), identityHash: old.RunIdentityHash, context: string(old.Context),
+		idempotencyKey: key, requestHash: requestHash([]byte("retry " + strconv.FormatInt(old.ID, 10))),
+		retryOfID: old.ID, attempt: old.Attempt + 1,
+	}
+	if old.Context == nil {
+		item.context = "{}"
+	}
+	if old.TenantID != nil {
+		item.tenantID = *old.TenantID
+	}
+	return s.answerStart(w, r, ws, s.startOne(r.Context(), ws, item))
+}
+
+func (s *Server) answerStart(w http.ResponseWriter, r *http.Request, ws workspace.Scope, started result) error {
+	if started.err != nil {
+		return started.err
+	}
+	if started.status == http.StatusCreated {
+		w.Header().Set("Location", fmt.Sprintf("/workspaces/%d/operation-runs/%d", ws.ID(), started.run.ID))
+	}
+	return answerRun(w, r, started.status, &started.run)
+}
+
+// runToChange is the run that the path names, for a write without parameters.
+func (s *Server) runToChange(r *http.Request, ws workspace.Scope) (dbsqlc.OperationRun, error) {
+	id, err := rowID(r)
+	if err != nil {
+		return dbsqlc.OperationRun{}, err
+	}
+	if err := noParams(r); err != nil {
+		return dbsqlc.OperationRun{}, err
+	}
+	return s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id})
+}
+
+// parseStart reads what a start says.
+func parseStart(f *fields, ws workspace.Scope) start {
+	item := start{initiatorName: ws.UserName(), context: "{}", attempt: 1}
+	if _, given := f.value("type"); !given {
+		f.fault("type", "It is required: one of the operation types.")
+	}
+	item.runType, _ = f.text("type", maxName)
+	if name, ok := f.text("initiator_name", maxName); ok {
+		item.initiatorName = name
+	}
+	tenantID := f.id("tenant_id")
+	if tenantID != nil {
+		item.tenantID = *tenantID
+	}
+	if object, ok := f.object("context", maxContext); ok {
+		item.context = string(redacted(f, "context", object))
+	}
+	item.identityHash = parseIdentity(f, ws, tenantID, item.runType)
+	return item
+}
+
+// parseIdentity is the identity of a start: what it says, or one that no other has.
+func parseIdentity(f *fields, ws workspace.Scope, tenantID *int64, runType string) string {
+	identity, hasIdentity := f.value("identity")
+	hash, hasHash := f.text("run_identity_hash", maxName)
+	switch {
+	case hasIdentity && hasHash:
+		f.fault("run_identity_hash", "Give either this or identity.")
+	case hasHash:
+		if sum, err := hex.DecodeString(hash); err != nil || len(sum) != sha256.Size {
+			f.fault("run_identity_hash", "A SHA-256 is 64 hexadecimal digits.")
+		}
+		return strings.ToLower(hash)
+	case hasIdentity:
+		hash, err := ledger.IdentityHash(ws.ID(), tenantID, runType, identity)
+		if err != nil {
+			f.fault("identity", "It has no canonical form by RFC 8785.")
+		}
+		return hash
+	}
+	unique := make([]byte, sha256.Size)
+	_, _ = rand.Read(unique) // never fails
+	return hex.EncodeToString(unique)
+}
+
+// redacted is free data without the secrets in it.
+func redacted(f *fields, name string, document json.RawMessage) json.RawMessage {
+	clean, err := ledger.Redact(document)
+	if err != nil {
+		f.fault(name, "It cannot be read.")
+	}
+	return clean
+}
+
+// idempotencyKey is the request's Idempotency-Key, empty if it has none.
+func idempotencyKey(r *http.Request) (string, error) {
+	values := r.Header.Values("Idempotency-Key")
+	if len(values) == 0 {
+		return "", nil
+	}
+	key := values[0]
+	unprintable := strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' })
+	if len(values) > 1 || key == "" || len(key) > maxName || unprintable {
+		return "", errInvalidParameters([]fault{{
+			Parameter: "Idempotency-Key", Detail: "Give it once: 1 to 255 printable ASCII characters.",
+		}})
+	}
+	return key, nil
+}
+
+// requestHash tells two requests with one Idempotency-Key apart.
+func requestHash(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
+}
+
+// startOne starts a run. With an Idempotency-Key that was used before, it is the run of then.
+func (s *Server) startOne(ctx context.Context, ws workspace.Scope, item start) result {
+	if item.idempotencyKey != "" {
+		if earlier := s.startedBefore(ctx, ws, item); !errors.Is(earlier.err, pgx.ErrNoRows) {
+			return earlier
+		}
+	}
+	results, err := s.startDistinct(ctx, ws, []start{item})
+	if hasClass(err, "23") && item.idempotencyKey != "" {
+		// The only constraint that can fail is the key's: the same request came twice at once.
+		return s.startedBefore(ctx, ws, item)
+	}
+	if err != nil {
+		return result{err: err}
+	}
+	return results[0]
+}
+
+// startedBefore is the answer that the Idempotency-Key had before; its err is pgx.ErrNoRows if
+// there was none.
+func (s *Server) startedBefore(ctx context.Context, ws workspace.Scope, item start) result {
+	found, err := s.queries.GetRunByIdempotencyKey(ctx, s.db, dbsqlc.GetRunByIdempotencyKeyParams{
+		WorkspaceID: ws.ID(), Key: item.idempotencyKey,
+	})
+	switch {
+	case err != nil:
+		return result{err: err}
+	case found.RequestHash != item.requestHash:
+		return result{err: errIdempotencyKeyReused}
+	default:
+		return result{status: http.StatusOK, run: found.OperationRun}
+	}
+}
+
+// startDistinct starts runs of which no two have the same identity, in one statement.
+func (s *Server) startDistinct(ctx context.Context, ws workspace.Scope, items []start) ([]result, error) {
+	p := dbsqlc.StartRunsParams{WorkspaceID: ws.ID(), Actor: ws.UserName()}
+	user := ws.UserID()
+	p.UserID = &user
+	for _, item := range items {
+		p.Types = append(p.Types, item.runType)
+		p.TenantIds = append(p.TenantIds, item.tenantID)
+		p.InitiatorNames = append(p.InitiatorNames, item.initiatorName)
+		p.RunIdentityHashes = append(p.RunIdentityHashes, item.identityHash)
+		p.Contexts = append(p.Contexts, item.context)
+		p.IdempotencyKeys = append(p.IdempotencyKeys, item.idempotencyKey)
+		p.RequestHashes = append(p.RequestHashes, item.requestHash)
+		p.RetryOfIds = append(p.RetryOfIds, item.retryOfID)
+		p.Attempts = append(p.Attempts, item.attempt)
+	}
+	rows, err := s.queries.StartRuns(ctx, s.db, p)
+	if err != nil {
+		return nil, err
+	}
+	started := make(map[identity]result, len(rows))
+	for i := range rows {
+		run, status := startedRun(&rows[i]), http.StatusOK
+		if rows[i].Created {
+			status = http.StatusCreated
+		}
+		started[identityOf(&run)] = result{status: status, run: run}
+	}
+	results := make([]result, len(items))
+	for i, item := range items {
+		found, ok := started[item.identity()]
+		if !ok {
+			found = result{err: s.whyNotStarted(ctx, item)}
+		}
+		results[i] = found
+	}
+	return results, nil
+}
+
+// identity is what makes two starts of a workspace the same piece of work.
+type identity struct {
+	tenantID int64
+	hash     string
+}
+
+func (i start) identity() identity { return identity{i.tenantID, i.identityHash} }
+
+func identityOf(run *dbsqlc.OperationRun) identity {
+	if run.TenantID == nil {
+		return identity{0, run.RunIdentityHash}
+	}
+	return identity{*run.TenantID, run.RunIdentityHash}
+}
+
+// whyNotStarted is why the statement left a start out.
+func (s *Server) whyNotStarted(ctx context.Context, item start) error {
+	types, err := s.queries.ListOperationTypes(ctx, s.db)
+	if err != nil {
+		return err
+	}
+	accepted := make([]string, 0, len(types))
+	known := false
+	for _, t := range types {
+		if t.AcceptsNewRuns {
+			accepted = append(accepted, t.Name)
+			known = known || t.Name == item.runType
+		}
+	}
+	if !known {
+		return errInvalidFields(fault{
+			Pointer: "/type", Detail: "No new runs of this type. Types that take new runs: " + strings.Join(accepted, ", ") + ".",
+		})
+	}
+	if item.retryOfID != 0 {
+		return errConflict(nil, "The run became active again; only a completed run can be started again.")
+	}
+	return errInvalidFields(fault{Pointer: "/tenant_id", Detail: "There is no such tenant in this workspace."})
+}
+
+// startedRun is the run in a row of StartRuns.
+func startedRun(row *dbsqlc.StartRunsRow) dbsqlc.OperationRun {
+	return dbsqlc.OperationRun{
+		ID: row.ID, WorkspaceID: row.WorkspaceID, TenantID: row.TenantID, UserID: row.UserID,
+		InitiatorName: row.InitiatorName, Type: row.Type, Status: row.Status, Outcome: row.Outcome,
+		RunIdentityHash: row.RunIdentityHash, SummaryCounts: row.SummaryCounts, FailureSummary: row.FailureSummary,
+		Context: row.Context, StartedAt: row.StartedAt, CompletedAt: row.CompletedAt, CreatedAt: row.CreatedAt,
+		UpdatedAt: row.UpdatedAt, IdempotencyKey: row.IdempotencyKey, HeartbeatAt: row.HeartbeatAt,
+		ProgressedAt: row.ProgressedAt, StalledAt: row.StalledAt, Stalled: row.Stalled,
+		CancelRequestedAt: row.CancelRequestedAt, RetryOfID: row.RetryOfID, Attempt: row.Attempt, Revision: row.Revision,
+	}
+}
