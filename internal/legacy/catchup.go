@@ -95,6 +95,8 @@ func takeNotes(ctx context.Context, tx pgx.Tx, size int) (noted, int64, error) {
 
 // spread adds to the noted rows those whose values depend on them.
 func spread(ctx context.Context, tx pgx.Tx, taken noted) error {
+	// What the application wrote into an item's new reference alone has a kind of its own, for Verify.
+	taken["item"] = append(taken["item"], taken["item_own"]...)
 	for _, rule := range []struct{ from, to, query string }{
 		// A tenant's workspace is that of all that belongs to it.
 		{"tenant", "schedule", "SELECT id FROM public.backup_schedules WHERE tenant_id = ANY($1)"},
@@ -122,4 +124,37 @@ func spread(ctx context.Context, tx pgx.Tx, taken noted) error {
 		taken[rule.to] = append(taken[rule.to], ids...)
 	}
 	return nil
+}
+
+// pendingRows lists, without taking the notes, the rows by table that are to be looked at again. The
+// application's own references are among them only if asked for: they are its word, not a
+// consequence of what it wrote elsewhere.
+func pendingRows(ctx context.Context, tx pgx.Tx, ownReferences bool) (map[string]map[int64]bool, error) {
+	var noting bool
+	if err := tx.QueryRow(ctx, "SELECT to_regclass('runledger_removal.dirty') IS NOT NULL").Scan(&noting); err != nil || !noting {
+		return nil, err
+	}
+	rows, err := tx.Query(ctx, "SELECT DISTINCT kind, id FROM runledger_removal.dirty WHERE $1 OR kind <> 'item_own'", ownReferences)
+	if err != nil {
+		return nil, err
+	}
+	taken := noted{}
+	var kind string
+	var id int64
+	if _, err := pgx.ForEachRow(rows, []any{&kind, &id}, func() error { taken[kind] = append(taken[kind], id); return nil }); err != nil {
+		return nil, err
+	}
+	if err := spread(ctx, tx, taken); err != nil {
+		return nil, err
+	}
+	pending := map[string]map[int64]bool{}
+	for table, kind := range map[string]string{
+		"backup_schedules": "schedule", "operation_runs": "run", "findings": "finding", "inventory_items": "item",
+	} {
+		pending[table] = make(map[int64]bool, len(taken[kind]))
+		for _, id := range taken[kind] {
+			pending[table][id] = true
+		}
+	}
+	return pending, nil
 }

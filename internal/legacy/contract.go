@@ -112,7 +112,7 @@ func (r *Removal) refuseBlocked(ctx context.Context) error {
 
 // refuseDifferent fails if Verify finds a difference.
 func (r *Removal) refuseDifferent(ctx context.Context) error {
-	verified, err := r.Verify(ctx)
+	verified, err := r.verify(ctx, true)
 	if err != nil {
 		return err
 	}

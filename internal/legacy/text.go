@@ -127,6 +127,9 @@ func (r *VerifyReport) WriteText(w io.Writer) {
 	if len(r.Skipped) > 0 {
 		p.counts("made or changed since contract, not compared", r.Skipped)
 	}
+	if len(r.Pending) > 0 {
+		p.counts("written meanwhile, to be looked at again by backfill or contract", r.Pending)
+	}
 	if len(r.UnknownType) > 0 {
 		p.f("Types that are not in the map (they block nothing):")
 		for _, name := range sortedKeys(r.UnknownType) {

@@ -60,7 +60,11 @@ func triggers(unassigned int64) []trigger {
 			"IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND (OLD.id <> NEW.id OR OLD.workspace_id <> NEW.workspace_id) OR TG_OP = 'INSERT' THEN\n" +
 			noteBoth("run_place", "id") + "END IF;\n"},
 		{name: "finding_note", table: "findings", timing: "AFTER INSERT OR DELETE OR UPDATE OF " + findingColumns, body: noteBoth("finding", "id")},
-		{name: "item_note", table: "inventory_items", timing: "AFTER INSERT OR DELETE OR UPDATE OF " + itemColumns, body: noteBoth("item", "id")},
+		{
+			name: "item_note", table: "inventory_items", timing: "AFTER INSERT OR DELETE OR UPDATE OF " + itemColumns,
+			body: "IF TG_OP = 'UPDATE' AND (OLD.id, OLD.tenant_id, OLD.last_seen_run_id) IS NOT DISTINCT FROM (NEW.id, NEW.tenant_id, NEW.last_seen_run_id) THEN\n" +
+				note("item_own", "NEW.id") + "ELSE\n" + noteBoth("item", "id") + "END IF;\n",
+		},
 		{name: "schedule_note", table: "backup_schedules", timing: "AFTER INSERT OR UPDATE OF id, tenant_id, days_of_week OR DELETE", body: noteBoth("schedule", "id")},
 		{name: "tenant_note", table: "tenants", timing: "AFTER UPDATE OF id, workspace_id OR DELETE", body: noteBoth("tenant", "id")},
 		{name: "sync_note", table: "inventory_sync_runs", timing: "AFTER INSERT OR UPDATE OF id, operation_run_id OR DELETE", body: noteBoth("sync", "id")},

@@ -41,6 +41,9 @@ type VerifyReport struct {
 	// Rows are the rows compared, by table; Skipped those made or changed after Contract.
 	Rows    Counts `json:"rows_compared"`
 	Skipped Counts `json:"rows_changed_since"`
+	// Pending are differences of rows that the application wrote meanwhile and that Backfill or
+	// Contract is going to look at again; they are not among the Total.
+	Pending Counts `json:"rows_to_look_at_again"`
 	// Total counts the differences, ByReason and Differences (the first 1,000) show them.
 	Total       int64        `json:"differences_total"`
 	ByReason    Counts       `json:"differences_by_reason"`
@@ -52,9 +55,13 @@ type VerifyReport struct {
 // Verify recomputes from the legacy tables what every row must be, and compares. It shares no SQL
 // with Backfill: it reads plain rows and computes here. It writes nothing, and may run before,
 // between and after the other steps. The report tells of differences; they are no error.
-func (r *Removal) Verify(ctx context.Context) (*VerifyReport, error) {
+func (r *Removal) Verify(ctx context.Context) (*VerifyReport, error) { return r.verify(ctx, false) }
+
+// verify is Verify; for Contract's own sake it also forgives the application its own references that
+// Contract is going to look at.
+func (r *Removal) verify(ctx context.Context, forContract bool) (*VerifyReport, error) {
 	report := &VerifyReport{
-		Step: "verify", Rows: Counts{}, Skipped: Counts{}, ByReason: Counts{}, UnknownType: Counts{}, Differences: []Difference{},
+		Step: "verify", Rows: Counts{}, Skipped: Counts{}, Pending: Counts{}, ByReason: Counts{}, UnknownType: Counts{}, Differences: []Difference{},
 	}
 	began := time.Now()
 	state, err := Detect(ctx, r.conn)
@@ -73,6 +80,10 @@ func (r *Removal) Verify(ctx context.Context) (*VerifyReport, error) {
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err = pgx.BeginTxFunc(ctx, r.conn, snapshot, func(tx pgx.Tx) error {
 		v := &verifier{tx: tx, report: report, progress: r.progress, after: state == Contracted}
+		var err error
+		if v.pending, err = pendingRows(ctx, tx, forContract); err != nil {
+			return err
+		}
 		return v.run(ctx, r.opt.TypeMap)
 	})
 	if err != nil {
@@ -106,6 +117,7 @@ type verifier struct {
 	named      map[int64]int64 // the schedule that the rows bridged to a run name, 0 if several
 	contracted time.Time
 	last       map[string]int64
+	pending    map[string]map[int64]bool
 	changed    bool // whether the row at hand was changed after Contract
 }
 
@@ -130,6 +142,10 @@ func (v *verifier) differ(table string, id int64, column, reason, want, got stri
 	const shown = 1000
 	if v.changed {
 		v.report.Skipped[table]++
+		return
+	}
+	if v.pending[table][id] {
+		v.report.Pending[table]++
 		return
 	}
 	v.report.Total++
