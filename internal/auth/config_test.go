@@ -37,7 +37,7 @@ func TestEveryFaultOfAConfigurationIsReportedAtOnce(t *testing.T) {
 
 func TestConfigurationsThatCannotBeMeantAreRefused(t *testing.T) {
 	t.Parallel()
-	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	weak, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // weak on purpose
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,9 +6,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -104,7 +104,7 @@ func TestUnknownKeyIDsSetOffOneFetchInTenSeconds(t *testing.T) {
 		j := startJWKS(t, s)
 		mustFind(t, j, "a")
 		for i := range 600 { // a minute
-			mustNotFind(t, j, fmt.Sprint(i), ErrInvalidToken)
+			mustNotFind(t, j, strconv.Itoa(i), ErrInvalidToken)
 			time.Sleep(100 * time.Millisecond)
 		}
 		if times := s.times(); len(times) != 1+6 {

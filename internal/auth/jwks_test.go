@@ -189,7 +189,7 @@ func TestANewKeyIsFetchedWhenATokenNamesIt(t *testing.T) {
 	accept(t, v, withKid(t, "ES256", "old"))
 	refuse(t, v, withKid(t, "HS256", "new"))
 	if n := p.hits.Load(); n != 1 {
-		t.Errorf("an algorithm that is not pinned set off a fetch")
+		t.Error("an algorithm that is not pinned set off a fetch")
 	}
 
 	p.serve(keySet(jwk(t, "EdDSA", `kid="new"`)))

@@ -1,6 +1,7 @@
 package seed
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"strconv"
 	"time"
@@ -38,11 +39,8 @@ func appendTime(b []byte, at time.Time) []byte {
 
 func appendHex(b []byte, d *dice, bytes int) []byte {
 	for ; bytes > 0; bytes -= 8 {
-		word := d.Uint64()
 		var raw [8]byte
-		for i := range raw {
-			raw[i] = byte(word >> (8 * i))
-		}
+		binary.LittleEndian.PutUint64(raw[:], d.Uint64())
 		b = hex.AppendEncode(b, raw[:min(bytes, 8)])
 	}
 	return b

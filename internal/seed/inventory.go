@@ -27,7 +27,7 @@ func (l *loader) itemRows() table {
 	return table{"inventory_items", columns, func() []any {
 		if !walked {
 			t := newTimeline(l.world, l.firstRun)
-			for t.step() != nil {
+			for t.step() != nil { //nolint:revive // each step leaves its mark on the lanes
 			}
 			lanes, walked = t.lanes, true
 		}

@@ -68,9 +68,9 @@ var medians = map[string]time.Duration{
 // draw makes the run of an occurrence.
 func (t *timeline) draw(l *lane, o occurrence, id int64) run {
 	d := t.dice
-	sequence := uint64(o.sequence)
+	sequence := uint64(o.sequence) //nolint:gosec // never negative
 	if l.schedule != nil {
-		sequence = uint64(o.at.UnixMicro()) //nolint:gosec // only a coordinate
+		sequence = uint64(o.at.UnixMicro())
 	}
 	d.place(t.world.seed, placeRun, l.index, sequence)
 	r := run{occurrence: o, id: id, number: t.drawn, lane: l, hash: l.hash, attempt: l.attempt + 1, retryOf: l.retryOf, retried: d.chance(0.3)}
