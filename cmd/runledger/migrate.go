@@ -1,10 +1,30 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/runledger/runledger/db"
+	"github.com/runledger/runledger/internal/legacy"
 )
+
+// refuseLegacy is an error if the database still has the legacy run stores: they are removed by
+// steps of their own.
+func refuseLegacy(ctx context.Context, databaseURL string) error {
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return fmt.Errorf("cannot reach the database: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return legacy.Refuse(ctx, conn)
+}
 
 func (a *app) migrateCommand() *cobra.Command {
 	return group("migrate", "Bring the database's schema up to date",
@@ -18,6 +38,9 @@ wait and find nothing left to do.`,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				c, err := readConfig(a.environ, needDatabase)
 				if err != nil {
+					return err
+				}
+				if err := refuseLegacy(cmd.Context(), c.DatabaseURL); err != nil {
 					return err
 				}
 				applied, err := db.Up(cmd.Context(), c.DatabaseURL)

@@ -83,6 +83,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 130 interru
 		a.devCommand(),
 		a.serveCommand(),
 		a.migrateCommand(),
+		a.legacyCommand(),
 		a.seedCommand(),
 		a.tokenCommand(),
 		a.workspaceCommand(),

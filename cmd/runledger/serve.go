@@ -19,6 +19,7 @@ import (
 
 	"github.com/runledger/runledger/db"
 	"github.com/runledger/runledger/internal/auth"
+	"github.com/runledger/runledger/internal/legacy"
 	"github.com/runledger/runledger/internal/server"
 )
 
@@ -74,6 +75,12 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 	poolConfig, err := c.pool()
 	if err != nil {
 		return err
+	}
+	var uncontracted *legacy.UncontractedError
+	if err := refuseLegacy(ctx, c.DatabaseURL); errors.As(err, &uncontracted) {
+		return err
+	} else if err != nil {
+		log.Warn("the database does not answer yet; serving begins and readiness waits for it", slog.Any("error", err))
 	}
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), poolConfig)
 	if err != nil {

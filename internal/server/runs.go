@@ -13,7 +13,11 @@ import (
 
 func (s *Server) listRuns(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
 	p := parseParams(r)
-	return s.answerRuns(w, r, ws, p, runFilter(p))
+	f := runFilter(p)
+	if err := s.bridgedFrom(r, p, &f); err != nil {
+		return err
+	}
+	return s.answerRuns(w, r, ws, p, f)
 }
 
 // answerRuns writes the page of runs that a request asks for, out of those that f keeps.
