@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/modules/postgres"
 )
@@ -33,6 +34,9 @@ func startContainer(ctx context.Context) (_ running, err error) {
 		postgres.WithPassword(rand.Text()), // the port may be open to the network
 		postgres.WithDatabase("postgres"),
 		testcontainers.WithCmd(args...),
+		testcontainers.WithHostConfigModifier(func(c *container.HostConfig) {
+			c.ShmSize = 512 << 20 // parallel workers share memory there; an engine's own size is 64 MiB
+		}),
 		postgres.BasicWaitStrategies(),
 	)
 	stop := func(ctx context.Context) error {
