@@ -224,6 +224,9 @@ func (r *Removal) fillBatches(ctx context.Context, t task, unassigned int64, at 
 	defer r.progress.end()
 	const first, least, most = 2000, 50, 20000
 	size := first
+	if r.opt.Rate > 0 {
+		size = min(size, max(r.opt.Rate/4, 1))
+	}
 	statement := t.statement("r.id > $1 AND r.id <= $2", unassigned)
 	for !at.done {
 		began := time.Now()
@@ -238,7 +241,6 @@ func (r *Removal) fillBatches(ctx context.Context, t task, unassigned int64, at 
 		size = int(min(max(float64(size)*factor, least), most))
 		if r.opt.Rate > 0 {
 			size = min(size, max(r.opt.Rate/4, 1))
-			took = max(took, 0)
 			if due := time.Duration(float64(rows) / float64(r.opt.Rate) * float64(time.Second)); due > took {
 				if err := sleep(ctx, due-took); err != nil {
 					return err

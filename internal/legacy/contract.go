@@ -56,7 +56,7 @@ func (r *Removal) Contract(ctx context.Context) (*ContractReport, error) {
 	case Backfilled:
 	}
 	if err := r.prepare(ctx); err != nil {
-		return nil, fmt.Errorf("contract: %w", err)
+		return nil, unprepared(err)
 	}
 	if r.opt.PrepareOnly {
 		report.State, report.Message = Backfilled, "Everything that can be done without locks is done; contract will be short."
@@ -94,6 +94,16 @@ func (r *Removal) prepare(ctx context.Context) error {
 		}
 	}
 	return r.refuseDifferent(ctx)
+}
+
+// unprepared makes a refusal of what old rows do not allow: nulls, or duplicates of a key.
+func unprepared(err error) error {
+	const notNullViolation, uniqueViolation, checkViolation = "23502", "23505", "23514"
+	switch sqlState(err) {
+	case notNullViolation, uniqueViolation, checkViolation:
+		return &BlockedError{Step: "contract", Blockers: []string{err.Error() + " " + errorDetail(err)}}
+	}
+	return fmt.Errorf("contract: %w", err)
 }
 
 // refuseBlocked fails if anything stands in Contract's way.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -85,8 +86,10 @@ func dependents(ctx context.Context, tx pgx.Tx) ([]Dependent, error) {
 	for i := range found {
 		d := &found[i]
 		ofColumn := slices.ContainsFunc(tables, func(t string) bool { return len(d.On) > len(t) && d.On[:len(t)+1] == t+"." })
+		referring, _, _ := strings.Cut(d.Name, ".")
+		_, loses := dropped[referring]
 		switch {
-		case ofColumn && d.Kind == "foreign key":
+		case d.Kind == "foreign key" && (ofColumn || loses):
 			d.Effect = goesWith
 		case ofColumn:
 			d.Effect, d.Blocks = blocks, true

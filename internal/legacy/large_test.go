@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,7 @@ func TestLarge(t *testing.T) {
 	address := generate()
 	began = time.Now()
 	report := throughBackfill(t, address)
+	t.Logf("peak memory: %s", peakMemory(t))
 	t.Logf("backfill: %d ms (%.2f times), with expand %s", report.ElapsedMS, float64(report.ElapsedMS)/float64(baseline.Milliseconds()), time.Since(began))
 	r := open(t, address, Options{})
 	began = time.Now()
@@ -70,4 +72,19 @@ func TestLarge(t *testing.T) {
 	began = time.Now()
 	c := must(t, r.Contract)
 	t.Logf("contract: %s, locks held for %d ms; %d differences afterwards", time.Since(began), c.LockedMS, must(t, r.Verify).Total)
+}
+
+// peakMemory is the most that this process has had in memory.
+func peakMemory(t *testing.T) string {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return "unknown"
+	}
+	for line := range strings.Lines(string(status)) {
+		if peak, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			return strings.TrimSpace(peak)
+		}
+	}
+	return "unknown"
 }

@@ -37,7 +37,10 @@ func (r *Removal) Undo(ctx context.Context) (*UndoReport, error) {
 	case Empty, Canonical:
 		report.Message = nothingToDo(state)
 		return report, nil
-	case Uncontracted, Expanding, Expanded, Backfilled:
+	case Uncontracted:
+		report.Message = "There is nothing to undo: the removal has not begun."
+		return report, nil
+	case Expanding, Expanded, Backfilled:
 	}
 	for _, step := range []func(context.Context, *UndoReport) error{
 		r.undoTriggers, r.undoReferences, r.undoIndexes, r.undoColumns, r.undoWorkspace,

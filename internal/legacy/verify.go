@@ -118,7 +118,8 @@ type verifier struct {
 	contracted time.Time
 	last       map[string]int64
 	pending    map[string]map[int64]bool
-	changed    bool // whether the row at hand was changed after Contract
+	sizes      map[string]int64 // rows of tables, about
+	changed    bool             // whether the row at hand was changed after Contract
 }
 
 func (v *verifier) run(ctx context.Context, types *TypeMap) error {
@@ -196,8 +197,14 @@ func (v *verifier) loadTypes(ctx context.Context, given *TypeMap) error {
 
 // loadColumns notes which columns there are: before Expand the canonical ones are missing.
 func (v *verifier) loadColumns(ctx context.Context) error {
-	v.columns = map[string]bool{}
+	v.columns, v.sizes = map[string]bool{}, map[string]int64{}
 	var name string
+	var size int64
+	err := v.each(ctx, "SELECT relname::text, greatest(reltuples, 0)::bigint FROM pg_class WHERE relnamespace = 'public'::regnamespace",
+		[]any{&name, &size}, func() error { v.sizes[name] = size; return nil })
+	if err != nil {
+		return err
+	}
 	return v.each(ctx, `SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = 'public'`,
 		[]any{&name}, func() error { v.columns[name] = true; return nil })
 }

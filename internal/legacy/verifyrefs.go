@@ -33,7 +33,7 @@ func (v *verifier) compareFindings(ctx context.Context) error {
 	var id int64
 	var tenant, workspace, baseline, current, legacyBaseline, legacyCurrent *int64
 	var changed bool
-	v.progress.begin("verify findings", 0, int64(len(v.syncs)))
+	v.progress.begin("verify findings", 0, v.sizes["findings"])
 	defer v.progress.end()
 	return v.each(ctx, query, []any{&id, &tenant, &changed, &workspace, &baseline, &current, &legacyBaseline, &legacyCurrent}, func() error {
 		v.progress.advance(1)
@@ -67,7 +67,7 @@ func (v *verifier) compareItems(ctx context.Context) error {
 	var tenant, workspace, got, reference, original, legacy *int64
 	var changed bool
 	var archived bool
-	v.progress.begin("verify inventory_items", 0, int64(len(v.syncs)))
+	v.progress.begin("verify inventory_items", 0, v.sizes["inventory_items"])
 	defer v.progress.end()
 	return v.each(ctx, query, []any{&id, &tenant, &changed, &workspace, &got, &reference, &original, &archived, &legacy}, func() error {
 		v.progress.advance(1)
