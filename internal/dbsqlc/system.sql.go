@@ -105,7 +105,7 @@ func (q *Queries) GetServerKey(ctx context.Context, db DBTX, name string) ([]byt
 }
 
 const listOperationTypes = `-- name: ListOperationTypes :many
-SELECT name, label, accepts_new_runs, stale_after FROM operation_types ORDER BY name
+SELECT name, label, accepts_new_runs, stale_after, keep_days, keep_last FROM operation_types ORDER BY name
 `
 
 type ListOperationTypesRow struct {
@@ -113,6 +113,8 @@ type ListOperationTypesRow struct {
 	Label          string
 	AcceptsNewRuns bool
 	StaleAfter     pgtype.Interval
+	KeepDays       *int64
+	KeepLast       *int64
 }
 
 // @sqlc-vet-disable workspace-scope
@@ -131,6 +133,8 @@ func (q *Queries) ListOperationTypes(ctx context.Context, db DBTX) ([]ListOperat
 			&i.Label,
 			&i.AcceptsNewRuns,
 			&i.StaleAfter,
+			&i.KeepDays,
+			&i.KeepLast,
 		); err != nil {
 			return nil, err
 		}
@@ -299,4 +303,72 @@ func (q *Queries) SetOperationTypeAcceptsNewRuns(ctx context.Context, db DBTX, a
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const setOperationTypeRetention = `-- name: SetOperationTypeRetention :execrows
+UPDATE operation_types SET keep_days = $1, keep_last = $2, updated_at = now() WHERE name = $3
+`
+
+type SetOperationTypeRetentionParams struct {
+	KeepDays *int64
+	KeepLast *int64
+	Name     string
+}
+
+// @sqlc-vet-disable workspace-scope
+// The allow-list is one for all workspaces.
+func (q *Queries) SetOperationTypeRetention(ctx context.Context, db DBTX, arg SetOperationTypeRetentionParams) (int64, error) {
+	result, err := db.Exec(ctx, setOperationTypeRetention, arg.KeepDays, arg.KeepLast, arg.Name)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const surveyActiveRuns = `-- name: SurveyActiveRuns :many
+SELECT workspace_id,
+       min(created_at)::timestamptz AS oldest_created_at,
+       count(*) FILTER (WHERE status = 'running') AS running,
+       count(*) FILTER (WHERE stalled = 'no_progress') AS no_progress,
+       count(*) FILTER (WHERE stalled_at IS NOT NULL AND stalled IS DISTINCT FROM 'no_progress') AS no_heartbeat
+FROM operation_runs
+WHERE status IN ('queued', 'running')
+GROUP BY workspace_id
+ORDER BY workspace_id
+`
+
+type SurveyActiveRunsRow struct {
+	WorkspaceID     int64
+	OldestCreatedAt pgtype.Timestamptz
+	Running         int64
+	NoProgress      int64
+	NoHeartbeat     int64
+}
+
+// @sqlc-vet-disable workspace-scope
+// The sweeper asks which workspaces have work for it; the work itself is done one workspace at a time.
+func (q *Queries) SurveyActiveRuns(ctx context.Context, db DBTX) ([]SurveyActiveRunsRow, error) {
+	rows, err := db.Query(ctx, surveyActiveRuns)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SurveyActiveRunsRow
+	for rows.Next() {
+		var i SurveyActiveRunsRow
+		if err := rows.Scan(
+			&i.WorkspaceID,
+			&i.OldestCreatedAt,
+			&i.Running,
+			&i.NoProgress,
+			&i.NoHeartbeat,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -14,7 +14,7 @@ LIMIT @page_size;
 -- name: ListOperationTypes :many
 -- @sqlc-vet-disable workspace-scope
 -- The allow-list is one for all workspaces.
-SELECT name, label, accepts_new_runs, stale_after FROM operation_types ORDER BY name;
+SELECT name, label, accepts_new_runs, stale_after, keep_days, keep_last FROM operation_types ORDER BY name;
 
 -- name: AddOperationType :execrows
 -- @sqlc-vet-disable workspace-scope
@@ -70,3 +70,21 @@ INSERT INTO users (subject, name, email)
 VALUES (@subject, coalesce(sqlc.narg(name)::text, @subject), sqlc.narg(email)::text)
 ON CONFLICT (subject) DO UPDATE
 SET name = coalesce(sqlc.narg(name)::text, users.name), email = coalesce(excluded.email, users.email);
+
+-- name: SurveyActiveRuns :many
+-- @sqlc-vet-disable workspace-scope
+-- The sweeper asks which workspaces have work for it; the work itself is done one workspace at a time.
+SELECT workspace_id,
+       min(created_at)::timestamptz AS oldest_created_at,
+       count(*) FILTER (WHERE status = 'running') AS running,
+       count(*) FILTER (WHERE stalled = 'no_progress') AS no_progress,
+       count(*) FILTER (WHERE stalled_at IS NOT NULL AND stalled IS DISTINCT FROM 'no_progress') AS no_heartbeat
+FROM operation_runs
+WHERE status IN ('queued', 'running')
+GROUP BY workspace_id
+ORDER BY workspace_id;
+
+-- name: SetOperationTypeRetention :execrows
+-- @sqlc-vet-disable workspace-scope
+-- The allow-list is one for all workspaces.
+UPDATE operation_types SET keep_days = @keep_days, keep_last = @keep_last, updated_at = now() WHERE name = @name;

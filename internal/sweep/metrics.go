@@ -1,0 +1,91 @@
+package sweep
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
+)
+
+// metrics are what a Sweeper tells of itself. Gauges of the runs are there only on the server that
+// sweeps, so that no server shows what it has not looked at for long.
+type metrics struct {
+	swept  *prometheus.CounterVec
+	errors prometheus.Counter
+	survey atomic.Pointer[survey]
+}
+
+// survey is what the last complete sweep has left.
+type survey struct {
+	at          time.Time
+	oldest      time.Time // zero if no run is active
+	noHeartbeat float64
+	noProgress  float64
+}
+
+var (
+	oldestActive = prometheus.NewDesc("runledger_oldest_active_run_age_seconds",
+		"Age of the oldest run that is queued or running, since its creation; 0 if there is none.", nil, nil)
+	stalledRuns = prometheus.NewDesc("runledger_stalled_runs",
+		"Runs that are not completed and marked as stalled, by what they lack.", []string{"stalled"}, nil)
+	lastSweep = prometheus.NewDesc("runledger_sweep_last_timestamp_seconds",
+		"When this server last completed a sweep, in seconds since 1970.", nil, nil)
+)
+
+func newMetrics() *metrics {
+	m := &metrics{
+		swept: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "runledger_sweep_runs_total",
+			Help: "Runs that this server has marked (no_heartbeat, no_progress) or completed as failed (run_stalled).",
+		}, []string{"finding"}),
+		errors: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "runledger_sweep_errors_total", Help: "Sweeps of this server that failed.",
+		}),
+	}
+	for _, finding := range []string{"no_heartbeat", "no_progress", "run_stalled"} {
+		m.swept.WithLabelValues(finding) // a series that starts at 0 has a rate from the first run on
+	}
+	return m
+}
+
+// observe notes what a sweep has left.
+func (m *metrics) observe(workspaces []dbsqlc.SurveyActiveRunsRow) {
+	seen := survey{at: time.Now()}
+	for _, w := range workspaces {
+		seen.noHeartbeat += float64(w.NoHeartbeat)
+		seen.noProgress += float64(w.NoProgress)
+		if at := w.OldestCreatedAt; at.Valid && (seen.oldest.IsZero() || at.Time.Before(seen.oldest)) {
+			seen.oldest = at.Time
+		}
+	}
+	m.survey.Store(&seen)
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(descriptions chan<- *prometheus.Desc) {
+	m.swept.Describe(descriptions)
+	m.errors.Describe(descriptions)
+	descriptions <- oldestActive
+	descriptions <- stalledRuns
+	descriptions <- lastSweep
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(collected chan<- prometheus.Metric) {
+	m.swept.Collect(collected)
+	m.errors.Collect(collected)
+	seen := m.survey.Load()
+	if seen == nil {
+		return
+	}
+	age := 0.0
+	if !seen.oldest.IsZero() {
+		age = time.Since(seen.oldest).Seconds()
+	}
+	collected <- prometheus.MustNewConstMetric(oldestActive, prometheus.GaugeValue, age)
+	collected <- prometheus.MustNewConstMetric(stalledRuns, prometheus.GaugeValue, seen.noHeartbeat, "no_heartbeat")
+	collected <- prometheus.MustNewConstMetric(stalledRuns, prometheus.GaugeValue, seen.noProgress, "no_progress")
+	collected <- prometheus.MustNewConstMetric(lastSweep, prometheus.GaugeValue, float64(seen.at.UnixMilli())/1000)
+}

@@ -1,0 +1,211 @@
+// Package sweep finds the runs whose workers are gone.
+//
+// A running run that has sent no heartbeat for longer than its type's stale_after is marked
+// no_heartbeat, and if it stays silent as long again, it is completed as failed with the code
+// run_stalled. A run that sends heartbeats while its counts do not move is marked no_progress and
+// never failed for it. Queued runs are nobody's yet and are left alone.
+//
+// One server sweeps at a time, by an advisory lock that saves work and nothing more: each change is
+// one guarded statement with its event, and any number of sweepers may run them at once.
+package sweep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
+)
+
+const (
+	// actor is who did it, in the events.
+	actor = "runledger"
+	// message is the failure of a run that was given up, beside the code run_stalled.
+	message = "The run was silent until it was taken for dead. A report from its worker overrules this."
+	// batchSize is how many runs a statement changes at most, so that none holds its locks for long.
+	batchSize = 200
+	// lockKey is the key of the advisory lock of the server that sweeps.
+	lockKey = 7_205_759_403_792_793_601
+	// longestTurn keeps a connection that has died without a word from ending all sweeps.
+	longestTurn = 5 * time.Minute
+	// farewell is how long a connection may take to close.
+	farewell = 2 * time.Second
+)
+
+// Options is what a Sweeper needs. All are required.
+type Options struct {
+	Config   *pgx.ConnConfig       // how to reach the database; the Sweeper has one connection of its own
+	Interval time.Duration         // from the end of a sweep to the next; a tenth more or less at random
+	Log      *slog.Logger          // what was found, and why a sweep failed
+	Registry prometheus.Registerer // where the metrics are registered
+}
+
+// Sweeper sweeps again and again. Make one with New.
+type Sweeper struct {
+	options Options
+	queries *dbsqlc.Queries
+	metrics *metrics
+	conn    *pgx.Conn // nil while there is none
+	leads   bool      // conn holds the lock
+}
+
+// New makes a Sweeper and registers its metrics. It does not touch the database. It fails if the
+// registry has such metrics already.
+func New(o Options) (*Sweeper, error) {
+	m := newMetrics()
+	if err := o.Registry.Register(m); err != nil {
+		return nil, fmt.Errorf("register the metrics of the sweep: %w", err)
+	}
+	return &Sweeper{options: o, queries: dbsqlc.New(), metrics: m}, nil
+}
+
+// Run sweeps until ctx ends. A sweep that fails, because the database is away for example, is
+// logged, counted and tried again after the interval, on a new connection.
+func (s *Sweeper) Run(ctx context.Context) {
+	defer s.disconnect(ctx)
+	timer := time.NewTimer(jitter(s.options.Interval))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		if err := s.turn(ctx); err != nil && ctx.Err() == nil {
+			s.metrics.errors.Inc()
+			s.options.Log.LogAttrs(ctx, slog.LevelWarn, "the sweep for stalled runs failed", slog.Any("error", err))
+			s.disconnect(ctx)
+		}
+		timer.Reset(jitter(s.options.Interval))
+	}
+}
+
+// jitter spreads servers that were started together.
+func jitter(d time.Duration) time.Duration {
+	tenth := max(d/10, 1)
+	return d - tenth + rand.N(2*tenth) //nolint:gosec // nobody gains from guessing it
+}
+
+// turn sweeps if this server is the one to do it, or becomes it.
+func (s *Sweeper) turn(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, longestTurn)
+	defer cancel()
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	if !s.leads {
+		if err := s.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(lockKey)).Scan(&s.leads); err != nil {
+			return fmt.Errorf("ask for the lock: %w", err)
+		}
+		if !s.leads {
+			return nil
+		}
+		s.options.Log.LogAttrs(ctx, slog.LevelInfo, "this server sweeps for stalled runs")
+	}
+	swept, err := s.sweep(ctx, s.conn)
+	if total := swept.NoHeartbeat + swept.NoProgress + swept.Failed; total > 0 {
+		s.options.Log.LogAttrs(ctx, slog.LevelInfo, "found stalled runs", slog.Int("no_heartbeat", swept.NoHeartbeat),
+			slog.Int("no_progress", swept.NoProgress), slog.Int("failed", swept.Failed))
+	}
+	return err
+}
+
+func (s *Sweeper) connect(ctx context.Context) error {
+	if s.conn != nil && !s.conn.IsClosed() {
+		return nil
+	}
+	s.disconnect(ctx)
+	conn, err := pgx.ConnectConfig(ctx, s.options.Config.Copy())
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	s.conn = conn
+	return nil
+}
+
+// disconnect gives the lock to whoever wants it next. What this server knew of the runs is void.
+func (s *Sweeper) disconnect(ctx context.Context) {
+	s.leads = false
+	s.metrics.survey.Store(nil)
+	if s.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	_ = s.conn.Close(ctx) // the server ends the session either way
+	s.conn = nil
+}
+
+// Swept is what a sweep has changed, in runs.
+type Swept struct {
+	NoHeartbeat int // marked: silent for longer than stale_after
+	NoProgress  int // marked: alive, and its counts have not moved for longer than stale_after
+	Failed      int // completed as failed: silent as long again after the mark
+}
+
+// sweep goes through all workspaces once, and then looks at what is left.
+func (s *Sweeper) sweep(ctx context.Context, db dbsqlc.DBTX) (Swept, error) {
+	var swept Swept
+	workspaces, err := s.queries.SurveyActiveRuns(ctx, db)
+	if err != nil {
+		return swept, fmt.Errorf("look for active runs: %w", err)
+	}
+	var failures []error
+	for _, w := range workspaces {
+		if w.Running == 0 {
+			continue
+		}
+		found, err := s.sweepWorkspace(ctx, db, w.WorkspaceID)
+		swept.NoHeartbeat += found.NoHeartbeat
+		swept.NoProgress += found.NoProgress
+		swept.Failed += found.Failed
+		if err != nil { // a fault in one workspace is none of the others'
+			failures = append(failures, fmt.Errorf("workspace %d: %w", w.WorkspaceID, err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if len(failures) > 0 {
+		return swept, errors.Join(failures...)
+	}
+	left, err := s.queries.SurveyActiveRuns(ctx, db)
+	if err != nil {
+		return swept, fmt.Errorf("look for active runs: %w", err)
+	}
+	s.metrics.observe(left)
+	return swept, nil
+}
+
+// sweepWorkspace changes every run of a workspace that is due, a batch at a time.
+func (s *Sweeper) sweepWorkspace(ctx context.Context, db dbsqlc.DBTX, workspaceID int64) (Swept, error) {
+	var swept Swept
+	for {
+		runs, err := s.queries.SweepRuns(ctx, db, dbsqlc.SweepRunsParams{
+			WorkspaceID: workspaceID, BatchSize: batchSize, Message: message, Actor: actor,
+		})
+		if err != nil {
+			return swept, err
+		}
+		for _, run := range runs {
+			s.metrics.swept.WithLabelValues(run.Finding).Inc()
+			switch run.Finding {
+			case "no_heartbeat":
+				swept.NoHeartbeat++
+			case "no_progress":
+				swept.NoProgress++
+			default:
+				swept.Failed++
+			}
+		}
+		if len(runs) < batchSize {
+			return swept, nil
+		}
+	}
+}
