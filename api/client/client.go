@@ -1,14 +1,16 @@
-// The client is made of the contract, ../openapi.yaml; this file adds what a contract cannot say:
-// how to sign in, what a problem is in Go, and how to read a list to its end.
-
+// Package client is a Go client of Runledger. It is made of the contract, api/openapi.yaml, with
+// what a contract cannot say: how to sign in, what a problem is in Go, and how to read a list to
+// its end.
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"mime"
 	"net/http"
+	"strings"
 )
 
 //go:generate go run github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen@v2.8.2 -config oapi-codegen.yaml ../openapi.yaml
@@ -50,20 +52,18 @@ func (e *Error) Error() string {
 	if e.Problem == nil {
 		return fmt.Sprintf("runledger: status %d", e.StatusCode)
 	}
-	text := fmt.Sprintf("runledger: status %d: %s", e.StatusCode, e.Problem.Detail)
+	var text strings.Builder
+	fmt.Fprintf(&text, "runledger: status %d: %s", e.StatusCode, e.Problem.Detail)
 	if e.Problem.Errors != nil {
 		for _, fault := range *e.Problem.Errors {
-			where := ""
-			switch {
-			case fault.Parameter != nil:
-				where = *fault.Parameter + ": "
-			case fault.Pointer != nil:
-				where = *fault.Pointer + ": "
+			if at := cmp.Or(fault.Parameter, fault.Pointer); at != nil {
+				text.WriteString(" " + *at + ":")
 			}
-			text += " " + where + fault.Detail
+			text.WriteString(" " + fault.Detail)
 		}
 	}
-	return text + " (request " + e.Problem.RequestID + ")"
+	text.WriteString(" (request " + e.Problem.RequestID + ")")
+	return text.String()
 }
 
 // errorOf is the Error for an answer and its body.

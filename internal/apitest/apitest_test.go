@@ -99,14 +99,12 @@ func exchange(t *testing.T, method, target string, a answer, header ...string) [
 func example(t *testing.T, name string) string {
 	t.Helper()
 	var document struct {
-		Components struct {
-			Examples map[string]struct{ Value any }
-		}
+		Components map[string]map[string]map[string]any
 	}
 	if err := yaml.Unmarshal(api.YAML(), &document); err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(document.Components.Examples[name].Value)
+	text, err := json.Marshal(document.Components["examples"][name]["value"])
 	if err != nil {
 		t.Fatal(err)
 	}
