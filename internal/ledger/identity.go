@@ -1,10 +1,13 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/big"
+	"regexp"
 	"strconv"
 
 	"github.com/gowebpki/jcs"
@@ -17,8 +20,13 @@ import (
 //
 // The ids are strings because RFC 8785 numbers are IEEE 754 doubles, which do not hold every id.
 // A worker in any language can compute the same. It fails if identity is not JSON that RFC 8785
-// can make canonical: a lone surrogate or a number beyond a double.
+// can make canonical: a lone surrogate, a member that comes twice, or a number that is beyond a
+// double. A whole number that a double would round to another one is refused as well, because two
+// pieces of work that differ in it alone would pass for one: it belongs into a string.
 func IdentityHash(workspaceID int64, tenantID *int64, runType string, identity json.RawMessage) (string, error) {
+	if number := roundedInteger(identity); number != "" {
+		return "", fmt.Errorf("identity: a double does not hold %s", number)
+	}
 	var tenant *string
 	if tenantID != nil {
 		id := strconv.FormatInt(*tenantID, 10)
@@ -39,4 +47,25 @@ func IdentityHash(workspaceID int64, tenantID *int64, runType string, identity j
 	}
 	sum := sha256.Sum256(canonical)
 	return hex.EncodeToString(sum[:]), nil
+}
+
+// integers are the texts, which are passed over, and the numbers of a JSON document.
+var integers = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*`)
+
+// roundedInteger is the first whole number of the document that a double does not hold exactly.
+func roundedInteger(document json.RawMessage) string {
+	const always = 15 // so many digits fit, whatever they are
+	for _, token := range integers.FindAll(document, -1) {
+		if len(token) <= always || token[0] == '"' || bytes.ContainsAny(token, ".eE") {
+			continue
+		}
+		exact, ok := new(big.Int).SetString(string(token), 10)
+		if !ok {
+			continue
+		}
+		if _, accuracy := new(big.Float).SetInt(exact).Float64(); accuracy != big.Exact {
+			return string(token)
+		}
+	}
+	return ""
 }

@@ -20,10 +20,13 @@ var secretWords = []string{
 // tokenPattern finds keys that name a token, but not counts of tokens or tokenizers.
 var tokenPattern = regexp.MustCompile(`token$|^token(value)?$|^jwt$|^bearer$|^pwd$`)
 
-// secretValue finds values that are secrets whatever their key: bearer tokens, JSON Web Tokens and
-// private keys.
+// secretValue finds values that are secrets whatever their key: bearer tokens (RFC 6750), JSON Web
+// Tokens and private keys in PEM (RFC 7468) up to their end, or to that of the text if they were
+// cut off.
 var secretValue = regexp.MustCompile(
-	`(?i)\bbearer\s+[a-z0-9._~+/-]{16,}=*|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*|-----BEGIN [A-Z ]*PRIVATE KEY-----`)
+	`(?i)\bbearer\s+[a-z0-9._~+/-]{16,}=*` +
+		`|\beyJ[a-z0-9_-]{8,}\.[a-z0-9_-]{8,}\.[a-z0-9_-]*` +
+		`|-----BEGIN [a-z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [a-z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)`)
 
 // mayHoldSecret is a cheap look at raw JSON that passes everything in which Redact could find
 // something; what it lets go needs no parsing. An escape could hide any word.

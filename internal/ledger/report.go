@@ -54,7 +54,7 @@ func unchanged(target, patch any) bool {
 // decode reads a document with its numbers as they are written; an absent one is null.
 func decode(document json.RawMessage) (any, error) {
 	if document == nil {
-		return nil, nil
+		document = json.RawMessage("null")
 	}
 	decoder := json.NewDecoder(bytes.NewReader(document))
 	decoder.UseNumber()
