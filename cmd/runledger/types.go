@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -50,7 +51,7 @@ func (a *app) typesCommand() *cobra.Command {
 				return usageError{fmt.Errorf("a type is named like inventory_sync: a-z and 0-9 with single underscores between, unlike %q", name)}
 			}
 			if staleAfter < 0 {
-				return usageError{fmt.Errorf("--stale-after cannot be negative")}
+				return usageError{errors.New("--stale-after cannot be negative")}
 			}
 			if label == "" {
 				label = name

@@ -19,7 +19,7 @@ const largestKeptBuffer = 1 << 20
 
 // withBuffer lends an empty buffer to fill, which returns it filled for write.
 func withBuffer(fill func(b []byte) []byte, write func(b []byte) error) error {
-	kept := buffers.Get().(*[]byte)
+	kept, _ := buffers.Get().(*[]byte) // the pool holds nothing else
 	b := fill((*kept)[:0])
 	err := write(b)
 	if cap(b) <= largestKeptBuffer {

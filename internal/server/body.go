@@ -77,9 +77,8 @@ func checkJSON(body []byte) error {
 		}
 	}
 	if !json.Valid(body) {
-		var syntax *json.SyntaxError
 		var tree any
-		if errors.As(json.Unmarshal(body, &tree), &syntax) {
+		if syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(body, &tree)); ok {
 			return errBody(fmt.Sprintf("The body is not JSON: %s, at byte %d.", syntax.Error(), syntax.Offset))
 		}
 		return errBody("The body is not JSON.")
@@ -194,15 +193,6 @@ func (f *fields) text(name string, longest int) (string, bool) {
 		return "", false
 	}
 	return s, true
-}
-
-// optionalText is text as a pointer, nil where there is none.
-func (f *fields) optionalText(name string, longest int) *string {
-	s, ok := f.text(name, longest)
-	if !ok {
-		return nil
-	}
-	return &s
 }
 
 // id is a member that is the id of a row.

@@ -95,8 +95,8 @@ var cursorEncoding = base64.RawURLEncoding.Strict()
 // route, the filters and the order of the list that it came from.
 func (c *cursorKeeper) seal(p position, binding string) string {
 	sealed := make([]byte, cursorPositionSize, cursorPositionSize+cursorTagSize)
-	binary.BigEndian.PutUint64(sealed, uint64(p.at))
-	binary.BigEndian.PutUint64(sealed[8:], uint64(p.id))
+	binary.BigEndian.PutUint64(sealed, uint64(p.at))     //nolint:gosec // bits are bits
+	binary.BigEndian.PutUint64(sealed[8:], uint64(p.id)) //nolint:gosec // bits are bits
 	sealed = append(sealed, c.tag(sealed, binding)...)
 	return cursorEncoding.EncodeToString(sealed)
 }
@@ -116,8 +116,8 @@ func (c *cursorKeeper) open(cursor, binding string) (p position, ok bool) {
 		return position{}, false
 	}
 	return position{
-		at: int64(binary.BigEndian.Uint64(plain)),
-		id: int64(binary.BigEndian.Uint64(plain[8:])),
+		at: int64(binary.BigEndian.Uint64(plain)),     //nolint:gosec // bits are bits
+		id: int64(binary.BigEndian.Uint64(plain[8:])), //nolint:gosec // bits are bits
 	}, true
 }
 

@@ -148,7 +148,7 @@ func errInvalidFields(faults ...fault) error {
 
 // errConflict says why a run cannot do what it is asked for in the state that it is in, and
 // carries it.
-func errConflict(run *dbsqlc.OperationRun, detail string) error {
+func errConflict(run *dbsqlc.OperationRun, detail string) *apiError {
 	return &apiError{
 		status: http.StatusConflict, kind: "conflict", title: "Conflict", detail: detail, run: run,
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -56,7 +57,7 @@ func (h *health) checks(ctx context.Context) []check {
 		h.last = []check{{"database", err}, {"schema", nil}}
 		switch {
 		case err != nil:
-			h.last[1].err = fmt.Errorf("unknown while the database does not answer")
+			h.last[1].err = errors.New("unknown while the database does not answer")
 		case version != h.schema:
 			h.last[1].err = fmt.Errorf("the database has version %d, this server knows version %d", version, h.schema)
 		}
@@ -84,7 +85,7 @@ func (h *health) version(ctx context.Context) (int64, error) {
 
 func (h *health) drained() error {
 	if h.draining.Load() {
-		return fmt.Errorf("shutting down")
+		return errors.New("shutting down")
 	}
 	return nil
 }

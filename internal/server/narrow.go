@@ -112,7 +112,7 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 	if !ok {
 		panic("server: a statement without " + filterMark + " cannot be narrowed")
 	}
-	args = args[:len(args):len(args)] // appending must not write into the caller's
+	args = slices.Clip(args) // appending must not write into the caller's
 	if n.unordered {
 		const instant = "coalesce(updated_at, '-infinity')"
 		after = strings.ReplaceAll(after, instant, instant+" + '0'::interval")
@@ -137,7 +137,7 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 }
 
 // branches are the conditions of each branch of a statement.
-func (f filter) branches() [][]condition {
+func (f *filter) branches() [][]condition {
 	branches := [][]condition{f.all}
 	for _, choice := range f.choices {
 		if len(branches)*len(choice) > maxBranches {

@@ -27,7 +27,8 @@ type requestKey struct{}
 
 // requestOf is the request that r is; every request has one.
 func requestOf(r *http.Request) *request {
-	return r.Context().Value(requestKey{}).(*request)
+	req, _ := r.Context().Value(requestKey{}).(*request) // put there by observe
+	return req
 }
 
 // identify notes for the log who asks and about which workspace.

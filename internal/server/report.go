@@ -222,7 +222,7 @@ func (s *Server) reportDistinct(ctx context.Context, ws workspace.Scope, items [
 		p.Revisions = append(p.Revisions, item.revision)
 	}
 	rows, err := s.queries.ReportRuns(ctx, s.db, p)
-	if err != nil && !(hasClass(err, "23") && len(items) == 1) {
+	if err != nil && (!hasClass(err, "23") || len(items) > 1) {
 		return nil, err
 	}
 	// A report that broke a constraint is explained below, like one that the guard refused.
@@ -254,22 +254,36 @@ func (s *Server) whyNotReported(ctx context.Context, ws workspace.Scope, item re
 		return result{err: errRevision}
 	case !ledger.Status(run.Status).Active() && item.saysNothingNew(&run):
 		return result{status: http.StatusOK, run: run}
-	case run.Status == string(ledger.StatusCompleted) && (run.Stalled == nil || *run.Stalled != string(ledger.StalledNoHeartbeat)):
+	case isFinal(&run):
 		return result{err: errConflict(&run, "The run is completed and does not change any more.")}
-	case !item.at.IsZero() && item.at.Before(run.CreatedAt.Time):
-		return result{err: errInvalidFields(fault{Pointer: "/at", Detail: "It is before the run was created."})}
-	case !item.at.IsZero() && item.status == ledger.StatusCompleted && item.at.Before(run.StartedAt.Time):
-		return result{err: errInvalidFields(fault{Pointer: "/at", Detail: "It is before the run started."})}
-	case item.status == ledger.StatusQueued && run.Status != string(ledger.StatusQueued):
-		return result{err: errConflict(&run, "The run has left the queue and does not go back.")}
 	case hasClass(cause, "23"):
-		return result{err: errConflict(&run, "Another run of the same identity is active by now.").(*apiError).because(cause)}
-	case item.contextPatch != nil:
-		return result{err: errInvalidFields(fault{
-			Pointer: "/context", Detail: fmt.Sprintf("Merged, the context would have more than %d bytes.", maxContext),
-		})}
+		return result{err: errConflict(&run, "Another run of the same identity is active by now.").because(cause)}
 	default:
-		return result{err: errConflict(&run, "The run changed at the same moment; read it and report again.")}
+		return result{err: whyRefused(item, &run)}
+	}
+}
+
+// isFinal tells whether the run is completed and it was not the sweeper that said so.
+func isFinal(run *dbsqlc.OperationRun) bool {
+	verdict := run.Stalled != nil && *run.Stalled == string(ledger.StalledNoHeartbeat)
+	return run.Status == string(ledger.StatusCompleted) && !verdict
+}
+
+// whyRefused is which part of a report the guard refused for a run that may still change.
+func whyRefused(item report, run *dbsqlc.OperationRun) error {
+	switch {
+	case !item.at.IsZero() && item.at.Before(run.CreatedAt.Time):
+		return errInvalidFields(fault{Pointer: "/at", Detail: "It is before the run was created."})
+	case !item.at.IsZero() && item.status == ledger.StatusCompleted && item.at.Before(run.StartedAt.Time):
+		return errInvalidFields(fault{Pointer: "/at", Detail: "It is before the run started."})
+	case item.status == ledger.StatusQueued && run.Status != string(ledger.StatusQueued):
+		return errConflict(run, "The run has left the queue and does not go back.")
+	case item.contextPatch != nil:
+		return errInvalidFields(fault{
+			Pointer: "/context", Detail: fmt.Sprintf("Merged, the context would have more than %d bytes.", maxContext),
+		})
+	default:
+		return errConflict(run, "The run changed at the same moment; read it and report again.")
 	}
 }
 

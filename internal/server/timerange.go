@@ -2,6 +2,7 @@ package server
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -88,7 +89,7 @@ func (o runOrder) branches(r timeRange, implied []condition) []condition {
 	case o.name == "updated": // neither instant of the two is created_at
 		untimely = []string{untimelyExecution, untimelyUpdate}
 	}
-	all := append(implied, own...)
+	timelyRuns := slices.Concat(implied, own)
 	var branches []condition
 	except := ""
 	for _, u := range untimely {
@@ -98,7 +99,7 @@ func (o runOrder) branches(r timeRange, implied []condition) []condition {
 		branches = append(branches, few)
 		except += " AND " + u + " IS NOT TRUE"
 	}
-	return append(branches, allOf(append(all, condition{sql: "true" + except})))
+	return append(branches, allOf(append(timelyRuns, condition{sql: "true" + except})))
 }
 
 // plain are conditions in a form that no index is looked up by.
