@@ -17,9 +17,6 @@ var secretWords = []string{
 	"connectionstring", "credential", "sastoken", "sharedaccesssignature", "cookie",
 }
 
-// tokenPattern finds keys that name a token, but not counts of tokens or tokenizers.
-var tokenPattern = regexp.MustCompile(`token$|^token(value)?$|^jwt$|^bearer$|^pwd$`)
-
 // secretValue finds values that are secrets whatever their key: bearer tokens (RFC 6750), JSON Web
 // Tokens and private keys in PEM (RFC 7468) up to their end, or to that of the text if they were
 // cut off.
@@ -28,39 +25,93 @@ var secretValue = regexp.MustCompile(
 		`|\beyJ[a-z0-9_-]{8,}\.[a-z0-9_-]{8,}\.[a-z0-9_-]*` +
 		`|-----BEGIN [a-z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?s:.*?)(?:-----END [a-z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)`)
 
-// mayHoldSecret is a cheap look at raw JSON that passes everything in which Redact could find
-// something; what it lets go needs no parsing. An escape could hide any word.
-var mayHoldSecret = regexp.MustCompile(
-	`(?i)\\u|\\/|pass|secret|auth|key|conn|cred|token|sas|shared|cookie|jwt|bearer|pwd|eyJ|PRIVATE`)
+// signs are what every secret that Redact could find shows, its key or its value. An escape could
+// hide any of them.
+var signs = newWords(append([]string{"token", "jwt", "pwd", "bearer", "eyj", "privatekey", `\`}, secretWords...))
 
-// NamesSecret tells whether a value under that key is taken for a secret.
-func NamesSecret(key string) bool {
-	plain := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
-			return r
-		case r >= 'A' && r <= 'Z':
-			return r - 'A' + 'a'
-		default:
-			return -1
+// valueSigns are what every text shows that secretValue finds.
+var valueSigns = newWords([]string{"bearer", "eyj", "privatekey"})
+
+// words are looked for all at once: those that begin with a byte are at its place.
+type words [256][]string
+
+func newWords(list []string) *words {
+	var w words
+	for _, word := range list {
+		first := word[0]
+		w[first] = append(w[first], word)
+		if upper := bytes.ToUpper([]byte{first})[0]; upper != first {
+			w[upper] = append(w[upper], word)
 		}
-	}, key)
+	}
+	return &w
+}
+
+// in tells whether one of the words is in the text, whatever its case and the punctuation in it.
+func (w *words) in(text []byte) bool {
+	for i, c := range text {
+		for _, word := range w[c] {
+			if begins(text[i+1:], word[1:]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// begins tells whether the text begins with the word, whatever its case and the punctuation.
+func begins(text []byte, word string) bool {
+	for len(word) > 0 && len(text) > 0 {
+		c := plain(rune(text[0]))
+		if c >= 0 && c != rune(word[0]) {
+			return false
+		}
+		if c >= 0 {
+			word = word[1:]
+		}
+		text = text[1:]
+	}
+	return word == ""
+}
+
+// plain is a letter in lower case or a digit, of ASCII both, and -1 for everything else.
+func plain(r rune) rune {
+	switch {
+	case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+		return r
+	case r >= 'A' && r <= 'Z':
+		return r - 'A' + 'a'
+	default:
+		return -1
+	}
+}
+
+// NamesSecret tells whether a value under that key is taken for a secret. A count of tokens and a
+// tokenizer are none.
+func NamesSecret(key string) bool {
+	name := strings.Map(plain, key)
 	for _, word := range secretWords {
-		if strings.Contains(plain, word) {
+		if strings.Contains(name, word) {
 			return true
 		}
 	}
-	return tokenPattern.MatchString(plain)
+	return strings.HasSuffix(name, "token") || strings.HasSuffix(name, "tokenvalue") ||
+		name == "jwt" || name == "bearer" || name == "pwd"
 }
 
 // RedactText replaces secrets inside a text that people read.
-func RedactText(s string) string { return secretValue.ReplaceAllString(s, Redacted) }
+func RedactText(s string) string {
+	if !valueSigns.in([]byte(s)) {
+		return s
+	}
+	return secretValue.ReplaceAllString(s, Redacted)
+}
 
 // Redact replaces in a JSON document, at any depth, values under keys that name a secret and
 // strings that hold one. A null stays null, as there is nothing to hide and a merge patch means
 // removal by it. A document without secrets comes back as it is, byte by byte.
 func Redact(document json.RawMessage) (json.RawMessage, error) {
-	if !mayHoldSecret.Match(document) {
+	if !signs.in(document) { // which spares most documents the parsing
 		return document, nil
 	}
 	decoder := json.NewDecoder(bytes.NewReader(document))
@@ -109,9 +160,8 @@ func redact(value any) (clean any, changed bool) {
 			}
 		}
 	case string:
-		if secretValue.MatchString(value) {
-			return RedactText(value), true
-		}
+		text := RedactText(value)
+		return text, text != value
 	}
 	return value, changed
 }

@@ -33,7 +33,7 @@ func TestKeysThatNameASecretAreKnownInEverySpelling(t *testing.T) {
 	for _, key := range []string{
 		"password", "Password", "PASSWORD", "db_password", "passwordHash", "passwd", "pwd", "passphrase",
 		"secret", "client_secret", "clientSecret", "Client-Secret", "secrets", "app.secret.value",
-		"token", "access_token", "accessToken", "refresh-token", "id_token", "x-auth-token", "token_value", "sas_token",
+		"token", "access_token", "accessToken", "refresh-token", "id_token", "x-auth-token", "access_token_value", "sas_token", "p-a.s s_w\tord",
 		"authorization", "Authorization", "proxy-authorization", "api_key", "apiKey", "API-KEY", "x-api-key", "apikey",
 		"connection_string", "connectionString", "ConnectionStrings", "private_key", "privateKeyPem", "access_key",
 		"credential", "credentials", "cookie", "Set-Cookie", "jwt", "bearer", "shared_access_signature",
@@ -159,6 +159,26 @@ func TestNoPlantedSecretIsEverLeftAndASecondTimeChangesNothing(t *testing.T) {
 		}
 		if twice := redact(t, once); twice != once {
 			rt.Fatalf("%s becomes %s", once, twice)
+		}
+	})
+}
+
+func TestWhateverNamesASecretIsFoundInItsDocument(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		key := ""
+		for _, c := range rapid.SampledFrom([]string{"password", "apikey", "mytoken", "jwt", "tokenvalue", "sastoken"}).Draw(rt, "word") {
+			key += string(c) + rapid.StringMatching(`[ _.\t"\\ü]{0,2}`).Draw(rt, "between")
+			if rapid.Bool().Draw(rt, "upper") {
+				key = strings.ToUpper(key)
+			}
+		}
+		document, err := json.Marshal(map[string]string{key: "hunter2"})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if got := redact(t, string(document)); !ledger.NamesSecret(key) || strings.Contains(got, "hunter2") {
+			rt.Fatalf("%s becomes %s", document, got)
 		}
 	})
 }
