@@ -512,6 +512,11 @@ type Run struct {
 	// Examples: succeeded
 	Outcome string `json:"outcome"`
 
+	// ProgressedAt When the counts of the run last moved.
+	//
+	// Examples: 2026-01-31T21:02:34.5Z
+	ProgressedAt *time.Time `json:"progressed_at"`
+
 	// RetryOfID The run that this one tries again.
 	//
 	// Examples: 48190
@@ -530,7 +535,14 @@ type Run struct {
 	// Examples: 9f2b6c1de04a7b8c35f1e2d09a4b7c6d8e1f203948576a6b7c8d9e0f1a2b3c4d
 	RunIdentityHash string `json:"run_identity_hash"`
 
-	// StalledAt Since when the run counts as stalled, its worker being silent; null if it does not.
+	// Stalled How the run is stalled: `no_heartbeat` if its worker is silent, `no_progress` if it says
+	// that it lives while the counts do not move; null if it is not.
+	//
+	//
+	// Examples: no_heartbeat
+	Stalled *string `json:"stalled"`
+
+	// StalledAt Since when the run counts as stalled; null if it does not.
 	//
 	// Examples: 2026-01-31T21:17:34.5Z
 	StalledAt *time.Time `json:"stalled_at"`
