@@ -4,6 +4,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -34,6 +35,60 @@ func (e BackupScheduleFrequency) Valid() bool {
 	}
 }
 
+// Defines values for BatchReportOutcome.
+const (
+	BatchReportOutcomeBlocked            BatchReportOutcome = "blocked"
+	BatchReportOutcomeCancelled          BatchReportOutcome = "cancelled"
+	BatchReportOutcomeFailed             BatchReportOutcome = "failed"
+	BatchReportOutcomeLessThanNil        BatchReportOutcome = "<nil>"
+	BatchReportOutcomePartiallySucceeded BatchReportOutcome = "partially_succeeded"
+	BatchReportOutcomeSucceeded          BatchReportOutcome = "succeeded"
+)
+
+// Valid indicates whether the value is a known member of the BatchReportOutcome enum.
+func (e BatchReportOutcome) Valid() bool {
+	switch e {
+	case BatchReportOutcomeBlocked:
+		return true
+	case BatchReportOutcomeCancelled:
+		return true
+	case BatchReportOutcomeFailed:
+		return true
+	case BatchReportOutcomeLessThanNil:
+		return true
+	case BatchReportOutcomePartiallySucceeded:
+		return true
+	case BatchReportOutcomeSucceeded:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BatchReportStatus.
+const (
+	BatchReportStatusCompleted   BatchReportStatus = "completed"
+	BatchReportStatusLessThanNil BatchReportStatus = "<nil>"
+	BatchReportStatusQueued      BatchReportStatus = "queued"
+	BatchReportStatusRunning     BatchReportStatus = "running"
+)
+
+// Valid indicates whether the value is a known member of the BatchReportStatus enum.
+func (e BatchReportStatus) Valid() bool {
+	switch e {
+	case BatchReportStatusCompleted:
+		return true
+	case BatchReportStatusLessThanNil:
+		return true
+	case BatchReportStatusQueued:
+		return true
+	case BatchReportStatusRunning:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for CountRelation.
 const (
 	CountRelationEq  CountRelation = "eq"
@@ -46,6 +101,60 @@ func (e CountRelation) Valid() bool {
 	case CountRelationEq:
 		return true
 	case CountRelationGte:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ReportRunOutcome.
+const (
+	ReportRunOutcomeBlocked            ReportRunOutcome = "blocked"
+	ReportRunOutcomeCancelled          ReportRunOutcome = "cancelled"
+	ReportRunOutcomeFailed             ReportRunOutcome = "failed"
+	ReportRunOutcomeLessThanNil        ReportRunOutcome = "<nil>"
+	ReportRunOutcomePartiallySucceeded ReportRunOutcome = "partially_succeeded"
+	ReportRunOutcomeSucceeded          ReportRunOutcome = "succeeded"
+)
+
+// Valid indicates whether the value is a known member of the ReportRunOutcome enum.
+func (e ReportRunOutcome) Valid() bool {
+	switch e {
+	case ReportRunOutcomeBlocked:
+		return true
+	case ReportRunOutcomeCancelled:
+		return true
+	case ReportRunOutcomeFailed:
+		return true
+	case ReportRunOutcomeLessThanNil:
+		return true
+	case ReportRunOutcomePartiallySucceeded:
+		return true
+	case ReportRunOutcomeSucceeded:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ReportRunStatus.
+const (
+	ReportRunStatusCompleted   ReportRunStatus = "completed"
+	ReportRunStatusLessThanNil ReportRunStatus = "<nil>"
+	ReportRunStatusQueued      ReportRunStatus = "queued"
+	ReportRunStatusRunning     ReportRunStatus = "running"
+)
+
+// Valid indicates whether the value is a known member of the ReportRunStatus enum.
+func (e ReportRunStatus) Valid() bool {
+	switch e {
+	case ReportRunStatusCompleted:
+		return true
+	case ReportRunStatusLessThanNil:
+		return true
+	case ReportRunStatusQueued:
+		return true
+	case ReportRunStatusRunning:
 		return true
 	default:
 		return false
@@ -195,6 +304,103 @@ type BackupScheduleList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
+// BatchReport A report on a run, as in the single request.
+type BatchReport struct {
+	// At When the run started or completed, together with that status, for a worker that can
+	// only tell later. Not before the run was created nor more than a minute ahead.
+	//
+	//
+	// Examples: 2026-01-31T21:02:40.03Z
+	At *time.Time `json:"at,omitempty"`
+
+	// Context A merge patch (RFC 7396) for the context: members with a value are set, members that
+	// are null are removed. Merged, a context has at most 64 KiB of JSON.
+	//
+	//
+	// Examples: {"phase":"upload"}
+	Context *map[string]interface{} `json:"context,omitempty"`
+
+	// FailureSummary Everything that failed, in the place of what was reported before.
+	FailureSummary *[]Failure `json:"failure_summary,omitempty"`
+
+	// ID The run.
+	//
+	// Examples: 48230
+	ID int64 `json:"id"`
+
+	// Outcome How the run ended. It goes together with the status `completed`.
+	//
+	// Examples: succeeded
+	Outcome *BatchReportOutcome `json:"outcome,omitempty"`
+
+	// Revision What the single request has as `If-Match`.
+	//
+	// Examples: 3
+	Revision *int64 `json:"revision,omitempty"`
+
+	// Status Examples: completed
+	Status *BatchReportStatus `json:"status,omitempty"`
+
+	// SummaryCounts How many objects the run dealt with. At most 16 KiB of JSON.
+	//
+	// Examples: {"processed":120,"total":530}
+	SummaryCounts *SummaryCounts `json:"summary_counts,omitempty"`
+}
+
+// BatchReportOutcome How the run ended. It goes together with the status `completed`.
+//
+// Examples: succeeded
+type BatchReportOutcome string
+
+// BatchReportStatus Examples: completed
+type BatchReportStatus string
+
+// BatchStart A run to start, as in the single request.
+type BatchStart struct {
+	// Context Free data, at most 64 KiB of JSON. Values under keys that name a secret are stored as
+	// `[redacted]`.
+	//
+	//
+	// Examples: {"trigger":"manual"}
+	Context *Context `json:"context,omitempty"`
+
+	// IdempotencyKey What the single request has as `Idempotency-Key`.
+	//
+	// Examples: 5b0c1c1e-8f6e-4a53-9d3e-2f3a4b5c6d7e
+	IdempotencyKey *string `json:"idempotency_key,omitempty"`
+
+	// Identity Any JSON value.
+	//
+	// Examples: {"trigger":"scheduled"}
+	Identity *FreeJSON `json:"identity,omitempty"`
+
+	// InitiatorName Who starts the run, for people; the caller's name if it is not given.
+	//
+	// Examples: Scheduler
+	InitiatorName *string `json:"initiator_name,omitempty"`
+
+	// RunIdentityHash The identity as its hash, 64 hexadecimal digits, instead of `identity`.
+	//
+	// Examples: 9f2b6c1de04a7b8c35f1e2d09a4b7c6d8e1f203948576a6b7c8d9e0f1a2b3c4d
+	RunIdentityHash *string `json:"run_identity_hash,omitempty"`
+
+	// TenantID The tenant that the run is for.
+	//
+	// Examples: 31
+	TenantID *int64 `json:"tenant_id,omitempty"`
+
+	// Type One of the types that accept new runs.
+	//
+	// Examples: inventory_sync
+	Type string `json:"type"`
+}
+
+// Context Free data, at most 64 KiB of JSON. Values under keys that name a secret are stored as
+// `[redacted]`.
+//
+// Examples: {"trigger":"manual"}
+type Context map[string]interface{}
+
 // Count How many there are.
 type Count struct {
 	// Count Examples: 412
@@ -210,6 +416,19 @@ type Count struct {
 //
 // Examples: eq
 type CountRelation string
+
+// Failure One thing that failed.
+type Failure struct {
+	// Code What failed, for programs.
+	//
+	// Examples: graph_timeout
+	Code string `json:"code"`
+
+	// Message What failed, for people. What looks like a secret in it is stored as `[redacted]`.
+	//
+	// Examples: No answer from Microsoft Graph within 30 s.
+	Message *string `json:"message,omitempty"`
+}
 
 // Fault One thing that is wrong with a request.
 type Fault struct {
@@ -435,6 +654,9 @@ type Problem struct {
 	// Errors Everything that is wrong with the request.
 	Errors *[]Fault `json:"errors,omitempty"`
 
+	// OperationRun One execution of an operation, whatever its kind.
+	OperationRun *Run `json:"operation_run,omitempty"`
+
 	// RequestID The `X-Request-Id` of the answer.
 	//
 	// Examples: sync-7f3a9c
@@ -451,13 +673,56 @@ type Problem struct {
 	Title string `json:"title"`
 
 	// Type What kind of problem it is, for programs: `urn:runledger:problem:` and one of
-	// `invalid-parameters`, `unauthorized`, `not-found`, `method-not-allowed`, `internal`,
-	// `unavailable`. More may come.
+	// `invalid-parameters`, `invalid-body`, `invalid-fields`, `unauthorized`, `forbidden`,
+	// `workspace-archived`, `not-found`, `method-not-allowed`, `conflict`,
+	// `idempotency-key-reused`, `precondition-failed`, `body-too-large`,
+	// `unsupported-media-type`, `internal`, `unavailable`. More may come.
 	//
 	//
 	// Examples: urn:runledger:problem:invalid-parameters
 	Type string `json:"type"`
 }
+
+// ReportRun What a worker says of a run. Whatever is absent or null stays as it is.
+type ReportRun struct {
+	// At When the run started or completed, together with that status, for a worker that can
+	// only tell later. Not before the run was created nor more than a minute ahead.
+	//
+	//
+	// Examples: 2026-01-31T21:02:40.03Z
+	At *time.Time `json:"at,omitempty"`
+
+	// Context A merge patch (RFC 7396) for the context: members with a value are set, members that
+	// are null are removed. Merged, a context has at most 64 KiB of JSON.
+	//
+	//
+	// Examples: {"phase":"upload"}
+	Context *map[string]interface{} `json:"context,omitempty"`
+
+	// FailureSummary Everything that failed, in the place of what was reported before.
+	FailureSummary *[]Failure `json:"failure_summary,omitempty"`
+
+	// Outcome How the run ended. It goes together with the status `completed`.
+	//
+	// Examples: succeeded
+	Outcome *ReportRunOutcome `json:"outcome,omitempty"`
+
+	// Status Examples: completed
+	Status *ReportRunStatus `json:"status,omitempty"`
+
+	// SummaryCounts How many objects the run dealt with. At most 16 KiB of JSON.
+	//
+	// Examples: {"processed":120,"total":530}
+	SummaryCounts *SummaryCounts `json:"summary_counts,omitempty"`
+}
+
+// ReportRunOutcome How the run ended. It goes together with the status `completed`.
+//
+// Examples: succeeded
+type ReportRunOutcome string
+
+// ReportRunStatus Examples: completed
+type ReportRunStatus string
 
 // Run One execution of an operation, whatever its kind.
 type Run struct {
@@ -588,6 +853,69 @@ type Run struct {
 	WorkspaceID int64 `json:"workspace_id"`
 }
 
+// RunBatch Starts and reports, in the order in which they are done.
+type RunBatch struct {
+	Operations []RunOperation `json:"operations"`
+}
+
+// RunBatchResults What came of the operations of a batch, in their order.
+type RunBatchResults struct {
+	Results []RunResult `json:"results"`
+}
+
+// RunChanges What happened to a workspace's runs.
+type RunChanges struct {
+	Data []RunEvent `json:"data"`
+
+	// NextAfter The `after` to go on with.
+	//
+	// Examples: AAAAAAAADcsAAAAAAAC8VQhqg3Jd0m7qT1nXH2W0k4o
+	NextAfter string `json:"next_after"`
+}
+
+// RunEvent One thing that happened to a run.
+type RunEvent struct {
+	// Actor The name of who did it; empty where nobody is known.
+	//
+	// Examples: Worker 7
+	Actor string `json:"actor"`
+
+	// At When it was recorded.
+	//
+	// Examples: 2026-01-31T21:04:11.020417Z
+	At *time.Time `json:"at"`
+
+	// Data Any JSON value.
+	//
+	// Examples: {"trigger":"scheduled"}
+	Data FreeJSON `json:"data"`
+
+	// ID Of two events of a run, the later one has the higher id.
+	//
+	// Examples: 812204
+	ID int64 `json:"id"`
+
+	// Kind What happened: `created`, `started`, `reported`, `heartbeat`, `cancel_requested`,
+	// `stalled`, `completed`, or another that a later version knows.
+	//
+	//
+	// Examples: completed
+	Kind string `json:"kind"`
+
+	// RunID Examples: 48213
+	RunID int64 `json:"run_id"`
+}
+
+// RunEventList A page of a run's timeline.
+type RunEventList struct {
+	Data []RunEvent `json:"data"`
+
+	// NextCursor The `cursor` of the next page; null on the last.
+	//
+	// Examples: AAZQhKq2QAAAAAAAAAC8VQhqg3Jd0m7qT1nXH2W0k4o
+	NextCursor *string `json:"next_cursor"`
+}
+
 // RunList A page of operation runs.
 type RunList struct {
 	Data []Run `json:"data"`
@@ -596,6 +924,15 @@ type RunList struct {
 	//
 	// Examples: AAZQhKq2QAAAAAAAAAC8VQhqg3Jd0m7qT1nXH2W0k4o
 	NextCursor *string `json:"next_cursor"`
+}
+
+// RunOperation A start or a report.
+type RunOperation struct {
+	// Report A report on a run, as in the single request.
+	Report *BatchReport `json:"report,omitempty"`
+
+	// Start A run to start, as in the single request.
+	Start *BatchStart `json:"start,omitempty"`
 }
 
 // RunOrder `-created_at`: the newest first. `created_at`: the oldest first. `updated_at`: the one that
@@ -608,6 +945,20 @@ type RunOrder string
 //
 // Examples: succeeded
 type RunOutcome string
+
+// RunResult What came of one operation, the run or the problem.
+type RunResult struct {
+	// OperationRun One execution of an operation, whatever its kind.
+	OperationRun *Run `json:"operation_run,omitempty"`
+
+	// Problem Why a request was not answered as asked (RFC 9457).
+	Problem *Problem `json:"problem,omitempty"`
+
+	// Status The status code that the single request would have.
+	//
+	// Examples: 201
+	Status int `json:"status"`
+}
 
 // RunStatus Where a run is. It is active while it is `queued` or `running`.
 //
@@ -638,6 +989,46 @@ type RunSummary struct {
 	// Type Examples: inventory_sync
 	Type string `json:"type"`
 }
+
+// StartRun A run to start.
+type StartRun struct {
+	// Context Free data, at most 64 KiB of JSON. Values under keys that name a secret are stored as
+	// `[redacted]`.
+	//
+	//
+	// Examples: {"trigger":"manual"}
+	Context *Context `json:"context,omitempty"`
+
+	// Identity Any JSON value.
+	//
+	// Examples: {"trigger":"scheduled"}
+	Identity *FreeJSON `json:"identity,omitempty"`
+
+	// InitiatorName Who starts the run, for people; the caller's name if it is not given.
+	//
+	// Examples: Scheduler
+	InitiatorName *string `json:"initiator_name,omitempty"`
+
+	// RunIdentityHash The identity as its hash, 64 hexadecimal digits, instead of `identity`.
+	//
+	// Examples: 9f2b6c1de04a7b8c35f1e2d09a4b7c6d8e1f203948576a6b7c8d9e0f1a2b3c4d
+	RunIdentityHash *string `json:"run_identity_hash,omitempty"`
+
+	// TenantID The tenant that the run is for.
+	//
+	// Examples: 31
+	TenantID *int64 `json:"tenant_id,omitempty"`
+
+	// Type One of the types that accept new runs.
+	//
+	// Examples: inventory_sync
+	Type string `json:"type"`
+}
+
+// SummaryCounts How many objects the run dealt with. At most 16 KiB of JSON.
+//
+// Examples: {"processed":120,"total":530}
+type SummaryCounts map[string]int64
 
 // Workspace A workspace, with the caller's role in it.
 type Workspace struct {
@@ -681,6 +1072,9 @@ type WorkspaceList struct {
 	// Examples: AAZQhKq2QAAAAAAAAAC8VQhqg3Jd0m7qT1nXH2W0k4o
 	NextCursor *string `json:"next_cursor"`
 }
+
+// After defines model for After.
+type After = string
 
 // BackupScheduleID defines model for BackupScheduleID.
 type BackupScheduleID = int64
@@ -726,6 +1120,12 @@ type FindingTypes = []string
 
 // ID defines model for ID.
 type ID = int64
+
+// IdempotencyKey defines model for IdempotencyKey.
+type IdempotencyKey = string
+
+// IfMatch defines model for IfMatch.
+type IfMatch = string
 
 // IfNoneMatch defines model for IfNoneMatch.
 type IfNoneMatch = string
@@ -796,14 +1196,41 @@ type Verbose = string
 // WorkspaceID defines model for WorkspaceID.
 type WorkspaceID = int64
 
+// ActiveRun One execution of an operation, whatever its kind.
+type ActiveRun = Run
+
+// BadRequest Why a request was not answered as asked (RFC 9457).
+type BadRequest = Problem
+
+// BodyTooLarge Why a request was not answered as asked (RFC 9457).
+type BodyTooLarge = Problem
+
+// Conflict Why a request was not answered as asked (RFC 9457).
+type Conflict = Problem
+
+// Forbidden Why a request was not answered as asked (RFC 9457).
+type Forbidden = Problem
+
 // InternalError Why a request was not answered as asked (RFC 9457).
 type InternalError = Problem
+
+// InvalidFields Why a request was not answered as asked (RFC 9457).
+type InvalidFields = Problem
 
 // InvalidParameters Why a request was not answered as asked (RFC 9457).
 type InvalidParameters = Problem
 
+// NewRun One execution of an operation, whatever its kind.
+type NewRun = Run
+
 // NotFound Why a request was not answered as asked (RFC 9457).
 type NotFound = Problem
+
+// PositionGone Why a request was not answered as asked (RFC 9457).
+type PositionGone = Problem
+
+// PreconditionFailed Why a request was not answered as asked (RFC 9457).
+type PreconditionFailed = Problem
 
 // RunPage A page of operation runs.
 type RunPage = RunList
@@ -813,6 +1240,9 @@ type Unauthorized = Problem
 
 // Unavailable Why a request was not answered as asked (RFC 9457).
 type Unavailable = Problem
+
+// UnsupportedMediaType Why a request was not answered as asked (RFC 9457).
+type UnsupportedMediaType = Problem
 
 // GetHealthParams defines parameters for GetHealth.
 type GetHealthParams struct {
@@ -1142,6 +1572,41 @@ type ListOperationRunsParams struct {
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
 }
 
+// StartOperationRunParams defines parameters for StartOperationRun.
+type StartOperationRunParams struct {
+	// IdempotencyKey A name for what is asked, 1 to 255 printable ASCII characters. The same request with the
+	// same key gets the run that the first one got; another request with the key is a 422.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// BatchOperationRunsParams defines parameters for BatchOperationRuns.
+type BatchOperationRunsParams struct {
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// ListOperationRunChangesParams defines parameters for ListOperationRunChanges.
+type ListOperationRunChangesParams struct {
+	// After Changes behind this position: the `next_after` of the answer before, or the `id` of an event
+	// of the stream, as it came. It holds for the same workspace. `now` is the end at this moment.
+	After *After `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit The most rows of a page. One above 200 is lowered to 200.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
 // CountOperationRunsParams defines parameters for CountOperationRuns.
 type CountOperationRunsParams struct {
 	// Type Runs of one of these types. Any text is good, because runs from older stores may have types
@@ -1217,6 +1682,59 @@ type GetOperationRunParams struct {
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
 }
 
+// ReportOperationRunParams defines parameters for ReportOperationRun.
+type ReportOperationRunParams struct {
+	// IfMatch The `ETag` of the row as the caller knows it, or its bare `revision`. If the row has changed
+	// since, the answer is 412 and nothing is done.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// CancelOperationRunParams defines parameters for CancelOperationRun.
+type CancelOperationRunParams struct {
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// ListOperationRunEventsParams defines parameters for ListOperationRunEvents.
+type ListOperationRunEventsParams struct {
+	// Limit The most rows of a page. One above 200 is lowered to 200.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
+	// filters and order alone.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// HeartbeatOperationRunParams defines parameters for HeartbeatOperationRun.
+type HeartbeatOperationRunParams struct {
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// RetryOperationRunParams defines parameters for RetryOperationRun.
+type RetryOperationRunParams struct {
+	// IdempotencyKey A name for what is asked, 1 to 255 printable ASCII characters. The same request with the
+	// same key gets the run that the first one got; another request with the key is a 422.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
 // ListOperationTypesParams defines parameters for ListOperationTypes.
 type ListOperationTypesParams struct {
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
@@ -1226,6 +1744,15 @@ type ListOperationTypesParams struct {
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
 }
+
+// StartOperationRunJSONRequestBody defines body for StartOperationRun for application/json ContentType.
+type StartOperationRunJSONRequestBody = StartRun
+
+// BatchOperationRunsJSONRequestBody defines body for BatchOperationRuns for application/json ContentType.
+type BatchOperationRunsJSONRequestBody = RunBatch
+
+// ReportOperationRunJSONRequestBody defines body for ReportOperationRun for application/json ContentType.
+type ReportOperationRunJSONRequestBody = ReportRun
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -1397,6 +1924,69 @@ type ClientInterface interface {
 	// Corresponds with GET /workspaces/{workspace_id}/operation-runs (the `ListOperationRuns` operationId).
 	ListOperationRuns(ctx context.Context, workspaceID WorkspaceID, params *ListOperationRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// StartOperationRunWithBody Start an operation run
+	//
+	// Records a new, queued run and answers 201; or, if a run of the same identity is active,
+	// answers 200 with that one. The database decides which, so that of many simultaneous starts
+	// one gets the 201 and all get the same run.
+	//
+	// `Idempotency-Key` is another thing: it makes the same request, sent again because its
+	// answer was lost, get the same run even after that has ended.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs (the `StartOperationRun` operationId).
+	StartOperationRunWithBody(ctx context.Context, workspaceID WorkspaceID, params *StartOperationRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartOperationRun Start an operation run
+	//
+	// Records a new, queued run and answers 201; or, if a run of the same identity is active,
+	// answers 200 with that one. The database decides which, so that of many simultaneous starts
+	// one gets the 201 and all get the same run.
+	//
+	// `Idempotency-Key` is another thing: it makes the same request, sent again because its
+	// answer was lost, get the same run even after that has ended.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs (the `StartOperationRun` operationId).
+	StartOperationRun(ctx context.Context, workspaceID WorkspaceID, params *StartOperationRunParams, body StartOperationRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BatchOperationRunsWithBody Start many runs and report on many
+	//
+	// Does up to 500 starts and reports in their order, and answers each by itself, in the same
+	// order, as the single request would be answered. A fault in one does not undo the others.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/batch (the `BatchOperationRuns` operationId).
+	BatchOperationRunsWithBody(ctx context.Context, workspaceID WorkspaceID, params *BatchOperationRunsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BatchOperationRuns Start many runs and report on many
+	//
+	// Does up to 500 starts and reports in their order, and answers each by itself, in the same
+	// order, as the single request would be answered. A fault in one does not undo the others.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/batch (the `BatchOperationRuns` operationId).
+	BatchOperationRuns(ctx context.Context, workspaceID WorkspaceID, params *BatchOperationRunsParams, body BatchOperationRunsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListOperationRunChanges Read what happened to the runs, by polling
+	//
+	// Every committed change of the workspace's runs, each once and in one order for all readers:
+	// what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
+	// there; ask again with `after` set to it, at once if the answer was full and later if not.
+	//
+	// Without `after` the answer begins with the oldest change. `after=now` has no changes and
+	// tells where now is: ask for it, read the runs, and then follow what changes.
+	//
+	// A change is here once every transaction of the database that began to write before it has
+	// ended, which is a matter of milliseconds unless one of them stays open.
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/changes (the `ListOperationRunChanges` operationId).
+	ListOperationRunChanges(ctx context.Context, workspaceID WorkspaceID, params *ListOperationRunChangesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// CountOperationRuns Count operation runs
 	//
 	// How many runs the list with the same filters has. Counting stops at 10,000, beyond which
@@ -1409,6 +1999,71 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id} (the `GetOperationRun` operationId).
 	GetOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReportOperationRunWithBody Report on an operation run
+	//
+	// What the worker says of its run: that it is running, how far it is, that it ended and how.
+	// Every report is a heartbeat, too. What it does not mention stays as it is.
+	//
+	// A run goes from `queued` to `running` to `completed` and never back. A completed run does
+	// not change: a report that says what is recorded is a 200 that changes nothing, so that a
+	// worker may send one again; another one is a 409 with the run as it is. One end can be
+	// overruled: that of a run which the service completed as failed with the code `run_stalled`,
+	// for its worker was silent for too long. What the worker says is the truth.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /workspaces/{workspace_id}/operation-runs/{id} (the `ReportOperationRun` operationId).
+	ReportOperationRunWithBody(ctx context.Context, workspaceID WorkspaceID, id ID, params *ReportOperationRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReportOperationRun Report on an operation run
+	//
+	// What the worker says of its run: that it is running, how far it is, that it ended and how.
+	// Every report is a heartbeat, too. What it does not mention stays as it is.
+	//
+	// A run goes from `queued` to `running` to `completed` and never back. A completed run does
+	// not change: a report that says what is recorded is a 200 that changes nothing, so that a
+	// worker may send one again; another one is a 409 with the run as it is. One end can be
+	// overruled: that of a run which the service completed as failed with the code `run_stalled`,
+	// for its worker was silent for too long. What the worker says is the truth.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /workspaces/{workspace_id}/operation-runs/{id} (the `ReportOperationRun` operationId).
+	ReportOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *ReportOperationRunParams, body ReportOperationRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelOperationRun Ask a run to stop
+	//
+	// Sets `cancel_requested_at`, which the worker sees in the answer to its next heartbeat or report.
+	// It is the worker that ends the run, as `cancelled` if it did stop. Asking again changes nothing;
+	// for a completed run it is a 409.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/cancel (the `CancelOperationRun` operationId).
+	CancelOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *CancelOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListOperationRunEvents List what happened to a run
+	//
+	// The run's timeline, the oldest event first. Runs from older stores have none.
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id}/events (the `ListOperationRunEvents` operationId).
+	ListOperationRunEvents(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListOperationRunEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// HeartbeatOperationRun Say that the worker of a run lives
+	//
+	// Keeps the run from counting as stalled. The answer is the run, in which the worker sees whether
+	// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/heartbeat (the `HeartbeatOperationRun` operationId).
+	HeartbeatOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *HeartbeatOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RetryOperationRun Start a completed run again
+	//
+	// Records a new run of the same type, tenant, identity and context, which names the old one as
+	// `retry_of_id` and counts one more `attempt`. The old one stays as it is. As for any start, the
+	// answer is 200 with the active run if there is one of that identity. For an active run it is a 409.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/retry (the `RetryOperationRun` operationId).
+	RetryOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *RetryOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListOperationTypes List the types of operations
 	//
@@ -1644,6 +2299,119 @@ func (c *Client) ListOperationRuns(ctx context.Context, workspaceID WorkspaceID,
 	return c.Client.Do(req)
 }
 
+// StartOperationRunWithBody Start an operation run
+//
+// Records a new, queued run and answers 201; or, if a run of the same identity is active,
+// answers 200 with that one. The database decides which, so that of many simultaneous starts
+// one gets the 201 and all get the same run.
+//
+// `Idempotency-Key` is another thing: it makes the same request, sent again because its
+// answer was lost, get the same run even after that has ended.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs (the `StartOperationRun` operationId).
+func (c *Client) StartOperationRunWithBody(ctx context.Context, workspaceID WorkspaceID, params *StartOperationRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartOperationRunRequestWithBody(c.Server, workspaceID, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartOperationRun Start an operation run
+//
+// Records a new, queued run and answers 201; or, if a run of the same identity is active,
+// answers 200 with that one. The database decides which, so that of many simultaneous starts
+// one gets the 201 and all get the same run.
+//
+// `Idempotency-Key` is another thing: it makes the same request, sent again because its
+// answer was lost, get the same run even after that has ended.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs (the `StartOperationRun` operationId).
+func (c *Client) StartOperationRun(ctx context.Context, workspaceID WorkspaceID, params *StartOperationRunParams, body StartOperationRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartOperationRunRequest(c.Server, workspaceID, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BatchOperationRunsWithBody Start many runs and report on many
+//
+// Does up to 500 starts and reports in their order, and answers each by itself, in the same
+// order, as the single request would be answered. A fault in one does not undo the others.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/batch (the `BatchOperationRuns` operationId).
+func (c *Client) BatchOperationRunsWithBody(ctx context.Context, workspaceID WorkspaceID, params *BatchOperationRunsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBatchOperationRunsRequestWithBody(c.Server, workspaceID, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BatchOperationRuns Start many runs and report on many
+//
+// Does up to 500 starts and reports in their order, and answers each by itself, in the same
+// order, as the single request would be answered. A fault in one does not undo the others.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/batch (the `BatchOperationRuns` operationId).
+func (c *Client) BatchOperationRuns(ctx context.Context, workspaceID WorkspaceID, params *BatchOperationRunsParams, body BatchOperationRunsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBatchOperationRunsRequest(c.Server, workspaceID, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListOperationRunChanges Read what happened to the runs, by polling
+//
+// Every committed change of the workspace's runs, each once and in one order for all readers:
+// what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
+// there; ask again with `after` set to it, at once if the answer was full and later if not.
+//
+// Without `after` the answer begins with the oldest change. `after=now` has no changes and
+// tells where now is: ask for it, read the runs, and then follow what changes.
+//
+// A change is here once every transaction of the database that began to write before it has
+// ended, which is a matter of milliseconds unless one of them stays open.
+//
+// Corresponds with GET /workspaces/{workspace_id}/operation-runs/changes (the `ListOperationRunChanges` operationId).
+func (c *Client) ListOperationRunChanges(ctx context.Context, workspaceID WorkspaceID, params *ListOperationRunChangesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListOperationRunChangesRequest(c.Server, workspaceID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // CountOperationRuns Count operation runs
 //
 // How many runs the list with the same filters has. Counting stops at 10,000, beyond which
@@ -1667,6 +2435,131 @@ func (c *Client) CountOperationRuns(ctx context.Context, workspaceID WorkspaceID
 // Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id} (the `GetOperationRun` operationId).
 func (c *Client) GetOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetOperationRunRequest(c.Server, workspaceID, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReportOperationRunWithBody Report on an operation run
+//
+// What the worker says of its run: that it is running, how far it is, that it ended and how.
+// Every report is a heartbeat, too. What it does not mention stays as it is.
+//
+// A run goes from `queued` to `running` to `completed` and never back. A completed run does
+// not change: a report that says what is recorded is a 200 that changes nothing, so that a
+// worker may send one again; another one is a 409 with the run as it is. One end can be
+// overruled: that of a run which the service completed as failed with the code `run_stalled`,
+// for its worker was silent for too long. What the worker says is the truth.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /workspaces/{workspace_id}/operation-runs/{id} (the `ReportOperationRun` operationId).
+func (c *Client) ReportOperationRunWithBody(ctx context.Context, workspaceID WorkspaceID, id ID, params *ReportOperationRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReportOperationRunRequestWithBody(c.Server, workspaceID, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReportOperationRun Report on an operation run
+//
+// What the worker says of its run: that it is running, how far it is, that it ended and how.
+// Every report is a heartbeat, too. What it does not mention stays as it is.
+//
+// A run goes from `queued` to `running` to `completed` and never back. A completed run does
+// not change: a report that says what is recorded is a 200 that changes nothing, so that a
+// worker may send one again; another one is a 409 with the run as it is. One end can be
+// overruled: that of a run which the service completed as failed with the code `run_stalled`,
+// for its worker was silent for too long. What the worker says is the truth.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /workspaces/{workspace_id}/operation-runs/{id} (the `ReportOperationRun` operationId).
+func (c *Client) ReportOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *ReportOperationRunParams, body ReportOperationRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReportOperationRunRequest(c.Server, workspaceID, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelOperationRun Ask a run to stop
+//
+// Sets `cancel_requested_at`, which the worker sees in the answer to its next heartbeat or report.
+// It is the worker that ends the run, as `cancelled` if it did stop. Asking again changes nothing;
+// for a completed run it is a 409.
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/cancel (the `CancelOperationRun` operationId).
+func (c *Client) CancelOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *CancelOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelOperationRunRequest(c.Server, workspaceID, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListOperationRunEvents List what happened to a run
+//
+// The run's timeline, the oldest event first. Runs from older stores have none.
+//
+// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id}/events (the `ListOperationRunEvents` operationId).
+func (c *Client) ListOperationRunEvents(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListOperationRunEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListOperationRunEventsRequest(c.Server, workspaceID, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// HeartbeatOperationRun Say that the worker of a run lives
+//
+// Keeps the run from counting as stalled. The answer is the run, in which the worker sees whether
+// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409.
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/heartbeat (the `HeartbeatOperationRun` operationId).
+func (c *Client) HeartbeatOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *HeartbeatOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewHeartbeatOperationRunRequest(c.Server, workspaceID, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RetryOperationRun Start a completed run again
+//
+// Records a new run of the same type, tenant, identity and context, which names the old one as
+// `retry_of_id` and counts one more `attempt`. The old one stays as it is. As for any start, the
+// answer is 200 with the active run if there is one of that identity. For an active run it is a 409.
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/retry (the `RetryOperationRun` operationId).
+func (c *Client) RetryOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *RetryOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRetryOperationRunRequest(c.Server, workspaceID, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3356,6 +4249,240 @@ func NewListOperationRunsRequest(server string, workspaceID WorkspaceID, params 
 	return req, nil
 }
 
+// NewStartOperationRunRequest calls the generic StartOperationRun builder with application/json body
+func NewStartOperationRunRequest(server string, workspaceID WorkspaceID, params *StartOperationRunParams, body StartOperationRunJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewStartOperationRunRequestWithBody(server, workspaceID, params, "application/json", bodyReader)
+}
+
+// NewStartOperationRunRequestWithBody constructs an http.Request for the StartOperationRun method, with any body, and a specified content type
+func NewStartOperationRunRequestWithBody(server string, workspaceID WorkspaceID, params *StartOperationRunParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/operation-runs", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewBatchOperationRunsRequest calls the generic BatchOperationRuns builder with application/json body
+func NewBatchOperationRunsRequest(server string, workspaceID WorkspaceID, params *BatchOperationRunsParams, body BatchOperationRunsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewBatchOperationRunsRequestWithBody(server, workspaceID, params, "application/json", bodyReader)
+}
+
+// NewBatchOperationRunsRequestWithBody constructs an http.Request for the BatchOperationRuns method, with any body, and a specified content type
+func NewBatchOperationRunsRequestWithBody(server string, workspaceID WorkspaceID, params *BatchOperationRunsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/operation-runs/batch", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XRequestID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListOperationRunChangesRequest constructs an http.Request for the ListOperationRunChanges method
+func NewListOperationRunChangesRequest(server string, workspaceID WorkspaceID, params *ListOperationRunChangesParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/operation-runs/changes", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewCountOperationRunsRequest constructs an http.Request for the CountOperationRuns method
 func NewCountOperationRunsRequest(server string, workspaceID WorkspaceID, params *CountOperationRunsParams) (*http.Request, error) {
 	var err error
@@ -3702,6 +4829,371 @@ func NewGetOperationRunRequest(server string, workspaceID WorkspaceID, id ID, pa
 	return req, nil
 }
 
+// NewReportOperationRunRequest calls the generic ReportOperationRun builder with application/json body
+func NewReportOperationRunRequest(server string, workspaceID WorkspaceID, id ID, params *ReportOperationRunParams, body ReportOperationRunJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReportOperationRunRequestWithBody(server, workspaceID, id, params, "application/json", bodyReader)
+}
+
+// NewReportOperationRunRequestWithBody constructs an http.Request for the ReportOperationRun method, with any body, and a specified content type
+func NewReportOperationRunRequestWithBody(server string, workspaceID WorkspaceID, id ID, params *ReportOperationRunParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/operation-runs/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewCancelOperationRunRequest constructs an http.Request for the CancelOperationRun method
+func NewCancelOperationRunRequest(server string, workspaceID WorkspaceID, id ID, params *CancelOperationRunParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/operation-runs/%s/cancel", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.XRequestID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListOperationRunEventsRequest constructs an http.Request for the ListOperationRunEvents method
+func NewListOperationRunEventsRequest(server string, workspaceID WorkspaceID, id ID, params *ListOperationRunEventsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/operation-runs/%s/events", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewHeartbeatOperationRunRequest constructs an http.Request for the HeartbeatOperationRun method
+func NewHeartbeatOperationRunRequest(server string, workspaceID WorkspaceID, id ID, params *HeartbeatOperationRunParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/operation-runs/%s/heartbeat", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.XRequestID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRetryOperationRunRequest constructs an http.Request for the RetryOperationRun method
+func NewRetryOperationRunRequest(server string, workspaceID WorkspaceID, id ID, params *RetryOperationRunParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/operation-runs/%s/retry", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewListOperationTypesRequest constructs an http.Request for the ListOperationTypes method
 func NewListOperationTypesRequest(server string, workspaceID WorkspaceID, params *ListOperationTypesParams) (*http.Request, error) {
 	var err error
@@ -3928,6 +5420,71 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /workspaces/{workspace_id}/operation-runs (the `ListOperationRuns` operationId).
 	ListOperationRunsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *ListOperationRunsParams, reqEditors ...RequestEditorFn) (*ListOperationRunsResponse, error)
 
+	// StartOperationRunWithBodyWithResponse Start an operation run
+	//
+	// Records a new, queued run and answers 201; or, if a run of the same identity is active,
+	// answers 200 with that one. The database decides which, so that of many simultaneous starts
+	// one gets the 201 and all get the same run.
+	//
+	// `Idempotency-Key` is another thing: it makes the same request, sent again because its
+	// answer was lost, get the same run even after that has ended.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs (the `StartOperationRun` operationId).
+	StartOperationRunWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, params *StartOperationRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartOperationRunResponse, error)
+
+	// StartOperationRunWithResponse Start an operation run
+	//
+	// Records a new, queued run and answers 201; or, if a run of the same identity is active,
+	// answers 200 with that one. The database decides which, so that of many simultaneous starts
+	// one gets the 201 and all get the same run.
+	//
+	// `Idempotency-Key` is another thing: it makes the same request, sent again because its
+	// answer was lost, get the same run even after that has ended.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs (the `StartOperationRun` operationId).
+	StartOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, params *StartOperationRunParams, body StartOperationRunJSONRequestBody, reqEditors ...RequestEditorFn) (*StartOperationRunResponse, error)
+
+	// BatchOperationRunsWithBodyWithResponse Start many runs and report on many
+	//
+	// Does up to 500 starts and reports in their order, and answers each by itself, in the same
+	// order, as the single request would be answered. A fault in one does not undo the others.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/batch (the `BatchOperationRuns` operationId).
+	BatchOperationRunsWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, params *BatchOperationRunsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BatchOperationRunsResponse, error)
+
+	// BatchOperationRunsWithResponse Start many runs and report on many
+	//
+	// Does up to 500 starts and reports in their order, and answers each by itself, in the same
+	// order, as the single request would be answered. A fault in one does not undo the others.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/batch (the `BatchOperationRuns` operationId).
+	BatchOperationRunsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *BatchOperationRunsParams, body BatchOperationRunsJSONRequestBody, reqEditors ...RequestEditorFn) (*BatchOperationRunsResponse, error)
+
+	// ListOperationRunChangesWithResponse Read what happened to the runs, by polling
+	//
+	// Every committed change of the workspace's runs, each once and in one order for all readers:
+	// what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
+	// there; ask again with `after` set to it, at once if the answer was full and later if not.
+	//
+	// Without `after` the answer begins with the oldest change. `after=now` has no changes and
+	// tells where now is: ask for it, read the runs, and then follow what changes.
+	//
+	// A change is here once every transaction of the database that began to write before it has
+	// ended, which is a matter of milliseconds unless one of them stays open.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/changes (the `ListOperationRunChanges` operationId).
+	ListOperationRunChangesWithResponse(ctx context.Context, workspaceID WorkspaceID, params *ListOperationRunChangesParams, reqEditors ...RequestEditorFn) (*ListOperationRunChangesResponse, error)
+
 	// CountOperationRunsWithResponse Count operation runs
 	//
 	// How many runs the list with the same filters has. Counting stops at 10,000, beyond which
@@ -3944,6 +5501,79 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id} (the `GetOperationRun` operationId).
 	GetOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetOperationRunParams, reqEditors ...RequestEditorFn) (*GetOperationRunResponse, error)
+
+	// ReportOperationRunWithBodyWithResponse Report on an operation run
+	//
+	// What the worker says of its run: that it is running, how far it is, that it ended and how.
+	// Every report is a heartbeat, too. What it does not mention stays as it is.
+	//
+	// A run goes from `queued` to `running` to `completed` and never back. A completed run does
+	// not change: a report that says what is recorded is a 200 that changes nothing, so that a
+	// worker may send one again; another one is a 409 with the run as it is. One end can be
+	// overruled: that of a run which the service completed as failed with the code `run_stalled`,
+	// for its worker was silent for too long. What the worker says is the truth.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /workspaces/{workspace_id}/operation-runs/{id} (the `ReportOperationRun` operationId).
+	ReportOperationRunWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *ReportOperationRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReportOperationRunResponse, error)
+
+	// ReportOperationRunWithResponse Report on an operation run
+	//
+	// What the worker says of its run: that it is running, how far it is, that it ended and how.
+	// Every report is a heartbeat, too. What it does not mention stays as it is.
+	//
+	// A run goes from `queued` to `running` to `completed` and never back. A completed run does
+	// not change: a report that says what is recorded is a 200 that changes nothing, so that a
+	// worker may send one again; another one is a 409 with the run as it is. One end can be
+	// overruled: that of a run which the service completed as failed with the code `run_stalled`,
+	// for its worker was silent for too long. What the worker says is the truth.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /workspaces/{workspace_id}/operation-runs/{id} (the `ReportOperationRun` operationId).
+	ReportOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *ReportOperationRunParams, body ReportOperationRunJSONRequestBody, reqEditors ...RequestEditorFn) (*ReportOperationRunResponse, error)
+
+	// CancelOperationRunWithResponse Ask a run to stop
+	//
+	// Sets `cancel_requested_at`, which the worker sees in the answer to its next heartbeat or report.
+	// It is the worker that ends the run, as `cancelled` if it did stop. Asking again changes nothing;
+	// for a completed run it is a 409.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/cancel (the `CancelOperationRun` operationId).
+	CancelOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *CancelOperationRunParams, reqEditors ...RequestEditorFn) (*CancelOperationRunResponse, error)
+
+	// ListOperationRunEventsWithResponse List what happened to a run
+	//
+	// The run's timeline, the oldest event first. Runs from older stores have none.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id}/events (the `ListOperationRunEvents` operationId).
+	ListOperationRunEventsWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListOperationRunEventsParams, reqEditors ...RequestEditorFn) (*ListOperationRunEventsResponse, error)
+
+	// HeartbeatOperationRunWithResponse Say that the worker of a run lives
+	//
+	// Keeps the run from counting as stalled. The answer is the run, in which the worker sees whether
+	// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/heartbeat (the `HeartbeatOperationRun` operationId).
+	HeartbeatOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *HeartbeatOperationRunParams, reqEditors ...RequestEditorFn) (*HeartbeatOperationRunResponse, error)
+
+	// RetryOperationRunWithResponse Start a completed run again
+	//
+	// Records a new run of the same type, tenant, identity and context, which names the old one as
+	// `retry_of_id` and counts one more `attempt`. The old one stays as it is. As for any start, the
+	// answer is 200 with the active run if there is one of that identity. For an active run it is a 409.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/retry (the `RetryOperationRun` operationId).
+	RetryOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *RetryOperationRunParams, reqEditors ...RequestEditorFn) (*RetryOperationRunResponse, error)
 
 	// ListOperationTypesWithResponse List the types of operations
 	//
@@ -4810,6 +6440,304 @@ func (r ListOperationRunsResponse) ContentType() string {
 	return ""
 }
 
+type StartOperationRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ActiveRun
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *NewRun
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *BodyTooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *InvalidFields
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r StartOperationRunResponse) GetJSON200() *ActiveRun {
+	return r.JSON200
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r StartOperationRunResponse) GetJSON201() *NewRun {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r StartOperationRunResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r StartOperationRunResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r StartOperationRunResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r StartOperationRunResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r StartOperationRunResponse) GetApplicationProblemJSON413() *BodyTooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r StartOperationRunResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r StartOperationRunResponse) GetApplicationProblemJSON422() *InvalidFields {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r StartOperationRunResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r StartOperationRunResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r StartOperationRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StartOperationRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StartOperationRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StartOperationRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type BatchOperationRunsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON207 the response for an HTTP 207 `application/json` response
+	JSON207 *RunBatchResults
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *BodyTooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *InvalidFields
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON207 returns the response for an HTTP 207 `application/json` response
+func (r BatchOperationRunsResponse) GetJSON207() *RunBatchResults {
+	return r.JSON207
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r BatchOperationRunsResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r BatchOperationRunsResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r BatchOperationRunsResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r BatchOperationRunsResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r BatchOperationRunsResponse) GetApplicationProblemJSON413() *BodyTooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r BatchOperationRunsResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r BatchOperationRunsResponse) GetApplicationProblemJSON422() *InvalidFields {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r BatchOperationRunsResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r BatchOperationRunsResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r BatchOperationRunsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r BatchOperationRunsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r BatchOperationRunsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r BatchOperationRunsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListOperationRunChangesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RunChanges
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *InvalidParameters
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON410 the response for an HTTP 410 `application/problem+json` response
+	ApplicationProblemJSON410 *PositionGone
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListOperationRunChangesResponse) GetJSON200() *RunChanges {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListOperationRunChangesResponse) GetApplicationProblemJSON400() *InvalidParameters {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListOperationRunChangesResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListOperationRunChangesResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON410 returns the response for an HTTP 410 `application/problem+json` response
+func (r ListOperationRunChangesResponse) GetApplicationProblemJSON410() *PositionGone {
+	return r.ApplicationProblemJSON410
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListOperationRunChangesResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListOperationRunChangesResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListOperationRunChangesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListOperationRunChangesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListOperationRunChangesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListOperationRunChangesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type CountOperationRunsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -4956,6 +6884,484 @@ func (r GetOperationRunResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetOperationRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReportOperationRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Run
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Conflict
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *PreconditionFailed
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *BodyTooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *InvalidFields
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReportOperationRunResponse) GetJSON200() *Run {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ReportOperationRunResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ReportOperationRunResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ReportOperationRunResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ReportOperationRunResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ReportOperationRunResponse) GetApplicationProblemJSON409() *Conflict {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r ReportOperationRunResponse) GetApplicationProblemJSON412() *PreconditionFailed {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r ReportOperationRunResponse) GetApplicationProblemJSON413() *BodyTooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r ReportOperationRunResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ReportOperationRunResponse) GetApplicationProblemJSON422() *InvalidFields {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ReportOperationRunResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ReportOperationRunResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ReportOperationRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReportOperationRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReportOperationRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReportOperationRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CancelOperationRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Run
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Conflict
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelOperationRunResponse) GetJSON200() *Run {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r CancelOperationRunResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r CancelOperationRunResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r CancelOperationRunResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r CancelOperationRunResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r CancelOperationRunResponse) GetApplicationProblemJSON409() *Conflict {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r CancelOperationRunResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r CancelOperationRunResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r CancelOperationRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CancelOperationRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CancelOperationRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CancelOperationRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListOperationRunEventsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RunEventList
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *InvalidParameters
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListOperationRunEventsResponse) GetJSON200() *RunEventList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListOperationRunEventsResponse) GetApplicationProblemJSON400() *InvalidParameters {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListOperationRunEventsResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListOperationRunEventsResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListOperationRunEventsResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListOperationRunEventsResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListOperationRunEventsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListOperationRunEventsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListOperationRunEventsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListOperationRunEventsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type HeartbeatOperationRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Run
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Conflict
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r HeartbeatOperationRunResponse) GetJSON200() *Run {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r HeartbeatOperationRunResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r HeartbeatOperationRunResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r HeartbeatOperationRunResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r HeartbeatOperationRunResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r HeartbeatOperationRunResponse) GetApplicationProblemJSON409() *Conflict {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r HeartbeatOperationRunResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r HeartbeatOperationRunResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r HeartbeatOperationRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r HeartbeatOperationRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r HeartbeatOperationRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r HeartbeatOperationRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RetryOperationRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ActiveRun
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *NewRun
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Conflict
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *InvalidFields
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RetryOperationRunResponse) GetJSON200() *ActiveRun {
+	return r.JSON200
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r RetryOperationRunResponse) GetJSON201() *NewRun {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RetryOperationRunResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RetryOperationRunResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RetryOperationRunResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RetryOperationRunResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RetryOperationRunResponse) GetApplicationProblemJSON409() *Conflict {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RetryOperationRunResponse) GetApplicationProblemJSON422() *InvalidFields {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RetryOperationRunResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RetryOperationRunResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RetryOperationRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RetryOperationRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RetryOperationRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RetryOperationRunResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5238,6 +7644,101 @@ func (c *ClientWithResponses) ListOperationRunsWithResponse(ctx context.Context,
 	return ParseListOperationRunsResponse(rsp)
 }
 
+// StartOperationRunWithBodyWithResponse Start an operation run
+//
+// Records a new, queued run and answers 201; or, if a run of the same identity is active,
+// answers 200 with that one. The database decides which, so that of many simultaneous starts
+// one gets the 201 and all get the same run.
+//
+// `Idempotency-Key` is another thing: it makes the same request, sent again because its
+// answer was lost, get the same run even after that has ended.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs (the `StartOperationRun` operationId).
+func (c *ClientWithResponses) StartOperationRunWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, params *StartOperationRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartOperationRunResponse, error) {
+	rsp, err := c.StartOperationRunWithBody(ctx, workspaceID, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartOperationRunResponse(rsp)
+}
+
+// StartOperationRunWithResponse Start an operation run
+//
+// Records a new, queued run and answers 201; or, if a run of the same identity is active,
+// answers 200 with that one. The database decides which, so that of many simultaneous starts
+// one gets the 201 and all get the same run.
+//
+// `Idempotency-Key` is another thing: it makes the same request, sent again because its
+// answer was lost, get the same run even after that has ended.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs (the `StartOperationRun` operationId).
+func (c *ClientWithResponses) StartOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, params *StartOperationRunParams, body StartOperationRunJSONRequestBody, reqEditors ...RequestEditorFn) (*StartOperationRunResponse, error) {
+	rsp, err := c.StartOperationRun(ctx, workspaceID, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartOperationRunResponse(rsp)
+}
+
+// BatchOperationRunsWithBodyWithResponse Start many runs and report on many
+//
+// Does up to 500 starts and reports in their order, and answers each by itself, in the same
+// order, as the single request would be answered. A fault in one does not undo the others.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/batch (the `BatchOperationRuns` operationId).
+func (c *ClientWithResponses) BatchOperationRunsWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, params *BatchOperationRunsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BatchOperationRunsResponse, error) {
+	rsp, err := c.BatchOperationRunsWithBody(ctx, workspaceID, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBatchOperationRunsResponse(rsp)
+}
+
+// BatchOperationRunsWithResponse Start many runs and report on many
+//
+// Does up to 500 starts and reports in their order, and answers each by itself, in the same
+// order, as the single request would be answered. A fault in one does not undo the others.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/batch (the `BatchOperationRuns` operationId).
+func (c *ClientWithResponses) BatchOperationRunsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *BatchOperationRunsParams, body BatchOperationRunsJSONRequestBody, reqEditors ...RequestEditorFn) (*BatchOperationRunsResponse, error) {
+	rsp, err := c.BatchOperationRuns(ctx, workspaceID, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBatchOperationRunsResponse(rsp)
+}
+
+// ListOperationRunChangesWithResponse Read what happened to the runs, by polling
+//
+// Every committed change of the workspace's runs, each once and in one order for all readers:
+// what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
+// there; ask again with `after` set to it, at once if the answer was full and later if not.
+//
+// Without `after` the answer begins with the oldest change. `after=now` has no changes and
+// tells where now is: ask for it, read the runs, and then follow what changes.
+//
+// A change is here once every transaction of the database that began to write before it has
+// ended, which is a matter of milliseconds unless one of them stays open.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /workspaces/{workspace_id}/operation-runs/changes (the `ListOperationRunChanges` operationId).
+func (c *ClientWithResponses) ListOperationRunChangesWithResponse(ctx context.Context, workspaceID WorkspaceID, params *ListOperationRunChangesParams, reqEditors ...RequestEditorFn) (*ListOperationRunChangesResponse, error) {
+	rsp, err := c.ListOperationRunChanges(ctx, workspaceID, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListOperationRunChangesResponse(rsp)
+}
+
 // CountOperationRunsWithResponse Count operation runs
 //
 // How many runs the list with the same filters has. Counting stops at 10,000, beyond which
@@ -5265,6 +7766,115 @@ func (c *ClientWithResponses) GetOperationRunWithResponse(ctx context.Context, w
 		return nil, err
 	}
 	return ParseGetOperationRunResponse(rsp)
+}
+
+// ReportOperationRunWithBodyWithResponse Report on an operation run
+//
+// What the worker says of its run: that it is running, how far it is, that it ended and how.
+// Every report is a heartbeat, too. What it does not mention stays as it is.
+//
+// A run goes from `queued` to `running` to `completed` and never back. A completed run does
+// not change: a report that says what is recorded is a 200 that changes nothing, so that a
+// worker may send one again; another one is a 409 with the run as it is. One end can be
+// overruled: that of a run which the service completed as failed with the code `run_stalled`,
+// for its worker was silent for too long. What the worker says is the truth.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /workspaces/{workspace_id}/operation-runs/{id} (the `ReportOperationRun` operationId).
+func (c *ClientWithResponses) ReportOperationRunWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *ReportOperationRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReportOperationRunResponse, error) {
+	rsp, err := c.ReportOperationRunWithBody(ctx, workspaceID, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReportOperationRunResponse(rsp)
+}
+
+// ReportOperationRunWithResponse Report on an operation run
+//
+// What the worker says of its run: that it is running, how far it is, that it ended and how.
+// Every report is a heartbeat, too. What it does not mention stays as it is.
+//
+// A run goes from `queued` to `running` to `completed` and never back. A completed run does
+// not change: a report that says what is recorded is a 200 that changes nothing, so that a
+// worker may send one again; another one is a 409 with the run as it is. One end can be
+// overruled: that of a run which the service completed as failed with the code `run_stalled`,
+// for its worker was silent for too long. What the worker says is the truth.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /workspaces/{workspace_id}/operation-runs/{id} (the `ReportOperationRun` operationId).
+func (c *ClientWithResponses) ReportOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *ReportOperationRunParams, body ReportOperationRunJSONRequestBody, reqEditors ...RequestEditorFn) (*ReportOperationRunResponse, error) {
+	rsp, err := c.ReportOperationRun(ctx, workspaceID, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReportOperationRunResponse(rsp)
+}
+
+// CancelOperationRunWithResponse Ask a run to stop
+//
+// Sets `cancel_requested_at`, which the worker sees in the answer to its next heartbeat or report.
+// It is the worker that ends the run, as `cancelled` if it did stop. Asking again changes nothing;
+// for a completed run it is a 409.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/cancel (the `CancelOperationRun` operationId).
+func (c *ClientWithResponses) CancelOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *CancelOperationRunParams, reqEditors ...RequestEditorFn) (*CancelOperationRunResponse, error) {
+	rsp, err := c.CancelOperationRun(ctx, workspaceID, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelOperationRunResponse(rsp)
+}
+
+// ListOperationRunEventsWithResponse List what happened to a run
+//
+// The run's timeline, the oldest event first. Runs from older stores have none.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id}/events (the `ListOperationRunEvents` operationId).
+func (c *ClientWithResponses) ListOperationRunEventsWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListOperationRunEventsParams, reqEditors ...RequestEditorFn) (*ListOperationRunEventsResponse, error) {
+	rsp, err := c.ListOperationRunEvents(ctx, workspaceID, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListOperationRunEventsResponse(rsp)
+}
+
+// HeartbeatOperationRunWithResponse Say that the worker of a run lives
+//
+// Keeps the run from counting as stalled. The answer is the run, in which the worker sees whether
+// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/heartbeat (the `HeartbeatOperationRun` operationId).
+func (c *ClientWithResponses) HeartbeatOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *HeartbeatOperationRunParams, reqEditors ...RequestEditorFn) (*HeartbeatOperationRunResponse, error) {
+	rsp, err := c.HeartbeatOperationRun(ctx, workspaceID, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseHeartbeatOperationRunResponse(rsp)
+}
+
+// RetryOperationRunWithResponse Start a completed run again
+//
+// Records a new run of the same type, tenant, identity and context, which names the old one as
+// `retry_of_id` and counts one more `attempt`. The old one stays as it is. As for any start, the
+// answer is 200 with the active run if there is one of that identity. For an active run it is a 409.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/retry (the `RetryOperationRun` operationId).
+func (c *ClientWithResponses) RetryOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *RetryOperationRunParams, reqEditors ...RequestEditorFn) (*RetryOperationRunResponse, error) {
+	rsp, err := c.RetryOperationRun(ctx, workspaceID, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRetryOperationRunResponse(rsp)
 }
 
 // ListOperationTypesWithResponse List the types of operations
@@ -5963,6 +8573,262 @@ func ParseListOperationRunsResponse(rsp *http.Response) (*ListOperationRunsRespo
 	return response, nil
 }
 
+// ParseStartOperationRunResponse parses an HTTP response from a StartOperationRunWithResponse call
+func ParseStartOperationRunResponse(rsp *http.Response) (*StartOperationRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StartOperationRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ActiveRun
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest NewRun
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest BodyTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest InvalidFields
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseBatchOperationRunsResponse parses an HTTP response from a BatchOperationRunsWithResponse call
+func ParseBatchOperationRunsResponse(rsp *http.Response) (*BatchOperationRunsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &BatchOperationRunsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 207:
+		var dest RunBatchResults
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON207 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest BodyTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest InvalidFields
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListOperationRunChangesResponse parses an HTTP response from a ListOperationRunChangesWithResponse call
+func ParseListOperationRunChangesResponse(rsp *http.Response) (*ListOperationRunChangesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListOperationRunChangesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RunChanges
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest InvalidParameters
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 410:
+		var dest PositionGone
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON410 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseCountOperationRunsResponse parses an HTTP response from a CountOperationRunsWithResponse call
 func ParseCountOperationRunsResponse(rsp *http.Response) (*CountOperationRunsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6071,6 +8937,412 @@ func ParseGetOperationRunResponse(rsp *http.Response) (*GetOperationRunResponse,
 			return nil, err
 		}
 		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReportOperationRunResponse parses an HTTP response from a ReportOperationRunWithResponse call
+func ParseReportOperationRunResponse(rsp *http.Response) (*ReportOperationRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReportOperationRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Run
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest PreconditionFailed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest BodyTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest InvalidFields
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCancelOperationRunResponse parses an HTTP response from a CancelOperationRunWithResponse call
+func ParseCancelOperationRunResponse(rsp *http.Response) (*CancelOperationRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CancelOperationRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Run
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListOperationRunEventsResponse parses an HTTP response from a ListOperationRunEventsWithResponse call
+func ParseListOperationRunEventsResponse(rsp *http.Response) (*ListOperationRunEventsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListOperationRunEventsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RunEventList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest InvalidParameters
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseHeartbeatOperationRunResponse parses an HTTP response from a HeartbeatOperationRunWithResponse call
+func ParseHeartbeatOperationRunResponse(rsp *http.Response) (*HeartbeatOperationRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &HeartbeatOperationRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Run
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRetryOperationRunResponse parses an HTTP response from a RetryOperationRunWithResponse call
+func ParseRetryOperationRunResponse(rsp *http.Response) (*RetryOperationRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RetryOperationRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ActiveRun
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest NewRun
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest InvalidFields
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest InternalError
