@@ -64,7 +64,8 @@ lint-vulnerabilities: $(BIN)/govulncheck ## Look for known vulnerabilities in wh
 check-generated: $(BIN)/sqlc ## Fail if generated code is not what its sources say, or a query leaves its workspace
 	cd sql && sqlc vet && sqlc diff
 	go generate ./api/...
-	git diff --exit-code --stat -- api
+	@test -z "$$(git status --porcelain -- api internal/dbsqlc)" || { \
+	  git status --short -- api internal/dbsqlc; echo 'Generated code is not what is committed: make generate' >&2; exit 1; }
 
 ## Change
 
