@@ -56,6 +56,9 @@ func (s *Server) scoped(h scopedHandler) http.HandlerFunc {
 			return err
 		}
 		requestOf(r).identify(ws)
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			defer s.feed.Hint(ws.ID())
+		}
 		return h(w, r, ws)
 	})
 }
@@ -89,6 +92,9 @@ func (s *Server) authenticate(r *http.Request) (auth.Subject, error) {
 		return "", errTokenInvalid
 	}
 	subject, err := s.verify(r.Context(), token)
+	if errors.Is(err, auth.ErrKeysUnavailable) {
+		return "", errUnavailable.because(err) // no token can be told good from bad yet
+	}
 	if err != nil {
 		return "", errTokenInvalid.because(err)
 	}

@@ -195,6 +195,9 @@ func choices(t *testing.T, conn *pgx.Conn, workspaceID int64) []choice {
 
 func TestEveryFilterAnswersFromAnIndexAtAMillionRuns(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("filling a database with a million runs takes minutes")
+	}
 	databaseURL := largeDatabase(t)
 	config, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
