@@ -39,23 +39,23 @@ func (a *app) legacyCommand() *cobra.Command {
 			`Verify recomputes from the legacy tables what every row must be, with other means
 than backfill, and reports each difference. It writes nothing and can be run before,
 between and after the other steps. Exit code 1 if there is a difference.`,
-			func(ctx context.Context, r *legacy.Removal) (legacy.Report, error) { return erase(r.Verify(ctx)) }),
+			func(ctx context.Context, r *legacy.Removal) (*legacy.VerifyReport, error) { return r.Verify(ctx) }),
 		a.legacyContractCommand(flags),
 		a.legacyPurgeCommand(flags),
 		legacyStep(a, flags, "status", "Tell how far the removal is, and the next step", "",
-			func(ctx context.Context, r *legacy.Removal) (legacy.Report, error) { return erase(r.Status(ctx)) }),
+			func(ctx context.Context, r *legacy.Removal) (*legacy.StatusReport, error) { return r.Status(ctx) }),
 		legacyStep(a, flags, "import-unbridged", "After contract: make a run of each archived row that has none",
 			`Import-unbridged makes an operation run of every archived legacy row without a valid
 bridge, marked in its context with the legacy table and id. It is not part of the
 removal: run it only if the history of those rows is wanted in the list of runs.`,
-			func(ctx context.Context, r *legacy.Removal) (legacy.Report, error) {
-				return erase(r.ImportUnbridged(ctx))
+			func(ctx context.Context, r *legacy.Removal) (*legacy.ImportReport, error) {
+				return r.ImportUnbridged(ctx)
 			}),
 		legacyStep(a, flags, "undo", "Before contract: take back all that the steps have added",
 			`Undo drops the triggers, columns, indexes and schemas that expand, backfill and
 contract's preparation have added, and gives inventory items the references back that
 the application had written. It refuses after contract.`,
-			func(ctx context.Context, r *legacy.Removal) (legacy.Report, error) { return erase(r.Undo(ctx)) }),
+			func(ctx context.Context, r *legacy.Removal) (*legacy.UndoReport, error) { return r.Undo(ctx) }),
 	)
 	g.Long = `The removal goes in steps, each of which can be interrupted and started again:
 
@@ -74,16 +74,13 @@ docs/legacy-removal.md is the operator's runbook.`
 	return g
 }
 
-// erase makes a report of any step a Report.
-func erase[R legacy.Report](report R, err error) (legacy.Report, error) { return report, err }
-
 // legacyStep is a command that runs one step.
-func legacyStep(a *app, flags *legacyFlags, use, short, long string,
-	step func(context.Context, *legacy.Removal) (legacy.Report, error),
+func legacyStep[R legacy.Report](a *app, flags *legacyFlags, use, short, long string,
+	step func(context.Context, *legacy.Removal) (R, error),
 ) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Long: long, Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runLegacy(cmd, flags, step) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runLegacy(a, cmd, flags, step) },
 	}
 }
 
@@ -127,7 +124,7 @@ func readTypeMapFile(path string) (*legacy.TypeMap, error) {
 }
 
 // runLegacy runs a step and writes its report.
-func (a *app) runLegacy(cmd *cobra.Command, flags *legacyFlags, step func(context.Context, *legacy.Removal) (legacy.Report, error)) error {
+func runLegacy[R legacy.Report](a *app, cmd *cobra.Command, flags *legacyFlags, step func(context.Context, *legacy.Removal) (R, error)) error {
 	r, err := a.openLegacy(cmd, flags)
 	if err != nil {
 		return err
@@ -146,7 +143,7 @@ func (a *app) runLegacy(cmd *cobra.Command, flags *legacyFlags, step func(contex
 	} else {
 		report.WriteText(a.stdout)
 	}
-	if verified, ok := report.(*legacy.VerifyReport); ok && verified.Total > 0 {
+	if verified, ok := any(report).(*legacy.VerifyReport); ok && verified.Total > 0 {
 		return errDifferent
 	}
 	return nil
@@ -166,7 +163,7 @@ read-only transaction.
 
 Reasons for --list:
   `+strings.Join(legacy.Reasons(), "\n  "),
-		func(ctx context.Context, r *legacy.Removal) (legacy.Report, error) { return erase(r.Plan(ctx)) })
+		func(ctx context.Context, r *legacy.Removal) (*legacy.PlanReport, error) { return r.Plan(ctx) })
 	plan := c.RunE
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if reason == "" {
@@ -215,7 +212,7 @@ func (a *app) legacyExpandCommand(flags *legacyFlags) *cobra.Command {
 		`Expand adds nullable columns, and triggers that keep them right for rows that the
 application writes meanwhile. Every statement gives up after --lock-timeout and is
 tried again, so that nobody waits behind it. "legacy undo" takes all of it back.`,
-		func(ctx context.Context, r *legacy.Removal) (legacy.Report, error) { return erase(r.Expand(ctx)) })
+		func(ctx context.Context, r *legacy.Removal) (*legacy.ExpandReport, error) { return r.Expand(ctx) })
 	typeMapFlag(c, flags)
 	return c
 }
@@ -224,7 +221,7 @@ func (a *app) legacyBackfillCommand(flags *legacyFlags) *cobra.Command {
 	c := legacyStep(a, flags, "backfill", "Fill the new columns in small batches, while the old application works on",
 		`Backfill goes through each table by its key, in batches that adapt to --batch-duration
 and that are committed one by one. Interrupted, it goes on at the batch where it was.`,
-		func(ctx context.Context, r *legacy.Removal) (legacy.Report, error) { return erase(r.Backfill(ctx)) })
+		func(ctx context.Context, r *legacy.Removal) (*legacy.BackfillReport, error) { return r.Backfill(ctx) })
 	c.Flags().IntVar(&flags.options.Rate, "rate", 0, "the most rows a second; 0 is no limit")
 	c.Flags().DurationVar(&flags.options.Pause, "pause", 10*time.Millisecond, "how long to rest after each batch")
 	c.Flags().DurationVar(&flags.options.BatchDuration, "batch-duration", 150*time.Millisecond, "what a batch should take")
@@ -237,7 +234,7 @@ func (a *app) legacyContractCommand(flags *legacyFlags) *cobra.Command {
 swaps keys, types and constraints, archives the legacy tables and drops the legacy
 columns in one transaction that lasts seconds. It refuses, having changed nothing, if
 anything stands in its way. Stop the old application first.`,
-		func(ctx context.Context, r *legacy.Removal) (legacy.Report, error) { return erase(r.Contract(ctx)) })
+		func(ctx context.Context, r *legacy.Removal) (*legacy.ContractReport, error) { return r.Contract(ctx) })
 	c.Flags().BoolVar(&flags.options.PrepareOnly, "prepare-only", false, "do only what needs no locks, so that contract will be short")
 	return c
 }
@@ -249,8 +246,8 @@ func (a *app) legacyPurgeCommand(flags *legacyFlags) *cobra.Command {
 compressed files with a manifest of row counts and SHA-256 sums, reads them back, and
 then drops the archive. It refuses while anything depends on it, and wants the
 database's name to be typed.`,
-		func(ctx context.Context, r *legacy.Removal) (legacy.Report, error) {
-			return erase(r.Purge(ctx, directory, func(database string) (string, error) {
+		func(ctx context.Context, r *legacy.Removal) (*legacy.PurgeReport, error) {
+			return r.Purge(ctx, directory, func(database string) (string, error) {
 				if confirmed != "" {
 					return confirmed, nil
 				}
@@ -260,7 +257,7 @@ database's name to be typed.`,
 					return "", fmt.Errorf("read the name: %w", err)
 				}
 				return strings.TrimSpace(line), nil
-			}))
+			})
 		})
 	c.Flags().StringVar(&directory, "export", "", "the directory to export the archive to")
 	c.Flags().StringVar(&confirmed, "confirm", "", "the database's name, instead of typing it")

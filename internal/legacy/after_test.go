@@ -86,7 +86,8 @@ func TestEveryRuleHolds(t *testing.T) {
 		"SELECT has_table_privilege('public', 'open_findings', 'SELECT')::text":                                                             "true",
 		"SELECT n::text FROM runs_by_type WHERE type = 'inventory_sync'":                                                                    "3",
 		"SELECT count(*)::text FROM pg_constraint WHERE conname = 'audit_logs_tenant_id_foreign' AND convalidated":                          "1",
-		"SELECT count(*)::text FROM pg_indexes WHERE indexname = 'operation_runs_correlation_index'":                                        "1",
+		"SELECT count(*)::text FROM pg_indexes WHERE indexname LIKE 'operation_runs_correlation%'":                                          "3",
+		"SELECT convalidated::text FROM pg_constraint WHERE conname = 'operation_runs_correlated'":                                          "true",
 		"SELECT relnamespace::regnamespace::text FROM pg_class WHERE relname = 'inventory_sync_runs_id_seq'":                                "legacy_archive",
 		"SELECT count(*)::text FROM backup_retention_holds h JOIN legacy_archive.backup_schedule_runs r ON r.id = h.backup_schedule_run_id": "1",
 		// The three columns and the removal's own are gone.
@@ -145,7 +146,7 @@ func TestASecondOneSaysWhoIsAtWork(t *testing.T) {
 		t.Errorf("the second one: %v", err)
 	}
 	first.Close()
-	must(t, second.Backfill)
+	must(t, open(t, address, Options{}).Backfill)
 }
 
 func TestStepsOutOfOrderAreRefused(t *testing.T) {

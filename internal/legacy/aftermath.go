@@ -46,6 +46,14 @@ type afterthought struct {
 	Kind, Object, Statement string
 }
 
+// doAfterwards does one.
+func (r *Removal) doAfterwards(ctx context.Context, a afterthought) error {
+	if a.Kind == "index" {
+		return r.buildIndex(ctx, a.Object, a.Statement)
+	}
+	return r.alter(ctx, a.Statement)
+}
+
 // runAftermath does them one by one. A constraint that an old row breaks stays NOT VALID.
 func (r *Removal) runAftermath(ctx context.Context, report *ContractReport) error {
 	var left bool
@@ -61,7 +69,7 @@ func (r *Removal) runAftermath(ctx context.Context, report *ContractReport) erro
 		return err
 	}
 	for _, a := range all {
-		err := r.alter(ctx, a.Statement)
+		err := r.doAfterwards(ctx, a)
 		const foreignKeyViolation, checkViolation = "23503", "23514"
 		switch state := sqlState(err); {
 		case state == foreignKeyViolation, state == checkViolation:

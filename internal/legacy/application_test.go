@@ -28,9 +28,9 @@ type application struct {
 // now is what the ORM's timestamps look like.
 func now() string { return time.Now().UTC().Format("2006-01-02 15:04:05") }
 
-func pick(random *rand.Rand, ids []int64, else_ int64) int64 {
+func pick(random *rand.Rand, ids []int64, otherwise int64) int64 {
 	if len(ids) == 0 {
-		return else_
+		return otherwise
 	}
 	return ids[random.IntN(len(ids))]
 }

@@ -52,7 +52,7 @@ type task struct {
 }
 
 // tasks are the parts of the backfill, in order.
-func tasks(unassigned int64) []task {
+func tasks() []task {
 	runReasons := `
 		CASE WHEN r.runledger_type IS DISTINCT FROM r.type THEN 'standardised'
 		     WHEN EXISTS (SELECT FROM runledger_removal.type_map m WHERE m.standard = r.type) THEN 'already_standard'
@@ -141,7 +141,7 @@ func (r *Removal) Backfill(ctx context.Context) (*BackfillReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range tasks(unassigned) {
+	for _, t := range tasks() {
 		done, err := r.fill(ctx, t, unassigned)
 		if err != nil {
 			return nil, fmt.Errorf("backfill %s: %w", t.table, err)

@@ -52,7 +52,7 @@ func catchUpBatch(ctx context.Context, tx pgx.Tx, size int, unassigned int64) (n
 		"backup_schedules": taken["schedule"], "operation_runs": taken["run"],
 		"findings": taken["finding"], "inventory_items": taken["item"],
 	}
-	for _, t := range tasks(unassigned) {
+	for _, t := range tasks() {
 		which := ids[t.table]
 		slices.Sort(which)
 		which = slices.Compact(which)

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -25,27 +26,29 @@ func expected() [][3]string {
 	return all
 }
 
+// only are the columns that the removal touches of tables of which it touches few.
+var only = map[string][]string{
+	"inventory_sync_runs":   {"id", "tenant_id", "operation_run_id"},
+	"entra_group_sync_runs": {"id", "tenant_id", "operation_run_id"},
+	"backup_schedule_runs":  {"id", "tenant_id", "operation_run_id", "backup_schedule_id"},
+	"users":                 {"id", "name", "email", "created_at", "updated_at"},
+	"tenants":               {"id", "workspace_id", "name", "external_id", "created_at", "updated_at"},
+}
+
+// own are the application's own columns of tables that are canonical but for them.
+var own = map[string][]string{
+	"workspace_memberships": {"id"},
+	"backup_schedules":      {"policy_types", "include_foundations", "last_run_status"},
+	"findings":              {"deleted_at"},
+}
+
 // needed tells whether the removal touches a column of the application's. The others may differ
 // as they like; what is missing of them is missed by nobody here.
 func needed(table, column string) bool {
-	switch table {
-	case "inventory_sync_runs", "entra_group_sync_runs":
-		return column == "id" || column == "operation_run_id" || column == "tenant_id"
-	case "backup_schedule_runs":
-		return column == "id" || column == "operation_run_id" || column == "tenant_id" || column == "backup_schedule_id"
-	case "workspace_memberships":
-		return column != "id"
-	case "users":
-		return column == "id" || column == "name" || column == "email" || column == "created_at" || column == "updated_at"
-	case "tenants":
-		return column == "id" || column == "workspace_id" || column == "name" || column == "external_id" ||
-			column == "created_at" || column == "updated_at"
-	case "backup_schedules":
-		return column != "policy_types" && column != "include_foundations" && column != "last_run_status"
-	case "findings":
-		return column != "deleted_at"
+	if few, ok := only[table]; ok {
+		return slices.Contains(few, column)
 	}
-	return true
+	return !slices.Contains(own[table], column)
 }
 
 // schemaDifferences says precisely where the application's schema is not the expected one. Columns
@@ -80,25 +83,16 @@ func schemaDifferences(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	return differences, nil
 }
 
-// retypedColumns are the application's columns whose type Contract changes.
+// retypedColumns are the application's columns whose type or identity Contract changes.
 var retypedColumns = func() [][2]string {
-	canonicalTables := map[string]bool{
-		"workspaces": true, "users": true, "workspace_memberships": true, "tenants": true,
-		"operation_runs": true, "backup_schedules": true, "findings": true, "inventory_items": true,
-	}
-	own := map[string]bool{ // the application's own columns beside the canonical ones
-		"users.email_verified_at": true, "users.password": true, "users.remember_token": true,
-		"tenants.domain": true, "tenants.environment": true, "tenants.status": true, "tenants.metadata": true, "tenants.deleted_at": true,
-		"backup_schedules.policy_types": true, "backup_schedules.last_run_status": true, "findings.deleted_at": true,
-	}
 	var all [][2]string
 	for _, want := range expected() {
 		name, column, kind := want[0], want[1], want[2]
-		if !canonicalTables[name] || own[name+"."+column] {
+		if slices.Contains(legacyTables, name) || !needed(name, column) {
 			continue
 		}
-		if isShadowed(name, column) || kind == "json" || strings.HasPrefix(kind, "character varying") || strings.HasPrefix(kind, "timestamp(") ||
-			strings.HasPrefix(kind, "time(") {
+		limited := strings.HasPrefix(kind, "character varying") || strings.HasPrefix(kind, "time")
+		if isShadowed(name, column) || kind == "json" || limited {
 			all = append(all, [2]string{name, column})
 		}
 	}

@@ -12,9 +12,9 @@ package legacy
 import (
 	"cmp"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"time"
 
@@ -75,7 +75,7 @@ func Open(ctx context.Context, databaseURL, step string, opt Options, progress *
 		return nil, fmt.Errorf("read the database address: %w", err)
 	}
 	host, _ := os.Hostname() // only for people to read
-	for name, value := range map[string]string{
+	maps.Copy(config.RuntimeParams, map[string]string{
 		"application_name":                    fmt.Sprintf("runledger legacy %s (process %d on %s)", step, os.Getpid(), host),
 		"timezone":                            "UTC",
 		"search_path":                         "public",
@@ -86,9 +86,7 @@ func Open(ctx context.Context, databaseURL, step string, opt Options, progress *
 		"idle_in_transaction_session_timeout": "0",
 		// After a crash of this process its statement ends soon, and with it the removal's lock.
 		"client_connection_check_interval": "500ms",
-	} {
-		config.RuntimeParams[name] = value
-	}
+	})
 	config.OnNotice = nil
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {

@@ -57,7 +57,7 @@ func (p *Progress) advance(rows int64) {
 		every = 200 * time.Millisecond
 	}
 	now := p.now()
-	if now.Sub(p.started) < time.Second || (now.Sub(p.shown) < every && p.shown != p.started) {
+	if now.Sub(p.started) < time.Second || (now.Sub(p.shown) < every && !p.shown.Equal(p.started)) {
 		return
 	}
 	p.shown = now

@@ -126,9 +126,6 @@ type classifier struct {
 // newClassifier finds out what the classifications need to know.
 func newClassifier(ctx context.Context, tx pgx.Tx, types *TypeMap) (*classifier, error) {
 	c := &classifier{tx: tx, types: types, unassigned: -1, own: "r.last_seen_operation_run_id"}
-	if c.types == nil {
-		c.types = defaultTypeMap()
-	}
 	var begun, referenced bool
 	err := tx.QueryRow(ctx, `SELECT to_regclass('runledger_removal.state') IS NOT NULL, EXISTS (
 		SELECT FROM pg_attribute WHERE attrelid = to_regclass('public.inventory_items') AND attname = $1 AND NOT attisdropped)`,
@@ -141,8 +138,29 @@ func newClassifier(ctx context.Context, tx pgx.Tx, types *TypeMap) (*classifier,
 	}
 	if begun {
 		err = tx.QueryRow(ctx, "SELECT coalesce(max(unassigned_workspace_id), -1) FROM runledger_removal.state").Scan(&c.unassigned)
+		if err != nil {
+			return nil, err
+		}
+	}
+	if c.types == nil {
+		c.types, err = typesInUse(ctx, tx, begun)
 	}
 	return c, err
+}
+
+// typesInUse is the map that Expand was given, or before it the one that it would take by itself.
+func typesInUse(ctx context.Context, tx pgx.Tx, begun bool) (*TypeMap, error) {
+	if !begun {
+		return defaultTypeMap(), nil
+	}
+	rows, err := tx.Query(ctx, "SELECT old, standard FROM runledger_removal.type_map")
+	if err != nil {
+		return nil, err
+	}
+	m := &TypeMap{standard: map[string]string{}}
+	var old, standard string
+	_, err = pgx.ForEachRow(rows, []any{&old, &standard}, func() error { m.standard[old] = standard; return nil })
+	return m, err
 }
 
 // query writes a classification's query, and its arguments.
@@ -159,7 +177,7 @@ func (c *classifier) query(k classification) (string, []any) {
 	return query, []any{old, standard}
 }
 
-// counts counts the rows of a classification by reason.
+// counts tells the number of rows of a classification by reason.
 func (c *classifier) counts(ctx context.Context, k classification) (Counts, error) {
 	query, args := c.query(k)
 	rows, err := c.tx.Query(ctx, "SELECT reason, count(*) FROM ("+query+") AS classified GROUP BY reason", args...)

@@ -64,16 +64,6 @@ func (r *Removal) alter(ctx context.Context, statement string) error {
 	return nil
 }
 
-// alterAll runs the statements in order, each patiently and in a transaction of its own.
-func (r *Removal) alterAll(ctx context.Context, statements ...string) error {
-	for _, statement := range statements {
-		if err := r.alter(ctx, statement); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // inTx runs work in a transaction, patiently.
 func (r *Removal) inTx(ctx context.Context, what string, work func(tx pgx.Tx) error) error {
 	return r.patiently(ctx, what, func() error {

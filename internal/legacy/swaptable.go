@@ -18,7 +18,7 @@ func (s *swapping) swapTables(ctx context.Context) error {
 	}
 	for _, name := range names {
 		for _, step := range []func(context.Context, string) error{
-			s.dropKeys, s.swapColumns, s.alterColumns, s.attachIndexes, s.addChecks,
+			s.dropKeys, s.swapColumns, s.alterColumns, s.attachIndexes, s.addChecks, s.restoreExtras,
 		} {
 			if err := step(ctx, name); err != nil {
 				return err
@@ -139,27 +139,9 @@ func (s *swapping) swapColumns(ctx context.Context, name string) error {
 func (s *swapping) alterColumns(ctx context.Context, name string) error {
 	var types, rest []string
 	for _, c := range s.canonical[name].order {
-		want := s.canonical[name].columns[c]
-		have := s.application[name].columns[current(name, c)]
-		column := "ALTER COLUMN " + quoted(c)
-		if have.kind != want.kind {
-			if have.fallback != "" {
-				types = append(types, column+" DROP DEFAULT")
-			}
-			types = append(types, column+" TYPE "+want.kind+conversion(c, have.kind, want.kind))
-		}
-		switch {
-		case want.fallback == "" && have.fallback != "":
-			rest = append(rest, column+" DROP DEFAULT")
-		case want.fallback != have.fallback || have.kind != want.kind && want.fallback != "":
-			rest = append(rest, column+" SET DEFAULT "+want.fallback)
-		}
-		switch {
-		case want.notNull && !have.notNull:
-			rest = append(rest, column+" SET NOT NULL")
-		case !want.notNull && have.notNull:
-			rest = append(rest, column+" DROP NOT NULL")
-		}
+		want, have := s.canonical[name].columns[c], s.application[name].columns[current(name, c)]
+		types = append(types, typeActions(c, have, want)...)
+		rest = append(rest, otherActions(c, have, want)...)
 	}
 	for _, actions := range [][]string{types, rest} {
 		if len(actions) == 0 {
@@ -170,6 +152,38 @@ func (s *swapping) alterColumns(ctx context.Context, name string) error {
 		}
 	}
 	return s.dropProofs(ctx, name)
+}
+
+// typeActions gives a column its canonical type.
+func typeActions(name string, have, want column) []string {
+	if have.kind == want.kind {
+		return nil
+	}
+	alter := "ALTER COLUMN " + quoted(name)
+	var actions []string
+	if have.fallback != "" {
+		actions = append(actions, alter+" DROP DEFAULT")
+	}
+	return append(actions, alter+" TYPE "+want.kind+conversion(name, have.kind, want.kind))
+}
+
+// otherActions gives a column of the canonical type its canonical default and nullability.
+func otherActions(name string, have, want column) []string {
+	alter := "ALTER COLUMN " + quoted(name)
+	var actions []string
+	switch {
+	case want.fallback == "" && have.fallback != "":
+		actions = append(actions, alter+" DROP DEFAULT")
+	case want.fallback != have.fallback || have.kind != want.kind && want.fallback != "":
+		actions = append(actions, alter+" SET DEFAULT "+want.fallback)
+	}
+	switch {
+	case want.notNull && !have.notNull:
+		actions = append(actions, alter+" SET NOT NULL")
+	case !want.notNull && have.notNull:
+		actions = append(actions, alter+" DROP NOT NULL")
+	}
+	return actions
 }
 
 // conversion says how the values of a column come over where the types alone do not.
@@ -231,6 +245,44 @@ func (s *swapping) keepIDKey(ctx context.Context, name string) error {
 // addChecks adds the canonical CHECKs. Old rows are looked at afterwards, without the locks.
 func (s *swapping) addChecks(ctx context.Context, name string) error {
 	return s.addConstraints(ctx, name, "c")
+}
+
+// restoreExtras makes anew what stood on a column of the application's own and on one that has a
+// shadow, and so went with the latter: its constraints now, its indexes afterwards.
+func (s *swapping) restoreExtras(ctx context.Context, name string) error {
+	onShadowed := func(columns []string) bool {
+		gone := func(c string) bool { return slices.Contains(dropped[name], c) }
+		return s.extra(name, columns) && !slices.ContainsFunc(columns, gone) &&
+			slices.ContainsFunc(columns, func(c string) bool { return isShadowed(name, c) })
+	}
+	for _, key := range sortedKeys(s.application[name].constraints) {
+		have := s.application[name].constraints[key]
+		if isShadow(key) || have.kind == "p" || !onShadowed(have.columns) {
+			continue
+		}
+		if have.kind != "c" {
+			if err := s.alter(ctx, name, "ADD CONSTRAINT %s %s", quoted(key), have.definition); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.alter(ctx, name, "ADD CONSTRAINT %s %s NOT VALID", quoted(key), have.definition); err != nil {
+			return err
+		}
+		if err := s.later(ctx, "validate", key, fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s", public(name), quoted(key))); err != nil {
+			return err
+		}
+	}
+	for _, key := range sortedKeys(s.application[name].indexes) {
+		have := s.application[name].indexes[key]
+		if isShadow(key) || have.constraint || !onShadowed(have.columns) {
+			continue
+		}
+		if err := s.later(ctx, "index", key, strings.Replace(have.definition, " INDEX ", " INDEX CONCURRENTLY ", 1)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addConstraints adds the canonical constraints of a kind, for new rows at once.

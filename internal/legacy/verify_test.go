@@ -186,8 +186,8 @@ func TestPlanWritesNothing(t *testing.T) {
 		}
 	}
 	after := fingerprint(t, address)
-	for name, print := range before {
-		if after[name] != print {
+	for name, sum := range before {
+		if after[name] != sum {
 			t.Errorf("plan changed %s", name)
 		}
 	}

@@ -48,7 +48,7 @@ func (v *verifier) runQuery() string {
 			FROM public.operation_runs r LEFT JOIN legacy_archive.operation_run_originals o ON o.operation_run_id = r.id`
 	}
 	shadowOf := func(column, kind string) string { return v.column("operation_runs", shadow(column), kind) }
-	query := fmt.Sprintf(`SELECT r.id, r.workspace_id, r.tenant_id, false, false, r.type, %s,
+	query := fmt.Sprintf(`SELECT r.id, r.workspace_id, r.tenant_id, false AS changed, false, r.type, %s,
 		r.context::text, %s::text, r.failure_summary::text, %s::text, r.run_identity_hash, %s,
 		r.status || ' ' || r.outcome, %s || ' ' || %s`,
 		shadowOf("type", "text"), shadowOf("context", "jsonb"), shadowOf("failure_summary", "jsonb"),
@@ -88,15 +88,15 @@ func (v *verifier) compareRun(r *comparedRun) {
 	} else if !v.standard[standard] {
 		v.report.UnknownType[standard]++
 	}
-	v.expectText(table, r.id, "type", reason, &standard, r.newType)
+	v.expectText(r.id, "type", reason, &standard, r.newType)
 	v.compareContext(r, standard)
 	if !sameFailure(r.oldFailure, r.newFailure) {
 		v.differ(table, r.id, "failure_summary", "jsonb of the original", text(r.oldFailure), text(r.newFailure))
 	}
 	if !v.after || text(r.newHash) != derivedHash(text(r.oldHash), r.id) {
-		v.expectText(table, r.id, "run_identity_hash", "unchanged", r.oldHash, r.newHash)
+		v.expectText(r.id, "run_identity_hash", "unchanged", r.oldHash, r.newHash)
 	}
-	v.expectText(table, r.id, "status, outcome", "unchanged", r.oldState, r.state)
+	v.expectText(r.id, "status, outcome", "unchanged", r.oldState, r.state)
 	for i, got := range r.times {
 		want := r.oldTimes[i]
 		if want.Valid != got.Valid || want.Valid && (want.InfinityModifier != got.InfinityModifier ||
@@ -114,9 +114,9 @@ func text(s *string) string {
 	return *s
 }
 
-func (v *verifier) expectText(table string, id int64, column, reason string, want, got *string) {
+func (v *verifier) expectText(id int64, column, reason string, want, got *string) {
 	if (want == nil) != (got == nil) || want != nil && *want != *got {
-		v.differ(table, id, column, reason, text(want), text(got))
+		v.differ("operation_runs", id, column, reason, text(want), text(got))
 	}
 }
 
@@ -130,7 +130,7 @@ func derivedHash(original string, id int64) string {
 func (v *verifier) compareContext(r *comparedRun, standard string) {
 	schedule, reason := v.scheduleFor(r, standard)
 	if reason != "schedule_added" {
-		v.expectText("operation_runs", r.id, "context", reason, r.oldContext, r.newContext)
+		v.expectText(r.id, "context", reason, r.oldContext, r.newContext)
 		return
 	}
 	want := map[string]json.RawMessage{}

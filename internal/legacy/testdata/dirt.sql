@@ -86,6 +86,9 @@ CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.updated_a
 CREATE TRIGGER entra_touch BEFORE UPDATE ON entra_group_sync_runs FOR EACH ROW EXECUTE FUNCTION touch();
 ALTER TABLE operation_runs ADD COLUMN correlation uuid;
 CREATE INDEX operation_runs_correlation_index ON operation_runs (correlation);
+CREATE INDEX operation_runs_correlation_type_index ON operation_runs (correlation, type);
+ALTER TABLE operation_runs ADD CONSTRAINT operation_runs_correlated CHECK (correlation IS NULL OR status <> 'lost'),
+    ADD CONSTRAINT operation_runs_correlation_hash_unique UNIQUE (correlation, run_identity_hash);
 
 SELECT setval(pg_get_serial_sequence(t, 'id'), 100000) FROM unnest(ARRAY['workspaces', 'users', 'tenants', 'operation_runs', 'findings',
     'inventory_items', 'inventory_sync_runs', 'entra_group_sync_runs', 'backup_schedules', 'backup_schedule_runs']) AS t;
