@@ -240,7 +240,7 @@ WITH report AS (
     FROM operation_runs
     WHERE operation_runs.workspace_id = $9 AND operation_runs.id = ANY ($1::bigint[])
     ORDER BY operation_runs.id
-    FOR UPDATE
+    FOR NO KEY UPDATE
 ), move AS (
     SELECT report.id, report.status, report.outcome, report.summary_counts, report.failure_summary, report.context_patch, report.at, report.revision, before.status AS old_status,
            coalesce(report.status, CASE before.status WHEN 'completed' THEN 'running' ELSE before.status END) AS new_status
@@ -275,14 +275,14 @@ WITH report AS (
       AND (move.at IS NULL OR move.at >= r.created_at AND (move.new_status <> 'completed' OR move.at >= coalesce(r.started_at, move.at)))
       AND (move.revision IS NULL OR move.revision = r.revision)
       AND (move.context_patch IS NULL
-           OR octet_length(runledger_merge_patch(r.context, move.context_patch)::text) <= $10::integer)
+           OR octet_length(runledger_merge_patch(r.context, move.context_patch)::text) <= greatest($10::integer, octet_length(r.context::text)))
     RETURNING r.id, r.workspace_id, r.tenant_id, r.user_id, r.initiator_name, r.type, r.status, r.outcome, r.run_identity_hash, r.summary_counts, r.failure_summary, r.context, r.started_at, r.completed_at, r.created_at, r.updated_at, r.idempotency_key, r.heartbeat_at, r.progressed_at, r.stalled_at, r.stalled, r.cancel_requested_at, r.retry_of_id, r.attempt, r.revision
 ), event AS (
     INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
     SELECT run.workspace_id, run.id,
-           CASE WHEN run.status = move.old_status THEN 'reported'
-                WHEN run.status = 'running' THEN 'started'
-                ELSE run.status END,
+           CASE WHEN run.status = 'completed' THEN 'completed'
+                WHEN run.status = move.old_status THEN 'reported'
+                ELSE 'started' END,
            $11,
            jsonb_strip_nulls(jsonb_build_object(
                'status', run.status, 'outcome', nullif(run.outcome, 'pending'), 'summary_counts', move.summary_counts,

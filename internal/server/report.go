@@ -143,7 +143,7 @@ func parseReport(f *fields) report {
 		item.contextPatch = redacted(f, "context", patch)
 	}
 	if at, ok := f.instant("at"); ok {
-		item.at = at
+		item.at = at.Truncate(time.Microsecond) // as the database will, so that the same report is the same
 		switch {
 		case item.status != ledger.StatusRunning && !completes:
 			f.fault("at", "It is when the run started or completed: give it together with that status.")

@@ -73,7 +73,7 @@ WITH report AS (
     FROM operation_runs
     WHERE operation_runs.workspace_id = @workspace_id AND operation_runs.id = ANY (@ids::bigint[])
     ORDER BY operation_runs.id
-    FOR UPDATE
+    FOR NO KEY UPDATE
 ), move AS (
     SELECT report.*, before.status AS old_status,
            coalesce(report.status, CASE before.status WHEN 'completed' THEN 'running' ELSE before.status END) AS new_status
@@ -108,14 +108,14 @@ WITH report AS (
       AND (move.at IS NULL OR move.at >= r.created_at AND (move.new_status <> 'completed' OR move.at >= coalesce(r.started_at, move.at)))
       AND (move.revision IS NULL OR move.revision = r.revision)
       AND (move.context_patch IS NULL
-           OR octet_length(runledger_merge_patch(r.context, move.context_patch)::text) <= @context_limit::integer)
+           OR octet_length(runledger_merge_patch(r.context, move.context_patch)::text) <= greatest(@context_limit::integer, octet_length(r.context::text)))
     RETURNING r.*
 ), event AS (
     INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
     SELECT run.workspace_id, run.id,
-           CASE WHEN run.status = move.old_status THEN 'reported'
-                WHEN run.status = 'running' THEN 'started'
-                ELSE run.status END,
+           CASE WHEN run.status = 'completed' THEN 'completed'
+                WHEN run.status = move.old_status THEN 'reported'
+                ELSE 'started' END,
            @actor,
            jsonb_strip_nulls(jsonb_build_object(
                'status', run.status, 'outcome', nullif(run.outcome, 'pending'), 'summary_counts', move.summary_counts,
