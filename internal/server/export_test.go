@@ -1,6 +1,41 @@
 package server
 
-import "github.com/go-chi/chi/v5"
+import (
+	"context"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/runledger/runledger/internal/auth"
+	"github.com/runledger/runledger/internal/feed"
+)
 
 // Routes are the routes of the server, for tests that walk them.
 func (s *Server) Routes() chi.Routes { return s.router }
+
+// SetStreamTimes sets how often streams show that they live, and how long clients may take.
+func (s *Server) SetStreamTimes(pulse, patience time.Duration) {
+	s.streams.pulse, s.streams.patience = pulse, patience
+}
+
+// AwaitStreamSlot waits until there is room for one more stream, and takes it.
+func (s *Server) AwaitStreamSlot() { s.streams.slots <- struct{}{} }
+
+// SealChanges is a position in the changes of a workspace as clients keep it.
+func (s *Server) SealChanges(at feed.Position, workspaceID int64) string {
+	if err := s.cursors.load(context.Background(), s.db, s.queries); err != nil {
+		panic(err)
+	}
+	return s.sealChanges(at, workspaceID)
+}
+
+// InvalidateTokensWhen makes every token invalid from when invalid says so.
+func (s *Server) InvalidateTokensWhen(invalid func() bool) {
+	verify := s.verify
+	s.verify = func(ctx context.Context, token string) (auth.Subject, error) {
+		if invalid() {
+			return "", errTokenInvalid
+		}
+		return verify(ctx, token)
+	}
+}

@@ -185,7 +185,7 @@ func TestMembersGetAnAnswerOnEveryRoute(t *testing.T) {
 	h := newHarness(t)
 	f := newFixture(t, h)
 	walk(t, h, func(method, pattern string) {
-		if method != http.MethodGet {
+		if method != http.MethodGet || pattern == eventStream { // a stream does not end: stream_test.go reads it
 			return
 		}
 		for _, member := range []dbtest.User{f.Owner, f.Manager, f.Operator, f.Readonly} {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/feed"
 )
 
 // Options is what a Server needs. All but the durations are required.
@@ -26,6 +27,7 @@ type Options struct {
 	SchemaVersion  int64                                                         // the schema this binary knows
 	AcquireTimeout time.Duration                                                 // longest wait for a connection, 2 s if 0
 	QueryTimeout   time.Duration                                                 // longest a statement may take, 10 s if 0
+	MaxStreams     int                                                           // open streams of events, 4096 if 0
 }
 
 // Server answers requests. Make one with New.
@@ -36,6 +38,8 @@ type Server struct {
 	log     *slog.Logger
 	health  *health
 	cursors cursorKeeper
+	feed    *feed.Feed
+	streams streamLimits
 	router  *chi.Mux
 }
 
@@ -53,7 +57,9 @@ func New(o Options) *Server {
 		verify:  o.Verify,
 		log:     o.Log,
 		health:  newHealth(o.Pool.Config().ConnConfig, o.SchemaVersion),
+		streams: newStreamLimits(o.MaxStreams),
 	}
+	s.feed = feed.New(s.db, s.frame, o.Log)
 	s.router = s.routes()
 	return s
 }
@@ -61,11 +67,18 @@ func New(o Options) *Server {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
 
-// Drain makes readiness fail from now on, so that no new traffic is sent here.
-func (s *Server) Drain() { s.health.draining.Store(true) }
+// Drain makes readiness fail from now on, so that no new traffic is sent here, and ends the
+// streams of events, which would outlast any grace.
+func (s *Server) Drain() {
+	s.health.draining.Store(true)
+	s.feed.Close()
+}
 
 // Close frees what the Server holds besides its Options.
-func (s *Server) Close() { s.health.close() }
+func (s *Server) Close() {
+	s.feed.Close()
+	s.health.close()
+}
 
 // routes is the whole interface. Whatever is below a workspace is scoped: its handler takes the
 // proof of membership that only the gate gives.
@@ -87,9 +100,12 @@ func (s *Server) routes() *chi.Mux {
 
 	r.Get("/workspaces/{workspace_id}/operation-runs", s.scoped(s.listRuns))
 	r.Get("/workspaces/{workspace_id}/operation-runs/count", s.scoped(s.countRuns))
+	r.Get("/workspaces/{workspace_id}/operation-runs/changes", s.scoped(s.listChanges))
+	r.Get("/workspaces/{workspace_id}/operation-runs/events", s.scoped(s.streamChanges))
 	r.Post("/workspaces/{workspace_id}/operation-runs", s.scoped(recording(s.startRun)))
 	r.Post("/workspaces/{workspace_id}/operation-runs/batch", s.scoped(recording(s.batchRuns)))
 	r.Get("/workspaces/{workspace_id}/operation-runs/{id}", s.scoped(s.getRun))
+	r.Get("/workspaces/{workspace_id}/operation-runs/{id}/events", s.scoped(s.listRunEvents))
 	r.Patch("/workspaces/{workspace_id}/operation-runs/{id}", s.scoped(recording(s.patchRun)))
 	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/heartbeat", s.scoped(recording(s.heartbeatRun)))
 	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/cancel", s.scoped(recording(s.cancelRun)))

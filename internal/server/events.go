@@ -1,0 +1,112 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/feed"
+	"github.com/runledger/runledger/internal/workspace"
+)
+
+// listRunEvents answers the timeline of a run.
+func (s *Server) listRunEvents(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+	id, err := rowID(r)
+	if err != nil {
+		return err
+	}
+	pg, err := s.pageOf(r, ws, parseParams(r), beforeAll)
+	if err != nil {
+		return err
+	}
+	events, err := s.queries.ListRunEvents(r.Context(), s.db, dbsqlc.ListRunEventsParams{
+		WorkspaceID: ws.ID(), RunID: id, PositionID: pg.after.id, PageSize: pg.rows(),
+	})
+	if err != nil {
+		return err
+	}
+	if len(events) == 0 { // of a run without events, or of none
+		if _, err := s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id}); err != nil {
+			return err
+		}
+	}
+	return answerPage(s, w, r, pg, events, appendRunEvent,
+		func(event *dbsqlc.ListRunEventsRow) position { return byID(event.ID) })
+}
+
+// listChanges answers what happened to the workspace's runs behind a position.
+func (s *Server) listChanges(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+	p := parseParams(r)
+	limit := p.limit()
+	after, given := p.text("after")
+	if err := s.cursors.load(r.Context(), s.db, s.queries); err != nil {
+		return err
+	}
+	asked, now := feed.Position{}, after == "now"
+	if given && !now {
+		asked = s.changesPosition(p, "after", after, ws)
+	}
+	if err := p.done(); err != nil {
+		return err
+	}
+	var page feed.Page
+	var err error
+	if now {
+		page.Next, err = feed.Last(r.Context(), s.db, ws.ID())
+	} else {
+		page, err = feed.Read(r.Context(), s.db, ws.ID(), asked, int32(limit)) //nolint:gosec // at most maxPageSize
+	}
+	if err != nil {
+		return changesFailed(err)
+	}
+	return answerJSON(w, r, func(b []byte) []byte {
+		b = append(b, `{"data":[`...)
+		for i := range page.Changes {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendChange(b, &page.Changes[i])
+		}
+		b = appendText(append(b, ']'), "next_after", s.sealChanges(page.Next, ws.ID()))
+		return append(b, '}')
+	})
+}
+
+// changesPosition opens a position in the changes of a workspace, as it came with the parameter
+// or header that is named.
+func (s *Server) changesPosition(p *params, name, sealed string, ws workspace.Scope) feed.Position {
+	at, ok := s.cursors.open(sealed, changesBinding(ws.ID()))
+	if !ok {
+		p.fault(name, "It is no position in the changes of this workspace: use next_after, or the id of an event, as it came.")
+	}
+	return feed.Position{Transaction: at.at, ID: at.id}
+}
+
+// sealChanges is a position in the changes of a workspace for clients to keep.
+func (s *Server) sealChanges(at feed.Position, workspaceID int64) string {
+	return s.cursors.seal(position{at: at.Transaction, id: at.ID}, changesBinding(workspaceID))
+}
+
+// changesBinding is what a position in the changes of a workspace is bound to.
+func changesBinding(workspaceID int64) string {
+	return "changes of workspace " + strconv.FormatInt(workspaceID, 10)
+}
+
+// appendRunEvent appends an entry of a run's timeline.
+func appendRunEvent(b []byte, event *dbsqlc.ListRunEventsRow) []byte {
+	b = append(b, '{')
+	b = appendInt(b, "id", event.ID)
+	b = appendInt(b, "run_id", event.RunID)
+	b = appendText(b, "kind", event.Kind)
+	b = appendTime(b, "at", event.At)
+	b = appendText(b, "actor", event.Actor)
+	b = appendJSON(b, "data", event.Data)
+	return append(b, '}')
+}
+
+// appendChange appends a change of a run, which is shown as in the run's timeline.
+func appendChange(b []byte, change *dbsqlc.ListChangesRow) []byte {
+	return appendRunEvent(b, &dbsqlc.ListRunEventsRow{
+		ID: change.ID, RunID: change.RunID, Kind: change.Kind, At: change.At, Actor: change.Actor, Data: change.Data,
+	})
+}

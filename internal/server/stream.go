@@ -1,0 +1,245 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/feed"
+	"github.com/runledger/runledger/internal/workspace"
+)
+
+// streamLimits bounds the streams of a server.
+type streamLimits struct {
+	slots chan struct{} // one in it for each open stream
+	// pulse is how often a stream without events shows that it lives, and how often it is checked
+	// whether the reader still may read.
+	pulse time.Duration
+	// patience is how long a client may take for the events that are sent at once. An event goes
+	// out at most pulse and patience after a check.
+	patience time.Duration
+}
+
+const (
+	defaultMaxStreams = 4096
+	streamPulse       = 12 * time.Second
+	streamPatience    = 15 * time.Second
+	// streamRetry is what clients are told to wait before they connect again, in milliseconds.
+	streamRetry = "2000"
+)
+
+func newStreamLimits(streams int) streamLimits {
+	if streams == 0 {
+		streams = defaultMaxStreams
+	}
+	return streamLimits{slots: make(chan struct{}, streams), pulse: streamPulse, patience: streamPatience}
+}
+
+// enter takes one of the slots for streams, and tells how to give it back.
+func (l streamLimits) enter() (leave func(), err error) {
+	select {
+	case l.slots <- struct{}{}:
+		return func() { <-l.slots }, nil
+	default:
+		return nil, errUnavailable.because(errors.New("too many streams"))
+	}
+}
+
+// errPositionGone is the answer for positions of a history that the database no longer has.
+var errPositionGone = &apiError{
+	status: http.StatusGone, kind: "position-gone", title: "Position gone",
+	detail: "The database was set back to a state before this position. Read the runs anew, and follow the changes from now on.",
+}
+
+// changesFailed is the answer for what a Feed returned.
+func changesFailed(err error) error {
+	switch {
+	case errors.Is(err, feed.ErrGone):
+		return errPositionGone.because(err)
+	case errors.Is(err, feed.ErrClosed):
+		return errUnavailable.because(err)
+	default:
+		return err
+	}
+}
+
+// streamChanges sends what happens to the workspace's runs, as it happens, as server-sent events
+// (the HTML standard, section 9.2).
+func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+	after, err := s.lastEventID(r, ws)
+	if err != nil {
+		return err
+	}
+	leave, err := s.streams.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	subscription, err := s.feed.Subscribe(r.Context(), ws.ID(), after)
+	if err != nil {
+		return changesFailed(err)
+	}
+	defer subscription.Close()
+
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Vary", "Authorization")
+	h.Set("X-Accel-Buffering", "no") // a proxy that collects the answer would hold the events back
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	st := &stream{
+		server: s, request: r, workspaceID: ws.ID(), subscription: subscription,
+		w: w, connection: http.NewResponseController(w), checked: time.Now(),
+	}
+	// The connection may serve other requests behind this one.
+	defer func() { _ = st.connection.SetWriteDeadline(time.Time{}) }()
+	st.run()
+	return nil
+}
+
+// lastEventID is the position behind which a stream is to begin, nil for now. The header is what
+// clients send when they connect again, so it is newer than what stands in the address.
+func (s *Server) lastEventID(r *http.Request, ws workspace.Scope) (*feed.Position, error) {
+	p := parseParams(r)
+	name := "last_event_id"
+	sealed, given := p.text(name)
+	if header := strings.Join(r.Header.Values("Last-Event-ID"), ", "); header != "" {
+		name, sealed, given = "Last-Event-ID", header, true
+	}
+	if err := s.cursors.load(r.Context(), s.db, s.queries); err != nil {
+		return nil, err
+	}
+	var after *feed.Position
+	if given {
+		at := s.changesPosition(p, name, sealed, ws)
+		after = &at
+	}
+	return after, p.done()
+}
+
+// stream is one client that follows a workspace.
+type stream struct {
+	server       *Server
+	request      *http.Request
+	workspaceID  int64
+	subscription *feed.Subscription
+	w            http.ResponseWriter
+	connection   *http.ResponseController
+	checked      time.Time // when the reader was last known to be a member
+}
+
+// run sends events until the client leaves, stops taking them or may no longer have them, or the
+// server ends. The client connects again with the id of the last event that it has.
+func (st *stream) run() {
+	// An id without data makes no event, but the client keeps it: should the connection break
+	// before there is an event, it goes on from here.
+	start := "retry: " + streamRetry + "\nid: " + st.server.sealChanges(st.subscription.At(), st.workspaceID) + "\n\n"
+	err := st.send([]byte(start))
+	for err == nil {
+		err = st.step()
+	}
+}
+
+// step sends what there is, or waits for it until the next pulse.
+func (st *stream) step() error {
+	ctx := st.request.Context()
+	pulse := st.server.streams.pulse
+	if time.Since(st.checked) >= pulse {
+		if err := st.check(); err != nil {
+			return st.outlast(err) // nothing is sent while nothing is known of the reader
+		}
+	}
+	waiting, cancel := context.WithDeadline(ctx, st.checked.Add(pulse))
+	defer cancel()
+	changes, err := st.subscription.Next(waiting)
+	switch {
+	case err == nil:
+		return st.send(frames(changes)...)
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return st.send(keepAlive)
+	default:
+		return st.outlast(err)
+	}
+}
+
+// outlast waits where err says that the database is away, and otherwise returns it: browsers do
+// not connect again to a server that answers 503.
+func (st *stream) outlast(err error) error {
+	ctx := st.request.Context()
+	if !isOutage(err) || !wait(ctx, st.server.feed.Done(), st.server.streams.pulse) {
+		return err
+	}
+	return st.send(keepAlive)
+}
+
+// check asks whether the reader's token is valid and the reader a member, as at the gate.
+func (st *stream) check() error {
+	subject, err := st.server.authenticate(st.request)
+	if err != nil {
+		return err
+	}
+	if _, err := workspace.Resolve(st.request.Context(), st.server.db, string(subject), st.workspaceID); err != nil {
+		return err
+	}
+	st.checked = time.Now()
+	return nil
+}
+
+// send writes frames and sees that they leave. The client has its time to take them, however long
+// the whole answer becomes; one that takes longer is given up.
+func (st *stream) send(frames ...[]byte) error {
+	if err := st.connection.SetWriteDeadline(time.Now().Add(st.server.streams.patience)); err != nil {
+		return err
+	}
+	for _, frame := range frames {
+		if _, err := st.w.Write(frame); err != nil {
+			return err
+		}
+	}
+	return st.connection.Flush()
+}
+
+// keepAlive is a comment, which shows clients and proxies that the stream lives.
+var keepAlive = []byte(":\n\n")
+
+// frames are changes as they are sent.
+func frames(changes []feed.Change) [][]byte {
+	sent := make([][]byte, 0, len(changes))
+	for _, change := range changes {
+		sent = append(sent, change.Frame)
+	}
+	return sent
+}
+
+// wait waits for d; it returns false if ctx or done ended before.
+func wait(ctx context.Context, done <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-done:
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// frame is a change as an event of a stream.
+func (s *Server) frame(workspaceID int64, change *dbsqlc.ListChangesRow) []byte {
+	id := s.sealChanges(feed.Position{Transaction: change.Transaction, ID: change.ID}, workspaceID)
+	b := append([]byte("id: "), id...)
+	if !strings.ContainsAny(change.Kind, "\r\n") {
+		b = append(b, "\nevent: "...)
+		b = append(b, change.Kind...)
+	}
+	b = append(b, "\ndata: "...)
+	b = appendChange(b, change) // one line: JSON of this package and of jsonb has no line breaks
+	return append(b, "\n\n"...)
+}

@@ -1,0 +1,84 @@
+-- What happened to runs. The order of a workspace's changes is (transaction_id, id), and a change
+-- is settled once every transaction up to its own has ended: from then on none can come before it.
+-- An open transaction of another database of the cluster cannot write here and does not count.
+
+-- name: ListRunEvents :many
+SELECT id, run_id, kind, at, actor, data FROM operation_run_events
+WHERE workspace_id = @workspace_id AND run_id = @run_id AND id > @position_id
+ORDER BY id
+LIMIT @page_size;
+
+-- name: ListChanges :many
+-- The settled changes behind a position. horizon comes from one of the two queries below.
+SELECT id, run_id, kind, at, actor, data, transaction_id::text::bigint AS transaction
+FROM operation_run_events
+WHERE workspace_id = @workspace_id
+  AND (transaction_id, id) > ((@position_transaction::bigint)::text::xid8, @position_id::bigint)
+  AND transaction_id < (@horizon::bigint)::text::xid8
+ORDER BY transaction_id, id
+LIMIT @page_size;
+
+-- name: GetFeedHorizon :one
+-- @sqlc-vet-disable workspace-scope
+-- It reads no table. Every transaction below the horizon that could write here has ended: of those
+-- in progress, the ones of other databases do not count. beyond is above all that have begun.
+SELECT coalesce((
+           SELECT min(x::text::bigint) FROM pg_snapshot_xip(pg_current_snapshot()) AS x
+           WHERE x::xid NOT IN (
+               SELECT l.transactionid FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+               WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
+                 AND a.datname <> current_database())
+       ), pg_snapshot_xmax(pg_current_snapshot())::text::bigint)::bigint AS horizon,
+       pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS beyond;
+
+-- name: GetFeedPlace :one
+-- Where a position is among the changes of a workspace. is_there tells that its change exists,
+-- is_adopted that it exists as one that was adopted, is_ahead that no transaction has come as far.
+-- last is the last settled change, 0 if there is none. last_foreign_id is above 0 if there are
+-- changes that no transaction of this cluster can have written. horizon is as in GetFeedHorizon.
+WITH horizon AS MATERIALIZED (
+    SELECT coalesce((
+        SELECT min(x::text::bigint) FROM pg_snapshot_xip(pg_current_snapshot()) AS x
+        WHERE x::xid NOT IN (
+            SELECT l.transactionid FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+            WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
+              AND a.datname <> current_database())
+    ), pg_snapshot_xmax(pg_current_snapshot())::text::bigint)::bigint AS horizon
+)
+SELECT horizon.horizon,
+       EXISTS (
+           SELECT FROM operation_run_events AS e
+           WHERE e.workspace_id = @workspace_id
+             AND e.transaction_id = (@position_transaction::bigint)::text::xid8 AND e.id = @position_id
+       )::boolean AS is_there,
+       EXISTS (
+           SELECT FROM operation_run_events AS e
+           WHERE e.workspace_id = @workspace_id AND e.transaction_id = '0' AND e.id = @position_id
+       )::boolean AS is_adopted,
+       ((@position_transaction::bigint)::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot()))::boolean AS is_ahead,
+       coalesce(last.transaction_id::text::bigint, 0)::bigint AS last_transaction,
+       coalesce(last.id, 0)::bigint AS last_id,
+       coalesce((
+           SELECT max(newest.id) FROM (
+               SELECT e.id FROM operation_run_events AS e
+               WHERE e.workspace_id = @workspace_id AND e.transaction_id >= pg_snapshot_xmax(pg_current_snapshot())
+               ORDER BY e.transaction_id DESC, e.id DESC LIMIT 1000
+           ) AS newest
+       ), 0)::bigint AS last_foreign_id
+FROM horizon
+LEFT JOIN LATERAL (
+    SELECT e.transaction_id, e.id FROM operation_run_events AS e
+    WHERE e.workspace_id = @workspace_id AND e.transaction_id < (horizon.horizon)::text::xid8
+    ORDER BY e.transaction_id DESC, e.id DESC LIMIT 1
+) AS last ON true;
+
+-- name: AdoptChanges :execrows
+-- Puts changes that another cluster wrote before all of this one, in the order of their ids. Those
+-- that tell that there are foreign ones come last, so that whoever is interrupted goes on.
+UPDATE operation_run_events AS adopted SET transaction_id = '0'
+WHERE adopted.workspace_id = @workspace_id AND (adopted.run_id, adopted.id) IN (
+    SELECT e.run_id, e.id FROM operation_run_events AS e
+    WHERE e.workspace_id = @workspace_id AND e.transaction_id > '0' AND e.id <= @last_foreign_id
+    ORDER BY e.transaction_id, e.id
+    LIMIT @page_size
+);
