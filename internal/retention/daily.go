@@ -1,0 +1,59 @@
+package retention
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// lockKey is the key of the advisory lock of the server that lets runs go. It saves work: nothing
+// is wrong with two of them at once.
+const lockKey = 7_205_759_403_792_793_602
+
+// Every runs the policies at each interval until ctx ends, for the first time within a tenth of the
+// interval. It leaves what findings and items refer to. What fails is logged and tried again the
+// next time.
+func Every(ctx context.Context, interval time.Duration, config *pgx.ConnConfig, log *slog.Logger) {
+	timer := time.NewTimer(rand.N(max(interval/10, 1))) //nolint:gosec // nobody gains from guessing it
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		if err := turn(ctx, config, log); err != nil && ctx.Err() == nil {
+			log.LogAttrs(ctx, slog.LevelWarn, "the retention of runs failed", slog.Any("error", err))
+		}
+		timer.Reset(interval)
+	}
+}
+
+// turn runs the policies once, unless another server is at it.
+func turn(ctx context.Context, config *pgx.ConnConfig, log *slog.Logger) error {
+	config = config.Copy()
+	config.RuntimeParams["statement_timeout"] = "0" // the first time may have years to look through
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		_ = conn.Close(ctx) // the server ends the session, and its lock, either way
+	}()
+	var ours bool
+	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(lockKey)).Scan(&ours); err != nil || !ours {
+		return err
+	}
+	groups, err := Run(ctx, conn, Options{}, func(int, int) {})
+	for _, g := range groups {
+		log.LogAttrs(ctx, slog.LevelInfo, "let runs go", slog.Int64("workspace_id", g.WorkspaceID), slog.String("type", g.Type),
+			slog.Int("expired", g.Expired), slog.Int("released", g.Released))
+	}
+	return err
+}
