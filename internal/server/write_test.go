@@ -171,6 +171,15 @@ func (w *worker) wantEvents(t testing.TB, id int64, kinds ...string) {
 	}
 }
 
+// plainTransport is a way to the server that no answer is held up on to be held against the
+// contract: for crowds.
+func (w *worker) plainTransport(t testing.TB) http.RoundTripper {
+	t.Helper()
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
 // exec changes the database behind the service's back.
 func (w *worker) exec(t testing.TB, sql string, args ...any) {
 	t.Helper()

@@ -1,0 +1,153 @@
+package server_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// batchBody is the answer to a batch.
+type batchBody struct {
+	Results []struct {
+		Status       int          `json:"status"`
+		OperationRun *runBody     `json:"operation_run"`
+		Problem      *problemBody `json:"problem"`
+	} `json:"results"`
+}
+
+// batch sends operations, which must be answered one by one.
+func (w *worker) batch(t testing.TB, operations ...string) batchBody {
+	t.Helper()
+	got := decode[batchBody](t, w.must(t, http.StatusMultiStatus, http.MethodPost, "/batch", `{"operations":[`+strings.Join(operations, ",")+`]}`).body)
+	if len(got.Results) != len(operations) {
+		t.Fatalf("%d results for %d operations", len(got.Results), len(operations))
+	}
+	return got
+}
+
+// statuses are the statuses in order.
+func (b batchBody) statuses() []int {
+	statuses := make([]int, 0, len(b.Results))
+	for _, result := range b.Results {
+		statuses = append(statuses, result.Status)
+	}
+	return statuses
+}
+
+func TestABatchIsAnsweredOneByOneInOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	old := w.start(t, http.StatusCreated, `{"type":"inventory_sync","identity":"old"}`)
+	start := func(identity string) string {
+		return fmt.Sprintf(`{"start":{"type":"inventory_sync","identity":%q}}`, identity)
+	}
+	report := func(body string) string {
+		return fmt.Sprintf(`{"report":{"id":%d,%s}}`, old.ID, body)
+	}
+	got := w.batch(t,
+		start("a"), start("old"), start("a"), start("b"),
+		report(`"status":"running"`), report(`"summary_counts":{"n":1}`), start("old"),
+		report(`"status":"completed","outcome":"succeeded"`), start("old"), start("old"),
+		report(`"status":"completed","outcome":"succeeded"`), report(`"status":"running"`), report(`"revision":1`),
+	)
+	want := []int{201, 200, 200, 201, 200, 200, 200, 200, 201, 200, 200, 409, 412}
+	if !slices.Equal(got.statuses(), want) {
+		t.Fatalf("statuses %v, want %v", got.statuses(), want)
+	}
+	r := got.Results
+	if r[0].OperationRun.ID != r[2].OperationRun.ID || r[1].OperationRun.ID != old.ID || r[6].OperationRun.Status != "running" ||
+		r[8].OperationRun.ID == old.ID || r[9].OperationRun.ID != r[8].OperationRun.ID || r[11].Problem.OperationRun.ID != old.ID {
+		t.Errorf("the runs are not those of their place: %+v", r)
+	}
+	w.wantEvents(t, old.ID, "created", "started", "reported", "completed")
+	w.wantEvents(t, r[8].OperationRun.ID, "created")
+}
+
+func TestAFaultInOneOperationIsItsOwn(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w, other := newWorker(t, h), newWorker(t, h)
+	// The contract calls such a batch wrong, which is the point.
+	h.client.Transport = w.plainTransport(t)
+	foreign := other.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	mine := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	stalled := w.start(t, http.StatusCreated, `{"type":"inventory_sync","identity":"x"}`)
+	w.report(t, stalled.ID, `{"status":"running"}`)
+	w.giveUp(t, stalled.ID)
+	w.start(t, http.StatusCreated, `{"type":"inventory_sync","identity":"x"}`)
+	got := w.batch(t,
+		`{"start":{"type":"inventory_sync"}}`,
+		`{"start":{"type":"nonsense"}}`,
+		`{"start":{"type":"inventory_sync","tenant_id":9223372036854775807}}`,
+		`{"start":{"context":7},"more":1}`,
+		`7`,
+		`{}`,
+		`{"start":{"type":"inventory_sync"},"report":{"id":1}}`,
+		`{"start":{"type":"inventory_sync","idempotency_key":""}}`,
+		`{"start":{"type":"inventory_sync"}}`,
+		`{"report":{"status":"running"}}`,
+		fmt.Sprintf(`{"report":{"id":%d,"status":"running"}}`, foreign.ID),
+		fmt.Sprintf(`{"report":{"id":%d,"status":"running"}}`, stalled.ID), // the constraint refuses its statement
+		fmt.Sprintf(`{"report":{"id":%d,"status":"running"}}`, mine.ID),
+		`{"report":{"id":9223372036854775807,"status":"running"}}`,
+	)
+	want := []int{201, 422, 422, 422, 422, 422, 422, 422, 201, 422, 404, 409, 200, 404}
+	if !slices.Equal(got.statuses(), want) {
+		t.Fatalf("statuses %v, want %v", got.statuses(), want)
+	}
+	for i, places := range map[int][]string{
+		1: {"/type"}, 2: {"/tenant_id"}, 3: {"/operations/3/more"}, 4: {"/operations/4"}, 5: {"/operations/5"}, 6: {"/operations/6"},
+		7: {"/operations/7/start/idempotency_key"}, 9: {"/operations/9/report/id"},
+	} {
+		got := got.Results[i].Problem.pointers()
+		if !slices.Equal(got, places) {
+			t.Errorf("operation %d: faults at %v, want %v", i, got, places)
+		}
+	}
+	if p := got.Results[10].Problem; p.Type != "urn:runledger:problem:not-found" || p.OperationRun != nil {
+		t.Errorf("a foreign run is answered with %+v", p)
+	}
+	other.wantEvents(t, foreign.ID, "created")
+	w.wantEvents(t, mine.ID, "created", "started")
+}
+
+func TestABatchHasBounds(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	many := func(n int) []string { return slices.Repeat([]string{`{"start":{"type":"inventory_sync"}}`}, n) }
+	for _, body := range []string{
+		`{}`, `{"operations":null}`, `{"operations":[]}`, `{"operations":{}}`, `{"operations":[` + strings.Join(many(501), ",") + `]}`,
+	} {
+		if got := w.refused(t, http.StatusUnprocessableEntity, http.MethodPost, "/batch", body); !slices.Equal(got.pointers(), []string{"/operations"}) {
+			t.Errorf("%.40s: faults at %v", body, got.pointers())
+		}
+	}
+	for i, result := range w.batch(t, many(500)...).Results {
+		if result.Status != http.StatusCreated {
+			t.Fatalf("start %d has status %d", i, result.Status)
+		}
+	}
+	var runs, events int
+	err := w.pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM operation_runs WHERE workspace_id = $1),
+		(SELECT count(*) FROM operation_run_events WHERE workspace_id = $1)`, w.ID).Scan(&runs, &events)
+	if err != nil || runs != 500 || events != 500 {
+		t.Errorf("%d runs and %d events, %v", runs, events, err)
+	}
+}
+
+func TestAKeyInABatchIsTheKeyOfASingleStart(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	const keyed, other = `{"start":{"type":"inventory_sync","idempotency_key":"k"}}`, `{"start":{"type":"entra_group_sync","idempotency_key":"k"}}`
+	got := w.batch(t, `{"start":{"type":"inventory_sync"}}`, keyed, keyed, other, `{"start":{"type":"inventory_sync"}}`)
+	if want := []int{201, 201, 200, 422, 201}; !slices.Equal(got.statuses(), want) {
+		t.Fatalf("statuses %v, want %v", got.statuses(), want)
+	}
+	w.report(t, got.Results[1].OperationRun.ID, `{"status":"completed","outcome":"succeeded"}`)
+	again := w.batch(t, keyed)
+	if again.Results[0].Status != http.StatusOK || again.Results[0].OperationRun.ID != got.Results[1].OperationRun.ID {
+		t.Errorf("after its end the key is answered with %+v", again.Results[0])
+	}
+}
