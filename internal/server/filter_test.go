@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
 
 	"github.com/runledger/runledger/internal/dbtest"
@@ -349,4 +350,33 @@ func describeRuns(runs []modelRun, want, got []int64) string {
 		}
 	}
 	return lines.String()
+}
+
+// TestSeveralValuesKeepTheRowsOfEach holds the other nouns' lists, whose filters make branches of
+// a statement too.
+func TestSeveralValuesKeepTheRowsOfEach(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w := dbtest.NewWorkspace(t, h.pool)
+	for i := range 9 {
+		for _, sql := range []string{
+			`INSERT INTO findings (workspace_id, finding_type, severity, fingerprint, status) VALUES ($1, 'drift', (ARRAY['low', 'medium', 'high'])[1 + $2::int % 3], $2::text, 'new')`,
+			`INSERT INTO inventory_items (workspace_id, policy_type, category, platform, external_id)
+				VALUES ($1, 'compliance', (ARRAY['low', 'medium', 'high'])[1 + $2::int % 3], 'windows', $2::text)`,
+		} {
+			if _, err := h.pool.Exec(t.Context(), sql, pgx.QueryExecModeExec, w.ID, i); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for query, want := range map[string]int{
+		"findings?limit=2&severity=low,high": 6, "findings?limit=2&severity=low,high&status=acknowledged,new&finding_type=drift,other": 6,
+		"inventory-items?limit=2&category=low,high": 6, "inventory-items?limit=2&category=low,high,none&platform=linux,windows&policy_type=compliance": 6,
+	} {
+		var seen []int64
+		h.visit(t, h.token(t, w.Readonly.Subject), fmt.Sprintf("/workspaces/%d/%s", w.ID, query), func(p page) { seen = append(seen, p.ids()...) })
+		if len(seen) != want || !slices.IsSortedFunc(seen, func(a, b int64) int { return int(b - a) }) || len(slices.Compact(seen)) != want {
+			t.Errorf("%s shows %v", query, seen)
+		}
+	}
 }

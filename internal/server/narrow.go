@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,8 @@ type condition struct {
 	// leads says that an index holds the few rows that meet the condition. PostgreSQL estimates
 	// them to be many; no index of another condition may tempt it away.
 	leads bool
+	// bounds says that the condition is a bound of the list's own order, which every index ends in.
+	bounds bool
 }
 
 // plain is the condition in a form that no index is looked up by.
@@ -95,6 +98,9 @@ const (
 	orderMark  = "\nORDER BY"
 )
 
+// qualifier is the table before a column's name.
+var qualifier = regexp.MustCompile(`[a-z_]+\.`)
+
 // Query runs the statement narrowed.
 func (n narrowed) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	sql, args = n.narrow(sql, args)
@@ -131,7 +137,8 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 	}
 	union := "(" + strings.Join(statements, ") UNION ALL (") + ")"
 	if order := strings.LastIndex(after, orderMark); order >= 0 {
-		return "SELECT * FROM (" + union + ") AS branches" + after[order:], args
+		// Outside of the branches a column has no table to be named with.
+		return "SELECT * FROM (" + union + ") AS branches" + qualifier.ReplaceAllString(after[order:], ""), args
 	}
 	return "SELECT sum(count)::bigint FROM (" + union + ") AS branches", args
 }
@@ -176,7 +183,7 @@ func bind(conditions []condition, args *[]any) string {
 	if slices.ContainsFunc(conditions, func(c condition) bool { return c.leads }) {
 		conditions = slices.Clone(conditions)
 		for i, c := range conditions {
-			if !c.leads {
+			if !c.leads && !c.bounds {
 				conditions[i] = c.plain()
 			}
 		}
