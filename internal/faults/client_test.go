@@ -1,0 +1,92 @@
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// client asks the system over HTTP.
+type client struct {
+	system *system
+	http   *http.Client
+	broken atomic.Int64 // answers of 500, of which there are to be none
+}
+
+func newClient(t *testing.T, s *system) *client {
+	t.Helper()
+	transport := &http.Transport{MaxIdleConnsPerHost: 1}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &client{system: s, http: &http.Client{Transport: transport, Timeout: 30 * time.Second}}
+}
+
+// ask sends a request. sent is false if it certainly has not arrived anywhere.
+func (c *client) ask(in request) (out reply, sent bool) {
+	method, path, body := http.MethodPost, "", fmt.Sprintf(`{"type":"inventory_sync","identity":%q}`, in.identity)
+	if in.kind == "end" {
+		method, path = http.MethodPatch, fmt.Sprintf("/%d", in.id)
+		body = fmt.Sprintf(`{"status":"completed","outcome":"succeeded","context":{"by":%q}}`, in.token)
+	}
+	status, run, err := c.send(method, path, body)
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+		return reply{verdict: unknown}, false
+	}
+	if err != nil {
+		return reply{verdict: unknown}, true
+	}
+	switch {
+	case status == http.StatusCreated:
+		return reply{verdict: created, id: run.ID}, true
+	case status == http.StatusOK && in.kind == "start":
+		return reply{verdict: found, id: run.ID}, true
+	case status == http.StatusOK && run.ID == in.id && run.Status == "completed" && run.Context.By == in.token:
+		return reply{verdict: done}, true
+	case status == http.StatusConflict:
+		return reply{verdict: refused}, true
+	case status == http.StatusServiceUnavailable:
+		return reply{verdict: unknown}, true
+	case status == http.StatusInternalServerError:
+		c.broken.Add(1)
+		return reply{verdict: unknown}, true
+	default:
+		return reply{verdict: missing, id: int64(status)}, true
+	}
+}
+
+// runAnswer is what the clients read of a run.
+type runAnswer struct {
+	ID      int64  `json:"id"`
+	Status  string `json:"status"`
+	Context struct {
+		By string `json:"by"`
+	} `json:"context"`
+}
+
+func (c *client) send(method, path, body string) (int, runAnswer, error) {
+	var run runAnswer
+	address := fmt.Sprintf("http://%s/workspaces/%d/operation-runs%s", c.system.front.addr(), c.system.workspace.ID, path)
+	req, err := http.NewRequestWithContext(context.Background(), method, address, strings.NewReader(body))
+	if err != nil {
+		return 0, run, err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.system.token)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return 0, run, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, run, err
+	}
+	return resp.StatusCode, run, json.Unmarshal(text, &run)
+}
