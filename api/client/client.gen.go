@@ -304,6 +304,33 @@ type BackupScheduleList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
+// BackupScheduleRetention What the retention of a backup schedule makes of a page of its completed runs.
+type BackupScheduleRetention struct {
+	// BackupScheduleID Examples: 418
+	BackupScheduleID int64 `json:"backup_schedule_id"`
+
+	// Keep Runs whose backups are kept.
+	Keep []RunSummary `json:"keep"`
+
+	// KeepLast How many backups are kept: `retention_keep_last` of the schedule, and at least 1, because
+	// no schedule lets go of its last backup.
+	//
+	//
+	// Examples: 30
+	KeepLast int64 `json:"keep_last"`
+
+	// NextCursor The `cursor` of the next page; null on the last.
+	//
+	// Examples: AAZQhKq2QAAAAAAAAAC8VQhqg3Jd0m7qT1nXH2W0k4o
+	NextCursor *string `json:"next_cursor"`
+
+	// Release Runs whose backups would be let go.
+	Release []RunSummary `json:"release"`
+
+	// WithoutBackup Runs that made no backup, which do not count.
+	WithoutBackup []RunSummary `json:"without_backup"`
+}
+
 // BatchReport A report on a run, as in the single request.
 type BatchReport struct {
 	// At When the run started or completed, together with that status, for a worker that can
@@ -1334,6 +1361,23 @@ type GetBackupScheduleParams struct {
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
 }
 
+// GetBackupScheduleRetentionParams defines parameters for GetBackupScheduleRetention.
+type GetBackupScheduleRetentionParams struct {
+	// Limit The most rows of a page. One above 200 is lowered to 200.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
+	// filters and order alone.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
 // ListBackupScheduleRunsParams defines parameters for ListBackupScheduleRuns.
 type ListBackupScheduleRunsParams struct {
 	// Type Runs of one of these types. Any text is good, because runs from older stores may have types
@@ -1879,6 +1923,20 @@ type ClientInterface interface {
 	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id} (the `GetBackupSchedule` operationId).
 	GetBackupSchedule(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetBackupScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetBackupScheduleRetention Get what the retention of a backup schedule keeps
+	//
+	// Which backups of the schedule its `retention_keep_last` keeps and which it would let go, from
+	// the operation runs alone. The completed runs of type `backup_schedule_run` are gone through in
+	// the order of their creation, the newest first, a page at a time; each is in one of three lists.
+	// `keep` has the newest that `succeeded` or `partially_succeeded`, as many as `keep_last` says,
+	// and `release` those behind them. `without_backup` has the ones that `failed`, were `blocked` or
+	// `cancelled`: they made nothing to keep, and take nobody's place.
+	//
+	// All pages together are all runs. A list that is empty on one page may not be on the next.
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id}/retention (the `GetBackupScheduleRetention` operationId).
+	GetBackupScheduleRetention(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetBackupScheduleRetentionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListBackupScheduleRuns List the history of a backup schedule
 	//
 	// The operation runs of type `backup_schedule_run`, `backup_schedule_retention` and
@@ -2184,6 +2242,30 @@ func (c *Client) ListBackupSchedules(ctx context.Context, workspaceID WorkspaceI
 // Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id} (the `GetBackupSchedule` operationId).
 func (c *Client) GetBackupSchedule(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetBackupScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetBackupScheduleRequest(c.Server, workspaceID, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetBackupScheduleRetention Get what the retention of a backup schedule keeps
+//
+// Which backups of the schedule its `retention_keep_last` keeps and which it would let go, from
+// the operation runs alone. The completed runs of type `backup_schedule_run` are gone through in
+// the order of their creation, the newest first, a page at a time; each is in one of three lists.
+// `keep` has the newest that `succeeded` or `partially_succeeded`, as many as `keep_last` says,
+// and `release` those behind them. `without_backup` has the ones that `failed`, were `blocked` or
+// `cancelled`: they made nothing to keep, and take nobody's place.
+//
+// All pages together are all runs. A list that is empty on one page may not be on the next.
+//
+// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id}/retention (the `GetBackupScheduleRetention` operationId).
+func (c *Client) GetBackupScheduleRetention(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetBackupScheduleRetentionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetBackupScheduleRetentionRequest(c.Server, workspaceID, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3100,6 +3182,112 @@ func NewGetBackupScheduleRequest(server string, workspaceID WorkspaceID, id ID, 
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetBackupScheduleRetentionRequest constructs an http.Request for the GetBackupScheduleRetention method
+func NewGetBackupScheduleRetentionRequest(server string, workspaceID WorkspaceID, id ID, params *GetBackupScheduleRetentionParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/backup-schedules/%s/retention", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -5363,6 +5551,22 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id} (the `GetBackupSchedule` operationId).
 	GetBackupScheduleWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetBackupScheduleParams, reqEditors ...RequestEditorFn) (*GetBackupScheduleResponse, error)
 
+	// GetBackupScheduleRetentionWithResponse Get what the retention of a backup schedule keeps
+	//
+	// Which backups of the schedule its `retention_keep_last` keeps and which it would let go, from
+	// the operation runs alone. The completed runs of type `backup_schedule_run` are gone through in
+	// the order of their creation, the newest first, a page at a time; each is in one of three lists.
+	// `keep` has the newest that `succeeded` or `partially_succeeded`, as many as `keep_last` says,
+	// and `release` those behind them. `without_backup` has the ones that `failed`, were `blocked` or
+	// `cancelled`: they made nothing to keep, and take nobody's place.
+	//
+	// All pages together are all runs. A list that is empty on one page may not be on the next.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id}/retention (the `GetBackupScheduleRetention` operationId).
+	GetBackupScheduleRetentionWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetBackupScheduleRetentionParams, reqEditors ...RequestEditorFn) (*GetBackupScheduleRetentionResponse, error)
+
 	// ListBackupScheduleRunsWithResponse List the history of a backup schedule
 	//
 	// The operation runs of type `backup_schedule_run`, `backup_schedule_retention` and
@@ -5978,6 +6182,82 @@ func (r GetBackupScheduleResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetBackupScheduleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetBackupScheduleRetentionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BackupScheduleRetention
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *InvalidParameters
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetBackupScheduleRetentionResponse) GetJSON200() *BackupScheduleRetention {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetBackupScheduleRetentionResponse) GetApplicationProblemJSON400() *InvalidParameters {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetBackupScheduleRetentionResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetBackupScheduleRetentionResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetBackupScheduleRetentionResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetBackupScheduleRetentionResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetBackupScheduleRetentionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetBackupScheduleRetentionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetBackupScheduleRetentionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetBackupScheduleRetentionResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7551,6 +7831,28 @@ func (c *ClientWithResponses) GetBackupScheduleWithResponse(ctx context.Context,
 	return ParseGetBackupScheduleResponse(rsp)
 }
 
+// GetBackupScheduleRetentionWithResponse Get what the retention of a backup schedule keeps
+//
+// Which backups of the schedule its `retention_keep_last` keeps and which it would let go, from
+// the operation runs alone. The completed runs of type `backup_schedule_run` are gone through in
+// the order of their creation, the newest first, a page at a time; each is in one of three lists.
+// `keep` has the newest that `succeeded` or `partially_succeeded`, as many as `keep_last` says,
+// and `release` those behind them. `without_backup` has the ones that `failed`, were `blocked` or
+// `cancelled`: they made nothing to keep, and take nobody's place.
+//
+// All pages together are all runs. A list that is empty on one page may not be on the next.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id}/retention (the `GetBackupScheduleRetention` operationId).
+func (c *ClientWithResponses) GetBackupScheduleRetentionWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetBackupScheduleRetentionParams, reqEditors ...RequestEditorFn) (*GetBackupScheduleRetentionResponse, error) {
+	rsp, err := c.GetBackupScheduleRetention(ctx, workspaceID, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetBackupScheduleRetentionResponse(rsp)
+}
+
 // ListBackupScheduleRunsWithResponse List the history of a backup schedule
 //
 // The operation runs of type `backup_schedule_run`, `backup_schedule_retention` and
@@ -8141,6 +8443,70 @@ func ParseGetBackupScheduleResponse(rsp *http.Response) (*GetBackupScheduleRespo
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest BackupSchedule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest InvalidParameters
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetBackupScheduleRetentionResponse parses an HTTP response from a GetBackupScheduleRetentionWithResponse call
+func ParseGetBackupScheduleRetentionResponse(rsp *http.Response) (*GetBackupScheduleRetentionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetBackupScheduleRetentionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BackupScheduleRetention
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

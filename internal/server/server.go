@@ -120,5 +120,6 @@ func (s *Server) routes() *chi.Mux {
 	r.Get("/workspaces/{workspace_id}/backup-schedules", s.scoped(s.listBackupSchedules))
 	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}", s.scoped(s.getBackupSchedule))
 	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/runs", s.scoped(s.listBackupScheduleRuns))
+	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/retention", s.scoped(s.getBackupScheduleRetention))
 	return r
 }
