@@ -152,6 +152,40 @@ func TestApplicationWorksOnUntilContract(t *testing.T) {
 	}
 }
 
+// Catching up repairs what a trigger gets wrong, so that here nobody may catch up.
+func TestTriggersAloneKeepRowsRight(t *testing.T) {
+	t.Parallel()
+	address := legacyDatabase(t)
+	throughBackfill(t, address)
+	a := connectSimply(t, address)
+	for _, statement := range []string{
+		"SET timezone = 'America/Caracas'",
+		`insert into "operation_runs" ("id", "workspace_id", "tenant_id", "type", "run_identity_hash", "failure_summary", "context", "started_at", "updated_at", "created_at")
+			values (5000, 1, 10, ' Backup_Schedule.Run_Now', 'new', '["\u0000"]', '{"a": 1}', '2024-07-01 12:00:00.5', '2024-07-01 12:00:00', '2024-07-01 12:00:00')`,
+		`insert into "inventory_sync_runs" ("id", "tenant_id", "selection_hash", "status", "operation_run_id") values (5000, 10, 's', 'success', 5000)`,
+		`insert into "findings" ("id", "tenant_id", "finding_type", "fingerprint", "baseline_run_id", "current_run_id") values (5000, 10, 'drift', 'new', 5000, 4), (5001, 30, 'drift', 'new', 5000, null)`,
+		`update "findings" set "current_run_id" = 5000 where "id" in (1, 5)`,
+		`insert into "inventory_items" ("id", "tenant_id", "policy_type", "external_id", "last_seen_run_id") values (5000, 10, 'p', 'new', 5000), (5001, 20, 'p', 'new', 5000)`,
+		`update "inventory_items" set "last_seen_run_id" = 5000 where "id" in (1, 2, 6, 9)`,
+		`update "inventory_items" set "last_seen_run_id" = 5, "last_seen_operation_run_id" = 5000 where "id" in (7, 10)`,
+		`insert into "backup_schedules" ("id", "tenant_id", "name", "frequency", "time_of_day", "policy_types") values (5000, 30, 'new', 'daily', '01:00', '[]')`,
+		`update "operation_runs" set "status" = 'completed', "outcome" = 'succeeded', "completed_at" = '2024-07-01 13:00:00', "updated_at" = '2024-07-01 13:00:00' where "id" in (5000, 100)`,
+		`update "operation_runs" set "context" = '{"again": true}' where "id" = 203`,
+		"DELETE FROM runledger_removal.dirty",
+	} {
+		if _, err := a.Exec(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", summarise(statement), err)
+		}
+	}
+	verified := must(t, open(t, address, Options{}).Verify)
+	for _, d := range verified.Differences {
+		t.Error(d)
+	}
+	if verified.Rows["findings"] != 11 {
+		t.Errorf("compared: %v", verified.Rows)
+	}
+}
+
 // connectSimply is a connection that sends values within the statement's text, as the ORM's does.
 func connectSimply(t *testing.T, address string) *pgx.Conn {
 	t.Helper()

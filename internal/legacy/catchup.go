@@ -12,7 +12,7 @@ import (
 // batches, until nothing is left, and returns how many there were. While the application goes on
 // writing there is always a little left; it stops when little enough is.
 func (r *Removal) catchUp(ctx context.Context) (int64, error) {
-	const size, littleEnough = 2000, 50
+	const size, littleEnough = 1000, 50
 	unassigned, err := r.unassigned(ctx)
 	if err != nil {
 		return 0, err
@@ -29,10 +29,25 @@ func (r *Removal) catchUp(ctx context.Context) (int64, error) {
 			return total, err
 		}
 		total += rows
-		if notes <= littleEnough {
+		if notes <= littleEnough && rows < size {
 			return total, nil
 		}
 	}
+}
+
+// kinds are the notes' names for rows of tables.
+var kinds = map[string]string{
+	"backup_schedules": "schedule", "operation_runs": "run", "findings": "finding", "inventory_items": "item",
+}
+
+// putBack notes all but the first size ids again, for a transaction of their own: a tenant that moves
+// takes all of its rows along, and nobody must wait for a row until all of those are done.
+func putBack(ctx context.Context, tx pgx.Tx, table string, ids []int64, size int) ([]int64, error) {
+	if len(ids) <= size {
+		return ids, nil
+	}
+	_, err := tx.Exec(ctx, "INSERT INTO runledger_removal.dirty (kind, id) SELECT $1, unnest($2::bigint[])", kinds[table], ids[size:])
+	return ids[:size], err
 }
 
 // noted are the rows to look at again, by kind.
@@ -48,16 +63,15 @@ func catchUpBatch(ctx context.Context, tx pgx.Tx, size int, unassigned int64) (n
 	if err := spread(ctx, tx, taken); err != nil {
 		return 0, 0, fmt.Errorf("find what depends on rows written meanwhile: %w", err)
 	}
-	ids := map[string][]int64{
-		"backup_schedules": taken["schedule"], "operation_runs": taken["run"],
-		"findings": taken["finding"], "inventory_items": taken["item"],
-	}
 	for _, t := range tasks() {
-		which := ids[t.table]
+		which := taken[kinds[t.table]]
 		slices.Sort(which)
 		which = slices.Compact(which)
 		if len(which) == 0 {
 			continue
+		}
+		if which, err = putBack(ctx, tx, t.table, which, size); err != nil {
+			return 0, 0, err
 		}
 		_, n, err := updateAndCount(ctx, tx, t.groups, t.statement("r.id = ANY($1)", unassigned), which)
 		if err != nil {
@@ -148,9 +162,7 @@ func pendingRows(ctx context.Context, tx pgx.Tx, ownReferences bool) (map[string
 		return nil, err
 	}
 	pending := map[string]map[int64]bool{}
-	for table, kind := range map[string]string{
-		"backup_schedules": "schedule", "operation_runs": "run", "findings": "finding", "inventory_items": "item",
-	} {
+	for table, kind := range kinds {
 		pending[table] = make(map[int64]bool, len(taken[kind]))
 		for _, id := range taken[kind] {
 			pending[table][id] = true

@@ -142,17 +142,16 @@ func newClassifier(ctx context.Context, tx pgx.Tx, types *TypeMap) (*classifier,
 			return nil, err
 		}
 	}
-	if c.types == nil {
-		c.types, err = typesInUse(ctx, tx, begun)
+	if c.types == nil && begun {
+		c.types, err = typesInUse(ctx, tx)
+	} else if c.types == nil {
+		c.types = defaultTypeMap()
 	}
 	return c, err
 }
 
-// typesInUse is the map that Expand was given, or before it the one that it would take by itself.
-func typesInUse(ctx context.Context, tx pgx.Tx, begun bool) (*TypeMap, error) {
-	if !begun {
-		return defaultTypeMap(), nil
-	}
+// typesInUse is the map that Expand was given.
+func typesInUse(ctx context.Context, tx pgx.Tx) (*TypeMap, error) {
 	rows, err := tx.Query(ctx, "SELECT old, standard FROM runledger_removal.type_map")
 	if err != nil {
 		return nil, err

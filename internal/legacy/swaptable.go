@@ -247,35 +247,34 @@ func (s *swapping) addChecks(ctx context.Context, name string) error {
 	return s.addConstraints(ctx, name, "c")
 }
 
-// restoreExtras makes anew what stood on a column of the application's own and on one that has a
-// shadow, and so went with the latter: its constraints now, its indexes afterwards.
+// lostExtra tells whether an object stands on a column of the application's own and on one that has
+// a shadow, and so goes with the latter.
+func (s *swapping) lostExtra(name string, columns []string) bool {
+	gone := slices.ContainsFunc(columns, func(c string) bool { return slices.Contains(dropped[name], c) })
+	return !gone && s.extra(name, columns) && slices.ContainsFunc(columns, func(c string) bool { return isShadowed(name, c) })
+}
+
+// restoreExtras makes anew what went so: the constraints now, the indexes afterwards.
 func (s *swapping) restoreExtras(ctx context.Context, name string) error {
-	onShadowed := func(columns []string) bool {
-		gone := func(c string) bool { return slices.Contains(dropped[name], c) }
-		return s.extra(name, columns) && !slices.ContainsFunc(columns, gone) &&
-			slices.ContainsFunc(columns, func(c string) bool { return isShadowed(name, c) })
-	}
 	for _, key := range sortedKeys(s.application[name].constraints) {
 		have := s.application[name].constraints[key]
-		if isShadow(key) || have.kind == "p" || !onShadowed(have.columns) {
+		if isShadow(key) || have.kind == "p" || !s.lostExtra(name, have.columns) {
 			continue
 		}
-		if have.kind != "c" {
-			if err := s.alter(ctx, name, "ADD CONSTRAINT %s %s", quoted(key), have.definition); err != nil {
+		statement := fmt.Sprintf("ADD CONSTRAINT %s %s", quoted(key), have.definition)
+		if have.kind == "c" {
+			statement += " NOT VALID"
+			if err := s.later(ctx, "validate", key, fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s", public(name), quoted(key))); err != nil {
 				return err
 			}
-			continue
 		}
-		if err := s.alter(ctx, name, "ADD CONSTRAINT %s %s NOT VALID", quoted(key), have.definition); err != nil {
-			return err
-		}
-		if err := s.later(ctx, "validate", key, fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s", public(name), quoted(key))); err != nil {
+		if err := s.alter(ctx, name, "%s", statement); err != nil {
 			return err
 		}
 	}
 	for _, key := range sortedKeys(s.application[name].indexes) {
 		have := s.application[name].indexes[key]
-		if isShadow(key) || have.constraint || !onShadowed(have.columns) {
+		if isShadow(key) || have.constraint || !s.lostExtra(name, have.columns) {
 			continue
 		}
 		if err := s.later(ctx, "index", key, strings.Replace(have.definition, " INDEX ", " INDEX CONCURRENTLY ", 1)); err != nil {
