@@ -107,6 +107,24 @@ func (e CountRelation) Valid() bool {
 	}
 }
 
+// Defines values for FindingStatusChangeStatus.
+const (
+	FindingStatusChangeStatusAcknowledged FindingStatusChangeStatus = "acknowledged"
+	FindingStatusChangeStatusNew          FindingStatusChangeStatus = "new"
+)
+
+// Valid indicates whether the value is a known member of the FindingStatusChangeStatus enum.
+func (e FindingStatusChangeStatus) Valid() bool {
+	switch e {
+	case FindingStatusChangeStatusAcknowledged:
+		return true
+	case FindingStatusChangeStatusNew:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ReportRunOutcome.
 const (
 	ReportRunOutcomeBlocked            ReportRunOutcome = "blocked"
@@ -155,6 +173,33 @@ func (e ReportRunStatus) Valid() bool {
 	case ReportRunStatusQueued:
 		return true
 	case ReportRunStatusRunning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ReportedFindingSeverity.
+const (
+	ReportedFindingSeverityCritical    ReportedFindingSeverity = "critical"
+	ReportedFindingSeverityHigh        ReportedFindingSeverity = "high"
+	ReportedFindingSeverityLessThanNil ReportedFindingSeverity = "<nil>"
+	ReportedFindingSeverityLow         ReportedFindingSeverity = "low"
+	ReportedFindingSeverityMedium      ReportedFindingSeverity = "medium"
+)
+
+// Valid indicates whether the value is a known member of the ReportedFindingSeverity enum.
+func (e ReportedFindingSeverity) Valid() bool {
+	switch e {
+	case ReportedFindingSeverityCritical:
+		return true
+	case ReportedFindingSeverityHigh:
+		return true
+	case ReportedFindingSeverityLessThanNil:
+		return true
+	case ReportedFindingSeverityLow:
+		return true
+	case ReportedFindingSeverityMedium:
 		return true
 	default:
 		return false
@@ -558,6 +603,16 @@ type Finding struct {
 	WorkspaceID int64 `json:"workspace_id"`
 }
 
+// FindingBatch Findings to record.
+type FindingBatch struct {
+	Findings []ReportedFinding `json:"findings"`
+}
+
+// FindingBatchResults What came of the findings of a batch, in their order.
+type FindingBatchResults struct {
+	Results []FindingResult `json:"results"`
+}
+
 // FindingList A page of findings.
 type FindingList struct {
 	Data []Finding `json:"data"`
@@ -567,6 +622,29 @@ type FindingList struct {
 	// Examples: AAZQhKq2QAAAAAAAAAC8VQhqg3Jd0m7qT1nXH2W0k4o
 	NextCursor *string `json:"next_cursor"`
 }
+
+// FindingResult What came of one, the row or the problem.
+type FindingResult struct {
+	// Finding A difference between what a baseline run and a current run saw.
+	Finding *Finding `json:"finding,omitempty"`
+
+	// Problem Why a request was not answered as asked (RFC 9457).
+	Problem *Problem `json:"problem,omitempty"`
+
+	// Status 201 if it is new, 200 if it was known, else what the problem says.
+	//
+	// Examples: 201
+	Status int `json:"status"`
+}
+
+// FindingStatusChange What a finding is to become.
+type FindingStatusChange struct {
+	// Status Examples: acknowledged
+	Status FindingStatusChangeStatus `json:"status"`
+}
+
+// FindingStatusChangeStatus Examples: acknowledged
+type FindingStatusChangeStatus string
 
 // FreeJSON Any JSON value.
 //
@@ -626,6 +704,21 @@ type InventoryItem struct {
 	WorkspaceID int64 `json:"workspace_id"`
 }
 
+// InventoryItemBatch Items that a run has seen.
+type InventoryItemBatch struct {
+	Items []SeenInventoryItem `json:"items"`
+
+	// OperationRunID The run that saw them.
+	//
+	// Examples: 48190
+	OperationRunID int64 `json:"operation_run_id"`
+}
+
+// InventoryItemBatchResults What came of the items of a batch, in their order.
+type InventoryItemBatchResults struct {
+	Results []InventoryItemResult `json:"results"`
+}
+
 // InventoryItemList A page of inventory items.
 type InventoryItemList struct {
 	Data []InventoryItem `json:"data"`
@@ -634,6 +727,20 @@ type InventoryItemList struct {
 	//
 	// Examples: AAZQhKq2QAAAAAAAAAC8VQhqg3Jd0m7qT1nXH2W0k4o
 	NextCursor *string `json:"next_cursor"`
+}
+
+// InventoryItemResult What came of one, the row or the problem.
+type InventoryItemResult struct {
+	// InventoryItem A configuration object of a tenant.
+	InventoryItem *InventoryItem `json:"inventory_item,omitempty"`
+
+	// Problem Why a request was not answered as asked (RFC 9457).
+	Problem *Problem `json:"problem,omitempty"`
+
+	// Status 201 if it is new, 200 if it was known, else what the problem says.
+	//
+	// Examples: 201
+	Status int `json:"status"`
 }
 
 // OperationType An entry of the list of types.
@@ -750,6 +857,65 @@ type ReportRunOutcome string
 
 // ReportRunStatus Examples: completed
 type ReportRunStatus string
+
+// ReportedFinding A finding as a comparison found it.
+type ReportedFinding struct {
+	// BaselineOperationRunID The run that saw how it should be.
+	//
+	// Examples: 47102
+	BaselineOperationRunID *int64 `json:"baseline_operation_run_id,omitempty"`
+
+	// CurrentOperationRunID The run that saw how it is.
+	//
+	// Examples: 48190
+	CurrentOperationRunID *int64 `json:"current_operation_run_id,omitempty"`
+
+	// Evidence What was compared and how it differs. At most 64 KiB of JSON; secrets in it are stored as `[redacted]`.
+	//
+	//
+	// Examples: {"change":"modified"}
+	Evidence *map[string]interface{} `json:"evidence,omitempty"`
+
+	// FindingType What kind of finding it is.
+	//
+	// Examples: drift
+	FindingType string `json:"finding_type"`
+
+	// Fingerprint What makes two findings of a tenant the same.
+	//
+	// Examples: 1c9c7b1f5b0f4f6cbb6f7e0c3e6f2a41
+	Fingerprint string `json:"fingerprint"`
+
+	// ScopeKey Which comparison found it.
+	//
+	// Examples: 5d41402abc4b2a76b9719d911017c592
+	ScopeKey *string `json:"scope_key,omitempty"`
+
+	// Severity How bad it is; `medium` if it is not given.
+	//
+	// Examples: high
+	Severity *ReportedFindingSeverity `json:"severity,omitempty"`
+
+	// SubjectExternalID The id that the customer's directory gave to the object.
+	//
+	// Examples: 6f3c2f0a-4a1e-4a6e-9d3b-1f8f2c9b7e55
+	SubjectExternalID *string `json:"subject_external_id,omitempty"`
+
+	// SubjectType What kind of object differs.
+	//
+	// Examples: policy
+	SubjectType *string `json:"subject_type,omitempty"`
+
+	// TenantID The tenant whose configuration it is in.
+	//
+	// Examples: 31
+	TenantID *int64 `json:"tenant_id,omitempty"`
+}
+
+// ReportedFindingSeverity How bad it is; `medium` if it is not given.
+//
+// Examples: high
+type ReportedFindingSeverity string
 
 // Run One execution of an operation, whatever its kind.
 type Run struct {
@@ -1015,6 +1181,50 @@ type RunSummary struct {
 
 	// Type Examples: inventory_sync
 	Type string `json:"type"`
+}
+
+// SeenInventoryItem An inventory item as a run saw it.
+type SeenInventoryItem struct {
+	// Category What group of kinds it is in.
+	//
+	// Examples: Configuration
+	Category *string `json:"category,omitempty"`
+
+	// DisplayName Its name, for people.
+	//
+	// Examples: Device restrictions
+	DisplayName *string `json:"display_name,omitempty"`
+
+	// ExternalID The id that the customer's directory gave to the object.
+	//
+	// Examples: 6f3c2f0a-4a1e-4a6e-9d3b-1f8f2c9b7e55
+	ExternalID string `json:"external_id"`
+
+	// LastSeenAt When the run saw it, not more than a minute ahead; now if it is not given.
+	//
+	// Examples: 2026-01-31T20:02:12Z
+	LastSeenAt *time.Time `json:"last_seen_at,omitempty"`
+
+	// Meta What else is known of the object. At most 64 KiB of JSON; secrets in it are stored as `[redacted]`.
+	//
+	//
+	// Examples: {"assignments":3}
+	Meta *map[string]interface{} `json:"meta,omitempty"`
+
+	// Platform What it is for.
+	//
+	// Examples: windows10
+	Platform *string `json:"platform,omitempty"`
+
+	// PolicyType What kind of object it is.
+	//
+	// Examples: deviceConfiguration
+	PolicyType string `json:"policy_type"`
+
+	// TenantID The tenant that the item is of.
+	//
+	// Examples: 31
+	TenantID *int64 `json:"tenant_id,omitempty"`
 }
 
 // StartRun A run to start.
@@ -1486,10 +1696,28 @@ type ListFindingsParams struct {
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
 }
 
+// BatchFindingsParams defines parameters for BatchFindings.
+type BatchFindingsParams struct {
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
 // GetFindingParams defines parameters for GetFinding.
 type GetFindingParams struct {
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// SetFindingStatusParams defines parameters for SetFindingStatus.
+type SetFindingStatusParams struct {
+	// IfMatch The `ETag` of the row as the caller knows it, or its bare `revision`. If the row has changed
+	// since, the answer is 412 and nothing is done.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 
 	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
@@ -1526,6 +1754,13 @@ type ListInventoryItemsParams struct {
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// BatchInventoryItemsParams defines parameters for BatchInventoryItems.
+type BatchInventoryItemsParams struct {
 	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
@@ -1789,6 +2024,15 @@ type ListOperationTypesParams struct {
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
 }
 
+// BatchFindingsJSONRequestBody defines body for BatchFindings for application/json ContentType.
+type BatchFindingsJSONRequestBody = FindingBatch
+
+// SetFindingStatusJSONRequestBody defines body for SetFindingStatus for application/json ContentType.
+type SetFindingStatusJSONRequestBody = FindingStatusChange
+
+// BatchInventoryItemsJSONRequestBody defines body for BatchInventoryItems for application/json ContentType.
+type BatchInventoryItemsJSONRequestBody = InventoryItemBatch
+
 // StartOperationRunJSONRequestBody defines body for StartOperationRun for application/json ContentType.
 type StartOperationRunJSONRequestBody = StartRun
 
@@ -1954,10 +2198,70 @@ type ClientInterface interface {
 	// Corresponds with GET /workspaces/{workspace_id}/findings (the `ListFindings` operationId).
 	ListFindings(ctx context.Context, workspaceID WorkspaceID, params *ListFindingsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// BatchFindingsWithBody Record what a comparison found
+	//
+	// Records up to 500 findings by their fingerprint within their tenant, and answers each by itself,
+	// in their order: 201 if it is new, else 200, with the finding as it is then. A fault in one does
+	// not undo the others. Of two with one fingerprint the later wins.
+	//
+	// A known finding becomes what is sent, absent members included. Two things stay:
+	//
+	// * Its acknowledgement, as whoever acknowledged it knows of it, unless the severity rises: then it
+	//   is `new` again. That other evidence comes with the same fingerprint is no reason.
+	// * The whole of it, if it names a newer `current_operation_run_id` than the one sent, runs being
+	//   ordered by `created_at` and id: an older comparison, told late, does not undo a newer one.
+	//
+	// `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/findings/batch (the `BatchFindings` operationId).
+	BatchFindingsWithBody(ctx context.Context, workspaceID WorkspaceID, params *BatchFindingsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BatchFindings Record what a comparison found
+	//
+	// Records up to 500 findings by their fingerprint within their tenant, and answers each by itself,
+	// in their order: 201 if it is new, else 200, with the finding as it is then. A fault in one does
+	// not undo the others. Of two with one fingerprint the later wins.
+	//
+	// A known finding becomes what is sent, absent members included. Two things stay:
+	//
+	// * Its acknowledgement, as whoever acknowledged it knows of it, unless the severity rises: then it
+	//   is `new` again. That other evidence comes with the same fingerprint is no reason.
+	// * The whole of it, if it names a newer `current_operation_run_id` than the one sent, runs being
+	//   ordered by `created_at` and id: an older comparison, told late, does not undo a newer one.
+	//
+	// `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/findings/batch (the `BatchFindings` operationId).
+	BatchFindings(ctx context.Context, workspaceID WorkspaceID, params *BatchFindingsParams, body BatchFindingsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetFinding Get a finding
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/findings/{id} (the `GetFinding` operationId).
 	GetFinding(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetFindingParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetFindingStatusWithBody Acknowledge a finding, or open it again
+	//
+	// Acknowledging notes the caller and the instant; opening it again clears both. A finding that
+	// is so already stays as it is, with whoever acknowledged it first.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /workspaces/{workspace_id}/findings/{id} (the `SetFindingStatus` operationId).
+	SetFindingStatusWithBody(ctx context.Context, workspaceID WorkspaceID, id ID, params *SetFindingStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetFindingStatus Acknowledge a finding, or open it again
+	//
+	// Acknowledging notes the caller and the instant; opening it again clears both. A finding that
+	// is so already stays as it is, with whoever acknowledged it first.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /workspaces/{workspace_id}/findings/{id} (the `SetFindingStatus` operationId).
+	SetFindingStatus(ctx context.Context, workspaceID WorkspaceID, id ID, params *SetFindingStatusParams, body SetFindingStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListInventoryItems List inventory items
 	//
@@ -1965,6 +2269,36 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/inventory-items (the `ListInventoryItems` operationId).
 	ListInventoryItems(ctx context.Context, workspaceID WorkspaceID, params *ListInventoryItemsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BatchInventoryItemsWithBody Record what a run has seen
+	//
+	// Records up to 500 items by tenant, policy type and external id, with the run that saw them, and
+	// answers each by itself, in their order: 201 if it is new, else 200, with the item as it is then. A
+	// fault in one does not undo the others. Of two that are the same item the later wins.
+	//
+	// A known item becomes what is sent, absent members included, unless a newer run has seen it, runs
+	// being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
+	// has seen.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/inventory-items/batch (the `BatchInventoryItems` operationId).
+	BatchInventoryItemsWithBody(ctx context.Context, workspaceID WorkspaceID, params *BatchInventoryItemsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BatchInventoryItems Record what a run has seen
+	//
+	// Records up to 500 items by tenant, policy type and external id, with the run that saw them, and
+	// answers each by itself, in their order: 201 if it is new, else 200, with the item as it is then. A
+	// fault in one does not undo the others. Of two that are the same item the later wins.
+	//
+	// A known item becomes what is sent, absent members included, unless a newer run has seen it, runs
+	// being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
+	// has seen.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/inventory-items/batch (the `BatchInventoryItems` operationId).
+	BatchInventoryItems(ctx context.Context, workspaceID WorkspaceID, params *BatchInventoryItemsParams, body BatchInventoryItemsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetInventoryItem Get an inventory item
 	//
@@ -2313,11 +2647,111 @@ func (c *Client) ListFindings(ctx context.Context, workspaceID WorkspaceID, para
 	return c.Client.Do(req)
 }
 
+// BatchFindingsWithBody Record what a comparison found
+//
+// Records up to 500 findings by their fingerprint within their tenant, and answers each by itself,
+// in their order: 201 if it is new, else 200, with the finding as it is then. A fault in one does
+// not undo the others. Of two with one fingerprint the later wins.
+//
+// A known finding becomes what is sent, absent members included. Two things stay:
+//
+//   - Its acknowledgement, as whoever acknowledged it knows of it, unless the severity rises: then it
+//     is `new` again. That other evidence comes with the same fingerprint is no reason.
+//   - The whole of it, if it names a newer `current_operation_run_id` than the one sent, runs being
+//     ordered by `created_at` and id: an older comparison, told late, does not undo a newer one.
+//
+// `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /workspaces/{workspace_id}/findings/batch (the `BatchFindings` operationId).
+func (c *Client) BatchFindingsWithBody(ctx context.Context, workspaceID WorkspaceID, params *BatchFindingsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBatchFindingsRequestWithBody(c.Server, workspaceID, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BatchFindings Record what a comparison found
+//
+// Records up to 500 findings by their fingerprint within their tenant, and answers each by itself,
+// in their order: 201 if it is new, else 200, with the finding as it is then. A fault in one does
+// not undo the others. Of two with one fingerprint the later wins.
+//
+// A known finding becomes what is sent, absent members included. Two things stay:
+//
+//   - Its acknowledgement, as whoever acknowledged it knows of it, unless the severity rises: then it
+//     is `new` again. That other evidence comes with the same fingerprint is no reason.
+//   - The whole of it, if it names a newer `current_operation_run_id` than the one sent, runs being
+//     ordered by `created_at` and id: an older comparison, told late, does not undo a newer one.
+//
+// `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /workspaces/{workspace_id}/findings/batch (the `BatchFindings` operationId).
+func (c *Client) BatchFindings(ctx context.Context, workspaceID WorkspaceID, params *BatchFindingsParams, body BatchFindingsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBatchFindingsRequest(c.Server, workspaceID, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetFinding Get a finding
 //
 // Corresponds with GET /workspaces/{workspace_id}/findings/{id} (the `GetFinding` operationId).
 func (c *Client) GetFinding(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetFindingParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetFindingRequest(c.Server, workspaceID, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetFindingStatusWithBody Acknowledge a finding, or open it again
+//
+// Acknowledging notes the caller and the instant; opening it again clears both. A finding that
+// is so already stays as it is, with whoever acknowledged it first.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /workspaces/{workspace_id}/findings/{id} (the `SetFindingStatus` operationId).
+func (c *Client) SetFindingStatusWithBody(ctx context.Context, workspaceID WorkspaceID, id ID, params *SetFindingStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetFindingStatusRequestWithBody(c.Server, workspaceID, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetFindingStatus Acknowledge a finding, or open it again
+//
+// Acknowledging notes the caller and the instant; opening it again clears both. A finding that
+// is so already stays as it is, with whoever acknowledged it first.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /workspaces/{workspace_id}/findings/{id} (the `SetFindingStatus` operationId).
+func (c *Client) SetFindingStatus(ctx context.Context, workspaceID WorkspaceID, id ID, params *SetFindingStatusParams, body SetFindingStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetFindingStatusRequest(c.Server, workspaceID, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2335,6 +2769,56 @@ func (c *Client) GetFinding(ctx context.Context, workspaceID WorkspaceID, id ID,
 // Corresponds with GET /workspaces/{workspace_id}/inventory-items (the `ListInventoryItems` operationId).
 func (c *Client) ListInventoryItems(ctx context.Context, workspaceID WorkspaceID, params *ListInventoryItemsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListInventoryItemsRequest(c.Server, workspaceID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BatchInventoryItemsWithBody Record what a run has seen
+//
+// Records up to 500 items by tenant, policy type and external id, with the run that saw them, and
+// answers each by itself, in their order: 201 if it is new, else 200, with the item as it is then. A
+// fault in one does not undo the others. Of two that are the same item the later wins.
+//
+// A known item becomes what is sent, absent members included, unless a newer run has seen it, runs
+// being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
+// has seen.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /workspaces/{workspace_id}/inventory-items/batch (the `BatchInventoryItems` operationId).
+func (c *Client) BatchInventoryItemsWithBody(ctx context.Context, workspaceID WorkspaceID, params *BatchInventoryItemsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBatchInventoryItemsRequestWithBody(c.Server, workspaceID, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BatchInventoryItems Record what a run has seen
+//
+// Records up to 500 items by tenant, policy type and external id, with the run that saw them, and
+// answers each by itself, in their order: 201 if it is new, else 200, with the item as it is then. A
+// fault in one does not undo the others. Of two that are the same item the later wins.
+//
+// A known item becomes what is sent, absent members included, unless a newer run has seen it, runs
+// being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
+// has seen.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /workspaces/{workspace_id}/inventory-items/batch (the `BatchInventoryItems` operationId).
+func (c *Client) BatchInventoryItems(ctx context.Context, workspaceID WorkspaceID, params *BatchInventoryItemsParams, body BatchInventoryItemsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBatchInventoryItemsRequest(c.Server, workspaceID, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3817,6 +4301,68 @@ func NewListFindingsRequest(server string, workspaceID WorkspaceID, params *List
 	return req, nil
 }
 
+// NewBatchFindingsRequest calls the generic BatchFindings builder with application/json body
+func NewBatchFindingsRequest(server string, workspaceID WorkspaceID, params *BatchFindingsParams, body BatchFindingsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewBatchFindingsRequestWithBody(server, workspaceID, params, "application/json", bodyReader)
+}
+
+// NewBatchFindingsRequestWithBody constructs an http.Request for the BatchFindings method, with any body, and a specified content type
+func NewBatchFindingsRequestWithBody(server string, workspaceID WorkspaceID, params *BatchFindingsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/findings/batch", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XRequestID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewGetFindingRequest constructs an http.Request for the GetFinding method
 func NewGetFindingRequest(server string, workspaceID WorkspaceID, id ID, params *GetFindingParams) (*http.Request, error) {
 	var err error
@@ -3866,6 +4412,86 @@ func NewGetFindingRequest(server string, workspaceID WorkspaceID, id ID, params 
 			}
 
 			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewSetFindingStatusRequest calls the generic SetFindingStatus builder with application/json body
+func NewSetFindingStatusRequest(server string, workspaceID WorkspaceID, id ID, params *SetFindingStatusParams, body SetFindingStatusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetFindingStatusRequestWithBody(server, workspaceID, id, params, "application/json", bodyReader)
+}
+
+// NewSetFindingStatusRequestWithBody constructs an http.Request for the SetFindingStatus method, with any body, and a specified content type
+func NewSetFindingStatusRequestWithBody(server string, workspaceID WorkspaceID, id ID, params *SetFindingStatusParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/findings/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
 		}
 
 		if params.XRequestID != nil {
@@ -4048,6 +4674,68 @@ func NewListInventoryItemsRequest(server string, workspaceID WorkspaceID, params
 			}
 
 			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewBatchInventoryItemsRequest calls the generic BatchInventoryItems builder with application/json body
+func NewBatchInventoryItemsRequest(server string, workspaceID WorkspaceID, params *BatchInventoryItemsParams, body BatchInventoryItemsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewBatchInventoryItemsRequestWithBody(server, workspaceID, params, "application/json", bodyReader)
+}
+
+// NewBatchInventoryItemsRequestWithBody constructs an http.Request for the BatchInventoryItems method, with any body, and a specified content type
+func NewBatchInventoryItemsRequestWithBody(server string, workspaceID WorkspaceID, params *BatchInventoryItemsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/inventory-items/batch", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XRequestID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam0)
 		}
 
 	}
@@ -5588,12 +6276,72 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /workspaces/{workspace_id}/findings (the `ListFindings` operationId).
 	ListFindingsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *ListFindingsParams, reqEditors ...RequestEditorFn) (*ListFindingsResponse, error)
 
+	// BatchFindingsWithBodyWithResponse Record what a comparison found
+	//
+	// Records up to 500 findings by their fingerprint within their tenant, and answers each by itself,
+	// in their order: 201 if it is new, else 200, with the finding as it is then. A fault in one does
+	// not undo the others. Of two with one fingerprint the later wins.
+	//
+	// A known finding becomes what is sent, absent members included. Two things stay:
+	//
+	// * Its acknowledgement, as whoever acknowledged it knows of it, unless the severity rises: then it
+	//   is `new` again. That other evidence comes with the same fingerprint is no reason.
+	// * The whole of it, if it names a newer `current_operation_run_id` than the one sent, runs being
+	//   ordered by `created_at` and id: an older comparison, told late, does not undo a newer one.
+	//
+	// `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/findings/batch (the `BatchFindings` operationId).
+	BatchFindingsWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, params *BatchFindingsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BatchFindingsResponse, error)
+
+	// BatchFindingsWithResponse Record what a comparison found
+	//
+	// Records up to 500 findings by their fingerprint within their tenant, and answers each by itself,
+	// in their order: 201 if it is new, else 200, with the finding as it is then. A fault in one does
+	// not undo the others. Of two with one fingerprint the later wins.
+	//
+	// A known finding becomes what is sent, absent members included. Two things stay:
+	//
+	// * Its acknowledgement, as whoever acknowledged it knows of it, unless the severity rises: then it
+	//   is `new` again. That other evidence comes with the same fingerprint is no reason.
+	// * The whole of it, if it names a newer `current_operation_run_id` than the one sent, runs being
+	//   ordered by `created_at` and id: an older comparison, told late, does not undo a newer one.
+	//
+	// `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/findings/batch (the `BatchFindings` operationId).
+	BatchFindingsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *BatchFindingsParams, body BatchFindingsJSONRequestBody, reqEditors ...RequestEditorFn) (*BatchFindingsResponse, error)
+
 	// GetFindingWithResponse Get a finding
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/findings/{id} (the `GetFinding` operationId).
 	GetFindingWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetFindingParams, reqEditors ...RequestEditorFn) (*GetFindingResponse, error)
+
+	// SetFindingStatusWithBodyWithResponse Acknowledge a finding, or open it again
+	//
+	// Acknowledging notes the caller and the instant; opening it again clears both. A finding that
+	// is so already stays as it is, with whoever acknowledged it first.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /workspaces/{workspace_id}/findings/{id} (the `SetFindingStatus` operationId).
+	SetFindingStatusWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *SetFindingStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetFindingStatusResponse, error)
+
+	// SetFindingStatusWithResponse Acknowledge a finding, or open it again
+	//
+	// Acknowledging notes the caller and the instant; opening it again clears both. A finding that
+	// is so already stays as it is, with whoever acknowledged it first.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /workspaces/{workspace_id}/findings/{id} (the `SetFindingStatus` operationId).
+	SetFindingStatusWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *SetFindingStatusParams, body SetFindingStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*SetFindingStatusResponse, error)
 
 	// ListInventoryItemsWithResponse List inventory items
 	//
@@ -5603,6 +6351,36 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/inventory-items (the `ListInventoryItems` operationId).
 	ListInventoryItemsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *ListInventoryItemsParams, reqEditors ...RequestEditorFn) (*ListInventoryItemsResponse, error)
+
+	// BatchInventoryItemsWithBodyWithResponse Record what a run has seen
+	//
+	// Records up to 500 items by tenant, policy type and external id, with the run that saw them, and
+	// answers each by itself, in their order: 201 if it is new, else 200, with the item as it is then. A
+	// fault in one does not undo the others. Of two that are the same item the later wins.
+	//
+	// A known item becomes what is sent, absent members included, unless a newer run has seen it, runs
+	// being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
+	// has seen.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/inventory-items/batch (the `BatchInventoryItems` operationId).
+	BatchInventoryItemsWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, params *BatchInventoryItemsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BatchInventoryItemsResponse, error)
+
+	// BatchInventoryItemsWithResponse Record what a run has seen
+	//
+	// Records up to 500 items by tenant, policy type and external id, with the run that saw them, and
+	// answers each by itself, in their order: 201 if it is new, else 200, with the item as it is then. A
+	// fault in one does not undo the others. Of two that are the same item the later wins.
+	//
+	// A known item becomes what is sent, absent members included, unless a newer run has seen it, runs
+	// being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
+	// has seen.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/inventory-items/batch (the `BatchInventoryItems` operationId).
+	BatchInventoryItemsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *BatchInventoryItemsParams, body BatchInventoryItemsJSONRequestBody, reqEditors ...RequestEditorFn) (*BatchInventoryItemsResponse, error)
 
 	// GetInventoryItemWithResponse Get an inventory item
 	//
@@ -6416,6 +7194,110 @@ func (r ListFindingsResponse) ContentType() string {
 	return ""
 }
 
+type BatchFindingsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON207 the response for an HTTP 207 `application/json` response
+	JSON207 *FindingBatchResults
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *BodyTooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *InvalidFields
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON207 returns the response for an HTTP 207 `application/json` response
+func (r BatchFindingsResponse) GetJSON207() *FindingBatchResults {
+	return r.JSON207
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r BatchFindingsResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r BatchFindingsResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r BatchFindingsResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r BatchFindingsResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r BatchFindingsResponse) GetApplicationProblemJSON413() *BodyTooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r BatchFindingsResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r BatchFindingsResponse) GetApplicationProblemJSON422() *InvalidFields {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r BatchFindingsResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r BatchFindingsResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r BatchFindingsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r BatchFindingsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r BatchFindingsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r BatchFindingsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetFindingResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -6492,6 +7374,117 @@ func (r GetFindingResponse) ContentType() string {
 	return ""
 }
 
+type SetFindingStatusResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Finding
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *PreconditionFailed
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *BodyTooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *InvalidFields
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SetFindingStatusResponse) GetJSON200() *Finding {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r SetFindingStatusResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r SetFindingStatusResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r SetFindingStatusResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r SetFindingStatusResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r SetFindingStatusResponse) GetApplicationProblemJSON412() *PreconditionFailed {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r SetFindingStatusResponse) GetApplicationProblemJSON413() *BodyTooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r SetFindingStatusResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r SetFindingStatusResponse) GetApplicationProblemJSON422() *InvalidFields {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r SetFindingStatusResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r SetFindingStatusResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r SetFindingStatusResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SetFindingStatusResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetFindingStatusResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetFindingStatusResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListInventoryItemsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -6562,6 +7555,110 @@ func (r ListInventoryItemsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListInventoryItemsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type BatchInventoryItemsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON207 the response for an HTTP 207 `application/json` response
+	JSON207 *InventoryItemBatchResults
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *BodyTooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *InvalidFields
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON207 returns the response for an HTTP 207 `application/json` response
+func (r BatchInventoryItemsResponse) GetJSON207() *InventoryItemBatchResults {
+	return r.JSON207
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r BatchInventoryItemsResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r BatchInventoryItemsResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r BatchInventoryItemsResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r BatchInventoryItemsResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r BatchInventoryItemsResponse) GetApplicationProblemJSON413() *BodyTooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r BatchInventoryItemsResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r BatchInventoryItemsResponse) GetApplicationProblemJSON422() *InvalidFields {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r BatchInventoryItemsResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r BatchInventoryItemsResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r BatchInventoryItemsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r BatchInventoryItemsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r BatchInventoryItemsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r BatchInventoryItemsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7886,6 +8983,58 @@ func (c *ClientWithResponses) ListFindingsWithResponse(ctx context.Context, work
 	return ParseListFindingsResponse(rsp)
 }
 
+// BatchFindingsWithBodyWithResponse Record what a comparison found
+//
+// Records up to 500 findings by their fingerprint within their tenant, and answers each by itself,
+// in their order: 201 if it is new, else 200, with the finding as it is then. A fault in one does
+// not undo the others. Of two with one fingerprint the later wins.
+//
+// A known finding becomes what is sent, absent members included. Two things stay:
+//
+//   - Its acknowledgement, as whoever acknowledged it knows of it, unless the severity rises: then it
+//     is `new` again. That other evidence comes with the same fingerprint is no reason.
+//   - The whole of it, if it names a newer `current_operation_run_id` than the one sent, runs being
+//     ordered by `created_at` and id: an older comparison, told late, does not undo a newer one.
+//
+// `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/findings/batch (the `BatchFindings` operationId).
+func (c *ClientWithResponses) BatchFindingsWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, params *BatchFindingsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BatchFindingsResponse, error) {
+	rsp, err := c.BatchFindingsWithBody(ctx, workspaceID, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBatchFindingsResponse(rsp)
+}
+
+// BatchFindingsWithResponse Record what a comparison found
+//
+// Records up to 500 findings by their fingerprint within their tenant, and answers each by itself,
+// in their order: 201 if it is new, else 200, with the finding as it is then. A fault in one does
+// not undo the others. Of two with one fingerprint the later wins.
+//
+// A known finding becomes what is sent, absent members included. Two things stay:
+//
+//   - Its acknowledgement, as whoever acknowledged it knows of it, unless the severity rises: then it
+//     is `new` again. That other evidence comes with the same fingerprint is no reason.
+//   - The whole of it, if it names a newer `current_operation_run_id` than the one sent, runs being
+//     ordered by `created_at` and id: an older comparison, told late, does not undo a newer one.
+//
+// `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/findings/batch (the `BatchFindings` operationId).
+func (c *ClientWithResponses) BatchFindingsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *BatchFindingsParams, body BatchFindingsJSONRequestBody, reqEditors ...RequestEditorFn) (*BatchFindingsResponse, error) {
+	rsp, err := c.BatchFindings(ctx, workspaceID, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBatchFindingsResponse(rsp)
+}
+
 // GetFindingWithResponse Get a finding
 //
 // Returns a wrapper object for the known response body format(s).
@@ -7897,6 +9046,38 @@ func (c *ClientWithResponses) GetFindingWithResponse(ctx context.Context, worksp
 		return nil, err
 	}
 	return ParseGetFindingResponse(rsp)
+}
+
+// SetFindingStatusWithBodyWithResponse Acknowledge a finding, or open it again
+//
+// Acknowledging notes the caller and the instant; opening it again clears both. A finding that
+// is so already stays as it is, with whoever acknowledged it first.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /workspaces/{workspace_id}/findings/{id} (the `SetFindingStatus` operationId).
+func (c *ClientWithResponses) SetFindingStatusWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *SetFindingStatusParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetFindingStatusResponse, error) {
+	rsp, err := c.SetFindingStatusWithBody(ctx, workspaceID, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetFindingStatusResponse(rsp)
+}
+
+// SetFindingStatusWithResponse Acknowledge a finding, or open it again
+//
+// Acknowledging notes the caller and the instant; opening it again clears both. A finding that
+// is so already stays as it is, with whoever acknowledged it first.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /workspaces/{workspace_id}/findings/{id} (the `SetFindingStatus` operationId).
+func (c *ClientWithResponses) SetFindingStatusWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *SetFindingStatusParams, body SetFindingStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*SetFindingStatusResponse, error) {
+	rsp, err := c.SetFindingStatus(ctx, workspaceID, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetFindingStatusResponse(rsp)
 }
 
 // ListInventoryItemsWithResponse List inventory items
@@ -7912,6 +9093,48 @@ func (c *ClientWithResponses) ListInventoryItemsWithResponse(ctx context.Context
 		return nil, err
 	}
 	return ParseListInventoryItemsResponse(rsp)
+}
+
+// BatchInventoryItemsWithBodyWithResponse Record what a run has seen
+//
+// Records up to 500 items by tenant, policy type and external id, with the run that saw them, and
+// answers each by itself, in their order: 201 if it is new, else 200, with the item as it is then. A
+// fault in one does not undo the others. Of two that are the same item the later wins.
+//
+// A known item becomes what is sent, absent members included, unless a newer run has seen it, runs
+// being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
+// has seen.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/inventory-items/batch (the `BatchInventoryItems` operationId).
+func (c *ClientWithResponses) BatchInventoryItemsWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, params *BatchInventoryItemsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BatchInventoryItemsResponse, error) {
+	rsp, err := c.BatchInventoryItemsWithBody(ctx, workspaceID, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBatchInventoryItemsResponse(rsp)
+}
+
+// BatchInventoryItemsWithResponse Record what a run has seen
+//
+// Records up to 500 items by tenant, policy type and external id, with the run that saw them, and
+// answers each by itself, in their order: 201 if it is new, else 200, with the item as it is then. A
+// fault in one does not undo the others. Of two that are the same item the later wins.
+//
+// A known item becomes what is sent, absent members included, unless a newer run has seen it, runs
+// being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
+// has seen.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/inventory-items/batch (the `BatchInventoryItems` operationId).
+func (c *ClientWithResponses) BatchInventoryItemsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *BatchInventoryItemsParams, body BatchInventoryItemsJSONRequestBody, reqEditors ...RequestEditorFn) (*BatchInventoryItemsResponse, error) {
+	rsp, err := c.BatchInventoryItems(ctx, workspaceID, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBatchInventoryItemsResponse(rsp)
 }
 
 // GetInventoryItemWithResponse Get an inventory item
@@ -8683,6 +9906,95 @@ func ParseListFindingsResponse(rsp *http.Response) (*ListFindingsResponse, error
 	return response, nil
 }
 
+// ParseBatchFindingsResponse parses an HTTP response from a BatchFindingsWithResponse call
+func ParseBatchFindingsResponse(rsp *http.Response) (*BatchFindingsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &BatchFindingsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 207:
+		var dest FindingBatchResults
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON207 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest BodyTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest InvalidFields
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetFindingResponse parses an HTTP response from a GetFindingWithResponse call
 func ParseGetFindingResponse(rsp *http.Response) (*GetFindingResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -8747,6 +10059,102 @@ func ParseGetFindingResponse(rsp *http.Response) (*GetFindingResponse, error) {
 	return response, nil
 }
 
+// ParseSetFindingStatusResponse parses an HTTP response from a SetFindingStatusWithResponse call
+func ParseSetFindingStatusResponse(rsp *http.Response) (*SetFindingStatusResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetFindingStatusResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Finding
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest PreconditionFailed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest BodyTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest InvalidFields
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListInventoryItemsResponse parses an HTTP response from a ListInventoryItemsWithResponse call
 func ParseListInventoryItemsResponse(rsp *http.Response) (*ListInventoryItemsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -8791,6 +10199,95 @@ func ParseListInventoryItemsResponse(rsp *http.Response) (*ListInventoryItemsRes
 			return nil, err
 		}
 		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseBatchInventoryItemsResponse parses an HTTP response from a BatchInventoryItemsWithResponse call
+func ParseBatchInventoryItemsResponse(rsp *http.Response) (*BatchInventoryItemsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &BatchInventoryItemsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 207:
+		var dest InventoryItemBatchResults
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON207 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest BodyTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest InvalidFields
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest InternalError

@@ -164,3 +164,285 @@ func (q *Queries) ListFindings(ctx context.Context, db DBTX, arg ListFindingsPar
 	}
 	return items, nil
 }
+
+const listFindingsByFingerprint = `-- name: ListFindingsByFingerprint :many
+WITH item AS (
+    SELECT unnest($2::bigint[]) AS place,
+           nullif(unnest($3::bigint[]), 0) AS tenant_id,
+           unnest($4::text[]) AS fingerprint
+), found AS (
+    SELECT item.place, f.id
+    FROM item
+    JOIN findings AS f ON f.workspace_id = $1 AND f.tenant_id = item.tenant_id AND f.fingerprint = item.fingerprint
+    UNION ALL
+    SELECT item.place, f.id
+    FROM item
+    JOIN findings AS f ON f.workspace_id = $1 AND f.tenant_id IS NULL AND f.fingerprint = item.fingerprint
+    WHERE item.tenant_id IS NULL
+)
+SELECT found.place::bigint AS place,
+       findings.id, findings.workspace_id, findings.tenant_id, findings.finding_type, findings.scope_key, findings.fingerprint, findings.subject_type, findings.subject_external_id, findings.severity, findings.status, findings.acknowledged_at, findings.acknowledged_by_user_id, findings.evidence, findings.baseline_operation_run_id, findings.current_operation_run_id, findings.created_at, findings.updated_at, findings.revision,
+       baseline.type AS baseline_type, baseline.status AS baseline_status, baseline.outcome AS baseline_outcome,
+       baseline.started_at AS baseline_started_at, baseline.completed_at AS baseline_completed_at,
+       current.type AS current_type, current.status AS current_status, current.outcome AS current_outcome,
+       current.started_at AS current_started_at, current.completed_at AS current_completed_at
+FROM found
+JOIN findings ON findings.workspace_id = $1 AND findings.id = found.id
+LEFT JOIN operation_runs AS baseline
+    ON baseline.workspace_id = findings.workspace_id AND baseline.id = findings.baseline_operation_run_id
+LEFT JOIN operation_runs AS current
+    ON current.workspace_id = findings.workspace_id AND current.id = findings.current_operation_run_id
+`
+
+type ListFindingsByFingerprintParams struct {
+	WorkspaceID  int64
+	Places       []int64
+	TenantIds    []int64
+	Fingerprints []string
+}
+
+type ListFindingsByFingerprintRow struct {
+	Place               int64
+	Finding             Finding
+	BaselineType        *string
+	BaselineStatus      *string
+	BaselineOutcome     *string
+	BaselineStartedAt   pgtype.Timestamptz
+	BaselineCompletedAt pgtype.Timestamptz
+	CurrentType         *string
+	CurrentStatus       *string
+	CurrentOutcome      *string
+	CurrentStartedAt    pgtype.Timestamptz
+	CurrentCompletedAt  pgtype.Timestamptz
+}
+
+// The findings that the items name, each with its place among them.
+func (q *Queries) ListFindingsByFingerprint(ctx context.Context, db DBTX, arg ListFindingsByFingerprintParams) ([]ListFindingsByFingerprintRow, error) {
+	rows, err := db.Query(ctx, listFindingsByFingerprint,
+		arg.WorkspaceID,
+		arg.Places,
+		arg.TenantIds,
+		arg.Fingerprints,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListFindingsByFingerprintRow
+	for rows.Next() {
+		var i ListFindingsByFingerprintRow
+		if err := rows.Scan(
+			&i.Place,
+			&i.Finding.ID,
+			&i.Finding.WorkspaceID,
+			&i.Finding.TenantID,
+			&i.Finding.FindingType,
+			&i.Finding.ScopeKey,
+			&i.Finding.Fingerprint,
+			&i.Finding.SubjectType,
+			&i.Finding.SubjectExternalID,
+			&i.Finding.Severity,
+			&i.Finding.Status,
+			&i.Finding.AcknowledgedAt,
+			&i.Finding.AcknowledgedByUserID,
+			&i.Finding.Evidence,
+			&i.Finding.BaselineOperationRunID,
+			&i.Finding.CurrentOperationRunID,
+			&i.Finding.CreatedAt,
+			&i.Finding.UpdatedAt,
+			&i.Finding.Revision,
+			&i.BaselineType,
+			&i.BaselineStatus,
+			&i.BaselineOutcome,
+			&i.BaselineStartedAt,
+			&i.BaselineCompletedAt,
+			&i.CurrentType,
+			&i.CurrentStatus,
+			&i.CurrentOutcome,
+			&i.CurrentStartedAt,
+			&i.CurrentCompletedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const setFindingStatus = `-- name: SetFindingStatus :execrows
+UPDATE findings
+SET status = $1,
+    acknowledged_at = CASE WHEN $1::text = 'acknowledged' THEN now() END,
+    acknowledged_by_user_id = CASE WHEN $1::text = 'acknowledged' THEN $2::bigint END,
+    updated_at = now(),
+    revision = revision + 1
+WHERE workspace_id = $3 AND id = $4
+  AND status <> $1
+  AND ($5::bigint = 0 OR revision = $5::bigint)
+`
+
+type SetFindingStatusParams struct {
+	Status      string
+	UserID      int64
+	WorkspaceID int64
+	ID          int64
+	Revision    int64
+}
+
+// Acknowledges a finding or opens it again, unless it is that already or has another revision than
+// the one asked for (0 for any).
+func (q *Queries) SetFindingStatus(ctx context.Context, db DBTX, arg SetFindingStatusParams) (int64, error) {
+	result, err := db.Exec(ctx, setFindingStatus,
+		arg.Status,
+		arg.UserID,
+		arg.WorkspaceID,
+		arg.ID,
+		arg.Revision,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const upsertFindings = `-- name: UpsertFindings :many
+WITH item AS (
+    SELECT unnest($1::bigint[]) AS place,
+           nullif(unnest($2::bigint[]), 0) AS tenant_id,
+           unnest($3::text[]) AS finding_type,
+           unnest($4::text[]) AS fingerprint,
+           nullif(unnest($5::text[]), '') AS scope_key,
+           nullif(unnest($6::text[]), '') AS subject_type,
+           nullif(unnest($7::text[]), '') AS subject_external_id,
+           unnest($8::text[]) AS severity,
+           nullif(unnest($9::text[]), '')::jsonb AS evidence,
+           nullif(unnest($10::bigint[]), 0) AS baseline_operation_run_id,
+           nullif(unnest($11::bigint[]), 0) AS current_operation_run_id
+), candidate AS MATERIALIZED (
+    SELECT nextval('findings_id_seq') AS id, item.place, item.tenant_id, item.finding_type, item.fingerprint, item.scope_key, item.subject_type, item.subject_external_id, item.severity, item.evidence, item.baseline_operation_run_id, item.current_operation_run_id,
+           (item.tenant_id IS NULL OR EXISTS (
+               SELECT FROM tenants
+               WHERE tenants.workspace_id = $12 AND tenants.id = item.tenant_id))::boolean AS has_tenant,
+           (item.baseline_operation_run_id IS NULL OR EXISTS (
+               SELECT FROM operation_runs AS baseline
+               WHERE baseline.workspace_id = $12 AND baseline.id = item.baseline_operation_run_id))::boolean AS has_baseline,
+           (item.current_operation_run_id IS NULL OR EXISTS (
+               SELECT FROM operation_runs AS current
+               WHERE current.workspace_id = $12 AND current.id = item.current_operation_run_id))::boolean AS has_current
+    FROM item
+), written AS (
+    INSERT INTO findings AS known (workspace_id, id, tenant_id, finding_type, fingerprint, scope_key, subject_type,
+                                   subject_external_id, severity, evidence, baseline_operation_run_id,
+                                   current_operation_run_id, created_at, updated_at)
+    SELECT $12, id, tenant_id, finding_type, fingerprint, scope_key, subject_type,
+           subject_external_id, severity, evidence, baseline_operation_run_id, current_operation_run_id, now(), now()
+    FROM candidate
+    WHERE has_tenant AND has_baseline AND has_current
+    ORDER BY tenant_id, fingerprint -- the same order for everybody, so that none waits in a circle
+    ON CONFLICT (workspace_id, tenant_id, fingerprint) DO UPDATE
+    SET finding_type = excluded.finding_type,
+        scope_key = excluded.scope_key,
+        subject_type = excluded.subject_type,
+        subject_external_id = excluded.subject_external_id,
+        severity = excluded.severity,
+        evidence = excluded.evidence,
+        baseline_operation_run_id = excluded.baseline_operation_run_id,
+        current_operation_run_id = excluded.current_operation_run_id,
+        status = CASE WHEN array_position($13::text[], excluded.severity) > array_position($13::text[], known.severity)
+                      THEN 'new' ELSE known.status END,
+        acknowledged_at = CASE WHEN array_position($13::text[], excluded.severity) > array_position($13::text[], known.severity)
+                               THEN NULL ELSE known.acknowledged_at END,
+        acknowledged_by_user_id = CASE WHEN array_position($13::text[], excluded.severity) > array_position($13::text[], known.severity)
+                                       THEN NULL ELSE known.acknowledged_by_user_id END,
+        updated_at = excluded.updated_at,
+        revision = known.revision + 1
+    WHERE (known.finding_type, known.scope_key, known.subject_type, known.subject_external_id, known.severity,
+           known.evidence, known.baseline_operation_run_id, known.current_operation_run_id)
+          IS DISTINCT FROM
+          (excluded.finding_type, excluded.scope_key, excluded.subject_type, excluded.subject_external_id, excluded.severity,
+           excluded.evidence, excluded.baseline_operation_run_id, excluded.current_operation_run_id)
+      AND (known.current_operation_run_id IS NULL OR excluded.current_operation_run_id IS NULL OR EXISTS (
+              SELECT
+              FROM operation_runs AS last, operation_runs AS this
+              WHERE last.workspace_id = $12 AND last.id = known.current_operation_run_id
+                AND this.workspace_id = $12 AND this.id = excluded.current_operation_run_id
+                AND (coalesce(last.created_at, '-infinity'), last.id) <= (coalesce(this.created_at, '-infinity'), this.id)))
+    RETURNING known.id
+)
+SELECT candidate.place::bigint AS place, candidate.has_tenant, candidate.has_baseline, candidate.has_current,
+       (written.id IS NOT NULL)::boolean AS created
+FROM candidate LEFT JOIN written ON written.id = candidate.id
+`
+
+type UpsertFindingsParams struct {
+	Places                  []int64
+	TenantIds               []int64
+	FindingTypes            []string
+	Fingerprints            []string
+	ScopeKeys               []string
+	SubjectTypes            []string
+	SubjectExternalIds      []string
+	Severities              []string
+	Evidence                []string
+	BaselineOperationRunIds []int64
+	CurrentOperationRunIds  []int64
+	WorkspaceID             int64
+	BySeverity              []string
+}
+
+type UpsertFindingsRow struct {
+	Place       int64
+	HasTenant   bool
+	HasBaseline bool
+	HasCurrent  bool
+	Created     bool
+}
+
+// Records findings as a run saw them, new ones and known ones of the same fingerprint. A known one
+// is left alone if nothing differs, or if a newer run has seen it: a run that this statement
+// cannot see yet was created after it began and is newer than any. A finding that became more
+// severe is open again, as it was something lesser that was acknowledged. Of each item the result
+// says whether its tenant and runs are of the workspace; one where any is not is not written. No
+// two items may be of one finding.
+func (q *Queries) UpsertFindings(ctx context.Context, db DBTX, arg UpsertFindingsParams) ([]UpsertFindingsRow, error) {
+	rows, err := db.Query(ctx, upsertFindings,
+		arg.Places,
+		arg.TenantIds,
+		arg.FindingTypes,
+		arg.Fingerprints,
+		arg.ScopeKeys,
+		arg.SubjectTypes,
+		arg.SubjectExternalIds,
+		arg.Severities,
+		arg.Evidence,
+		arg.BaselineOperationRunIds,
+		arg.CurrentOperationRunIds,
+		arg.WorkspaceID,
+		arg.BySeverity,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []UpsertFindingsRow
+	for rows.Next() {
+		var i UpsertFindingsRow
+		if err := rows.Scan(
+			&i.Place,
+			&i.HasTenant,
+			&i.HasBaseline,
+			&i.HasCurrent,
+			&i.Created,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

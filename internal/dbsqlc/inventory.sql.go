@@ -126,3 +126,193 @@ func (q *Queries) ListInventoryItems(ctx context.Context, db DBTX, arg ListInven
 	}
 	return items, nil
 }
+
+const listInventoryItemsByExternalID = `-- name: ListInventoryItemsByExternalID :many
+WITH item AS (
+    SELECT unnest($2::bigint[]) AS place,
+           nullif(unnest($3::bigint[]), 0) AS tenant_id,
+           unnest($4::text[]) AS policy_type,
+           unnest($5::text[]) AS external_id
+), found AS (
+    SELECT item.place, i.id
+    FROM item
+    JOIN inventory_items AS i ON i.workspace_id = $1 AND i.tenant_id = item.tenant_id
+                             AND i.policy_type = item.policy_type AND i.external_id = item.external_id
+    UNION ALL
+    SELECT item.place, i.id
+    FROM item
+    JOIN inventory_items AS i ON i.workspace_id = $1 AND i.tenant_id IS NULL
+                             AND i.policy_type = item.policy_type AND i.external_id = item.external_id
+    WHERE item.tenant_id IS NULL
+)
+SELECT found.place::bigint AS place,
+       inventory_items.id, inventory_items.workspace_id, inventory_items.tenant_id, inventory_items.policy_type, inventory_items.external_id, inventory_items.display_name, inventory_items.category, inventory_items.platform, inventory_items.meta, inventory_items.last_seen_at, inventory_items.last_seen_operation_run_id, inventory_items.created_at, inventory_items.updated_at,
+       run.type AS run_type, run.status AS run_status, run.outcome AS run_outcome,
+       run.started_at AS run_started_at, run.completed_at AS run_completed_at
+FROM found
+JOIN inventory_items ON inventory_items.workspace_id = $1 AND inventory_items.id = found.id
+LEFT JOIN operation_runs AS run
+    ON run.workspace_id = inventory_items.workspace_id AND run.id = inventory_items.last_seen_operation_run_id
+`
+
+type ListInventoryItemsByExternalIDParams struct {
+	WorkspaceID int64
+	Places      []int64
+	TenantIds   []int64
+	PolicyTypes []string
+	ExternalIds []string
+}
+
+type ListInventoryItemsByExternalIDRow struct {
+	Place          int64
+	InventoryItem  InventoryItem
+	RunType        *string
+	RunStatus      *string
+	RunOutcome     *string
+	RunStartedAt   pgtype.Timestamptz
+	RunCompletedAt pgtype.Timestamptz
+}
+
+// The inventory items that the keys name, each with its place among them.
+func (q *Queries) ListInventoryItemsByExternalID(ctx context.Context, db DBTX, arg ListInventoryItemsByExternalIDParams) ([]ListInventoryItemsByExternalIDRow, error) {
+	rows, err := db.Query(ctx, listInventoryItemsByExternalID,
+		arg.WorkspaceID,
+		arg.Places,
+		arg.TenantIds,
+		arg.PolicyTypes,
+		arg.ExternalIds,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListInventoryItemsByExternalIDRow
+	for rows.Next() {
+		var i ListInventoryItemsByExternalIDRow
+		if err := rows.Scan(
+			&i.Place,
+			&i.InventoryItem.ID,
+			&i.InventoryItem.WorkspaceID,
+			&i.InventoryItem.TenantID,
+			&i.InventoryItem.PolicyType,
+			&i.InventoryItem.ExternalID,
+			&i.InventoryItem.DisplayName,
+			&i.InventoryItem.Category,
+			&i.InventoryItem.Platform,
+			&i.InventoryItem.Meta,
+			&i.InventoryItem.LastSeenAt,
+			&i.InventoryItem.LastSeenOperationRunID,
+			&i.InventoryItem.CreatedAt,
+			&i.InventoryItem.UpdatedAt,
+			&i.RunType,
+			&i.RunStatus,
+			&i.RunOutcome,
+			&i.RunStartedAt,
+			&i.RunCompletedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const upsertInventoryItems = `-- name: UpsertInventoryItems :many
+WITH item AS (
+    SELECT unnest($1::bigint[]) AS place,
+           nullif(unnest($2::bigint[]), 0) AS tenant_id,
+           unnest($3::text[]) AS policy_type,
+           unnest($4::text[]) AS external_id,
+           nullif(unnest($5::text[]), '') AS display_name,
+           nullif(unnest($6::text[]), '') AS category,
+           nullif(unnest($7::text[]), '') AS platform,
+           unnest($8::text[]) AS meta,
+           nullif(unnest($9::timestamptz[]), '-infinity') AS last_seen_at
+), candidate AS MATERIALIZED (
+    SELECT nextval('inventory_items_id_seq') AS id, item.place, item.tenant_id, item.policy_type, item.external_id, item.display_name, item.category, item.platform, item.meta, item.last_seen_at
+    FROM item
+    WHERE item.tenant_id IS NULL OR EXISTS (
+        SELECT FROM tenants WHERE tenants.workspace_id = $10 AND tenants.id = item.tenant_id)
+), written AS (
+    INSERT INTO inventory_items AS known (workspace_id, id, tenant_id, policy_type, external_id, display_name, category,
+                                          platform, meta, last_seen_at, last_seen_operation_run_id, created_at, updated_at)
+    SELECT $10, id, tenant_id, policy_type, external_id, display_name, category,
+           platform, meta::jsonb, coalesce(last_seen_at, now()), $11, now(), now()
+    FROM candidate
+    ORDER BY tenant_id, policy_type, external_id -- the same order for everybody, so that none waits in a circle
+    ON CONFLICT (workspace_id, tenant_id, policy_type, external_id) DO UPDATE
+    SET display_name = excluded.display_name,
+        category = excluded.category,
+        platform = excluded.platform,
+        meta = excluded.meta,
+        last_seen_at = excluded.last_seen_at,
+        last_seen_operation_run_id = excluded.last_seen_operation_run_id,
+        updated_at = excluded.updated_at
+    WHERE known.last_seen_operation_run_id IS NULL OR EXISTS (
+        SELECT
+        FROM operation_runs AS last, operation_runs AS this
+        WHERE last.workspace_id = $10 AND last.id = known.last_seen_operation_run_id
+          AND this.workspace_id = $10 AND this.id = excluded.last_seen_operation_run_id
+          AND (coalesce(last.created_at, '-infinity'), last.id) <= (coalesce(this.created_at, '-infinity'), this.id))
+    RETURNING known.id
+)
+SELECT candidate.place::bigint AS place, (written.id IS NOT NULL)::boolean AS created
+FROM candidate LEFT JOIN written ON written.id = candidate.id
+`
+
+type UpsertInventoryItemsParams struct {
+	Places         []int64
+	TenantIds      []int64
+	PolicyTypes    []string
+	ExternalIds    []string
+	DisplayNames   []string
+	Categories     []string
+	Platforms      []string
+	Metas          []string
+	LastSeenAts    []pgtype.Timestamptz
+	WorkspaceID    int64
+	OperationRunID *int64
+}
+
+type UpsertInventoryItemsRow struct {
+	Place   int64
+	Created bool
+}
+
+// Records inventory items as one run saw them. What a newer run has seen stays as it is: a run
+// that this statement cannot see yet was created after it began and is newer than any. An item
+// whose tenant is not of the workspace is missing from the result. No two may be the same item.
+func (q *Queries) UpsertInventoryItems(ctx context.Context, db DBTX, arg UpsertInventoryItemsParams) ([]UpsertInventoryItemsRow, error) {
+	rows, err := db.Query(ctx, upsertInventoryItems,
+		arg.Places,
+		arg.TenantIds,
+		arg.PolicyTypes,
+		arg.ExternalIds,
+		arg.DisplayNames,
+		arg.Categories,
+		arg.Platforms,
+		arg.Metas,
+		arg.LastSeenAts,
+		arg.WorkspaceID,
+		arg.OperationRunID,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []UpsertInventoryItemsRow
+	for rows.Next() {
+		var i UpsertInventoryItemsRow
+		if err := rows.Scan(&i.Place, &i.Created); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -57,6 +57,18 @@ func (f fixture) row(pattern string) int64 {
 	}
 }
 
+// goodBody is a body that a route to one row takes: a bad one is refused before the row is looked at.
+func goodBody(method, pattern string) string {
+	switch {
+	case method != http.MethodPatch:
+		return ""
+	case strings.Contains(pattern, "/findings/"):
+		return `{"status":"acknowledged"}`
+	default:
+		return `{"status":"running"}`
+	}
+}
+
 // address fills a route's pattern.
 func address(pattern string, workspaceID, rowID any) string {
 	path := strings.Replace(pattern, "{workspace_id}", fmt.Sprint(workspaceID), 1)
@@ -138,7 +150,10 @@ func TestStrangersGetOneAnswerOnEveryRoute(t *testing.T) {
 			"a row of another workspace": other.row(pattern), "no such row": int64(1) << 62, "a malformed id": "abc",
 			"an over-long id": strings.Repeat("9", 3000), "a negative id": -1, "a padded id": fmt.Sprintf("0%d", row),
 		} {
-			got := h.do(t, method, address(pattern, f.ID, id), memberToken, "X-Request-Id", fixedID)
+			got, err := h.send(method, address(pattern, f.ID, id), memberToken, goodBody(method, pattern), "X-Request-Id", fixedID)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if got.comparable() != want.comparable() {
 				t.Errorf("%s: %s %s answers\n%s\nwant\n%s", situation, method, pattern, got.comparable(), want.comparable())
 			}

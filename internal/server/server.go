@@ -113,9 +113,12 @@ func (s *Server) routes() *chi.Mux {
 
 	r.Get("/workspaces/{workspace_id}/findings", s.scoped(s.listFindings))
 	r.Get("/workspaces/{workspace_id}/findings/{id}", s.scoped(s.getFinding))
+	r.Patch("/workspaces/{workspace_id}/findings/{id}", s.scoped(recording(s.patchFinding)))
+	r.Post("/workspaces/{workspace_id}/findings/batch", s.scoped(recording(s.batchFindings)))
 
 	r.Get("/workspaces/{workspace_id}/inventory-items", s.scoped(s.listInventoryItems))
 	r.Get("/workspaces/{workspace_id}/inventory-items/{id}", s.scoped(s.getInventoryItem))
+	r.Post("/workspaces/{workspace_id}/inventory-items/batch", s.scoped(recording(s.batchInventoryItems)))
 
 	r.Get("/workspaces/{workspace_id}/backup-schedules", s.scoped(s.listBackupSchedules))
 	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}", s.scoped(s.getBackupSchedule))

@@ -1,0 +1,149 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/workspace"
+)
+
+// seenItem is an inventory item as a run saw it. What is empty or 0 was not given.
+type seenItem struct {
+	pointer     string // where it stands in the body
+	tenantID    int64
+	policyType  string
+	externalID  string
+	displayName string
+	category    string
+	platform    string
+	meta        string
+	lastSeenAt  time.Time
+}
+
+// itemKey is what makes two inventory items of a workspace the same.
+type itemKey struct {
+	tenantID               int64
+	policyType, externalID string
+}
+
+func (i seenItem) key() itemKey { return itemKey{i.tenantID, i.policyType, i.externalID} }
+
+// batchInventoryItems records the items that one run has seen, answered one by one in order.
+func (s *Server) batchInventoryItems(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+	if err := noParams(r); err != nil {
+		return err
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	f := parseFields(body, "")
+	runID := f.idOrZero("operation_run_id")
+	if runID == 0 && len(f.faults) == 0 {
+		f.fault("operation_run_id", "It is required: the run that saw the items.")
+	}
+	items := parseObservations(f, "items", parseItem)
+	if faults := f.faultless(); len(faults) > 0 {
+		return errInvalidFields(faults...)
+	}
+	_, err = s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: runID})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errInvalidFields(fault{Pointer: "/operation_run_id", Detail: noSuchRun})
+	}
+	if err != nil {
+		return err
+	}
+	results := observe(r.Context(), items, seenItem.key,
+		func(ctx context.Context, items []seenItem) ([]observed, error) {
+			return s.writeItems(ctx, ws, runID, items)
+		})
+	return answerObserved(w, r, "inventory_item", results)
+}
+
+// parseItem reads one item of a batch.
+func parseItem(f *fields) seenItem {
+	item := seenItem{
+		pointer:    f.pointer,
+		tenantID:   f.idOrZero("tenant_id"),
+		policyType: f.requiredText("policy_type"), externalID: f.requiredText("external_id"),
+		meta: "{}",
+	}
+	item.displayName, _ = f.text("display_name", maxDisplayName)
+	item.category, _ = f.text("category", maxName)
+	item.platform, _ = f.text("platform", maxName)
+	if meta, ok := f.object("meta", maxEvidence); ok {
+		item.meta = string(redacted(f, "meta", meta))
+	}
+	if at, ok := f.instant("last_seen_at"); ok {
+		item.lastSeenAt = at
+		if time.Until(at) > maxFuture {
+			f.fault("last_seen_at", "It is more than %s in the future.", maxFuture)
+		}
+	}
+	return item
+}
+
+// maxDisplayName is how many characters the name of a customer's object may have.
+const maxDisplayName = 1000
+
+// writeItems records items no two of which have one key, and reads them again as they are then.
+func (s *Server) writeItems(ctx context.Context, ws workspace.Scope, runID int64, items []seenItem) ([]observed, error) {
+	p := dbsqlc.UpsertInventoryItemsParams{WorkspaceID: ws.ID(), OperationRunID: &runID}
+	for i, item := range items {
+		at := pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
+		if !item.lastSeenAt.IsZero() {
+			at = pgtype.Timestamptz{Time: item.lastSeenAt, Valid: true}
+		}
+		p.Places = append(p.Places, int64(i))
+		p.TenantIds = append(p.TenantIds, item.tenantID)
+		p.PolicyTypes = append(p.PolicyTypes, item.policyType)
+		p.ExternalIds = append(p.ExternalIds, item.externalID)
+		p.DisplayNames = append(p.DisplayNames, item.displayName)
+		p.Categories = append(p.Categories, item.category)
+		p.Platforms = append(p.Platforms, item.platform)
+		p.Metas = append(p.Metas, item.meta)
+		p.LastSeenAts = append(p.LastSeenAts, at)
+	}
+	written, err := s.queries.UpsertInventoryItems(ctx, s.db, p)
+	if hasClass(err, "23") && len(items) == 1 {
+		return []observed{{err: errReferenceGone(err)}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.queries.ListInventoryItemsByExternalID(ctx, s.db, dbsqlc.ListInventoryItemsByExternalIDParams{
+		WorkspaceID: ws.ID(), Places: p.Places, TenantIds: p.TenantIds, PolicyTypes: p.PolicyTypes, ExternalIds: p.ExternalIds,
+	})
+	if err != nil {
+		return nil, err
+	}
+	results := make([]observed, len(items))
+	for i, item := range items {
+		results[i].err = errInvalidFields(fault{Pointer: item.pointer + "/tenant_id", Detail: noSuchTenant})
+	}
+	for i := range rows {
+		results[rows[i].Place] = observed{status: http.StatusOK, row: itemRow(&rows[i])}
+	}
+	for _, w := range written {
+		if w.Created {
+			results[w.Place].status = http.StatusCreated
+		}
+	}
+	return results, nil
+}
+
+// itemRow appends the inventory item of a row.
+func itemRow(row *dbsqlc.ListInventoryItemsByExternalIDRow) func(b []byte) []byte {
+	return func(b []byte) []byte {
+		return appendInventoryItem(b, &dbsqlc.ListInventoryItemsRow{
+			InventoryItem: row.InventoryItem, RunType: row.RunType, RunStatus: row.RunStatus, RunOutcome: row.RunOutcome,
+			RunStartedAt: row.RunStartedAt, RunCompletedAt: row.RunCompletedAt,
+		})
+	}
+}

@@ -1,0 +1,141 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+)
+
+// What runs observe, findings and inventory items, comes in batches: an array of objects in a
+// body, each of which is written by its natural key and answered by itself.
+
+// observation is one object of such a batch.
+type observation[Item any] struct {
+	item   Item
+	faults []fault
+}
+
+// observed is the answer to one object: the row as it is now, or why not.
+type observed struct {
+	status int
+	row    func(b []byte) []byte // appends the row
+	err    error
+}
+
+// parseObservations reads the array in member name of a body. What is wrong with one object is
+// its own answer, and no fault of f.
+func parseObservations[Item any](f *fields, name string, parse func(f *fields) Item) []observation[Item] {
+	value, _ := f.value(name)
+	var raw []json.RawMessage
+	if err := json.Unmarshal(value, &raw); value == nil || err != nil || len(raw) == 0 || len(raw) > maxBatch {
+		f.fault(name, "An array of 1 to %d objects.", maxBatch)
+		return nil
+	}
+	observations := make([]observation[Item], len(raw))
+	for i, object := range raw {
+		inner := parseFields(object, fmt.Sprintf("%s/%s/%d", f.pointer, name, i))
+		observations[i].item = parse(inner)
+		observations[i].faults = inner.faultless()
+	}
+	return observations
+}
+
+// observe writes observations in their order and returns an answer for each. write takes items no
+// two of which have one key; what it returns has their length.
+func observe[Item any, Key comparable](
+	ctx context.Context, observations []observation[Item], key func(Item) Key,
+	write func(ctx context.Context, items []Item) ([]observed, error),
+) []observed {
+	results := make([]observed, len(observations))
+	pending := make([]int, 0, len(observations))
+	for i := range observations {
+		if faults := observations[i].faults; len(faults) > 0 {
+			results[i].err = errInvalidFields(faults...)
+		} else {
+			pending = append(pending, i)
+		}
+	}
+	for len(pending) > 0 {
+		// What has a key that came before waits for the next round, so that the last one wins.
+		var round, later []int
+		taken := map[Key]bool{}
+		for _, i := range pending {
+			k := key(observations[i].item)
+			if taken[k] {
+				later = append(later, i)
+				continue
+			}
+			taken[k] = true
+			round = append(round, i)
+		}
+		observeRound(ctx, observations, round, results, write)
+		pending = later
+	}
+	return results
+}
+
+// observeRound writes the observations at places.
+func observeRound[Item any](
+	ctx context.Context, observations []observation[Item], places []int, results []observed,
+	write func(ctx context.Context, items []Item) ([]observed, error),
+) {
+	items := make([]Item, len(places))
+	for n, i := range places {
+		items[n] = observations[i].item
+	}
+	done, err := write(ctx, items)
+	if err != nil && len(places) > 1 && !isOutage(err) {
+		// One of them cannot be stored; alone, each gets its own answer.
+		for n := range places {
+			observeRound(ctx, observations, places[n:n+1], results, write)
+		}
+		return
+	}
+	for n, i := range places {
+		if err != nil {
+			results[i].err = err
+		} else {
+			results[i] = done[n]
+		}
+	}
+}
+
+// answerObserved writes the answers of a batch (a 207 in the manner of RFC 4918), each with its
+// row under name.
+func answerObserved(w http.ResponseWriter, r *http.Request, name string, results []observed) error {
+	requestID := requestOf(r).id
+	fill := func(b []byte) []byte {
+		b = append(b, `{"results":[`...)
+		for i, result := range results {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(b, '{')
+			if result.err != nil {
+				answer := answerFor(result.err)
+				b = appendInt(b, "status", int64(answer.status))
+				b = appendJSON(b, "problem", answer.problem(requestID))
+			} else {
+				b = appendInt(b, "status", int64(result.status))
+				b = result.row(appendKey(b, name))
+			}
+			b = append(b, '}')
+		}
+		return append(b, `]}`...)
+	}
+	return withBuffer(fill, func(body []byte) error {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusMultiStatus)
+		_, _ = w.Write(body) // a client that hung up is nobody to report to
+		return nil
+	})
+}
+
+// errReferenceGone is the answer to an object that refers to a row which was removed while it was
+// written.
+func errReferenceGone(cause error) error {
+	gone := errInvalidFields(fault{Detail: "A row that it refers to was removed at the same moment."})
+	return gone.(*apiError).because(cause) //nolint:forcetypeassert // it is one
+}
