@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/runledger/runledger/internal/auth"
+	"github.com/runledger/runledger/internal/dbtest"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+const secret = "a secret of the tests, 32 bytes or more"
+
+// command runs one command line with an environment of its own.
+func command(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, environ, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// does is command for what must succeed; it returns what was printed.
+func does(t *testing.T, environ []string, args ...string) string {
+	t.Helper()
+	code, stdout, stderr := command(t, environ, args...)
+	if code != exitOK {
+		t.Fatalf("runledger %s exits with %d: %s", strings.Join(args, " "), code, stderr)
+	}
+	return stdout
+}
+
+func TestEveryCommandHasHelp(t *testing.T) {
+	t.Parallel()
+	var visit func(path []string, cmd *cobra.Command)
+	visit = func(path []string, cmd *cobra.Command) {
+		if out := does(t, nil, append(path, "--help")...); !strings.Contains(out, "Usage:") || cmd.Short == "" {
+			t.Errorf("runledger %s --help prints %q", strings.Join(path, " "), out)
+		}
+		for _, child := range cmd.Commands() {
+			visit(append(path[:len(path):len(path)], child.Name()), child)
+		}
+	}
+	visit(nil, (&app{}).rootCommand())
+}
+
+func TestAWrongCommandLineExitsWith2(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{
+		"nonsense", "serve now", "serve --fast", "migrate", "migrate sideways", "workspace create", "token", "member add a", "types add",
+		"seed --runs many", "dev extra", "healthcheck --timeout soon", "version 2",
+	} {
+		if code, stdout, stderr := command(t, nil, strings.Fields(line)...); code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "runledger: ") {
+			t.Errorf("runledger %s exits with %d, prints %q and says %q", line, code, stdout, stderr)
+		}
+	}
+}
+
+func TestEveryFaultOfTheConfigurationIsNamedAtOnceAndNoSecretWithThem(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := command(t, []string{
+		"RUNLEDGER_DATABASE_URL=postgres://user:hunter2@host:port/database", "RUNLEDGER_ADDR=nowhere", "RUNLEDGER_JWT_HS256_SECRET=hunter2",
+		"RUNLEDGER_DATABASE_MAX_CONNS=many-hunter2", "RUNLEDGER_STATEMENT_TIMEOUT=soon", "RUNLEDGER_SHUTDOWN_DELAY=-1s",
+		"RUNLEDGER_LOG_LEVEL=loud", "RUNLEDGER_LOG_FORMAT=xml", "RUNLEDGER_JWT_ISSUER=i",
+	}, "serve")
+	if code != exitUsage {
+		t.Errorf("exit code %d", code)
+	}
+	for _, variable := range []string{
+		"DATABASE_URL", "ADDR", "JWT_HS256_SECRET", "DATABASE_MAX_CONNS", "STATEMENT_TIMEOUT", "SHUTDOWN_DELAY", "LOG_LEVEL", "LOG_FORMAT", "JWT_AUDIENCE",
+	} {
+		if !strings.Contains(stderr, "  RUNLEDGER_"+variable+" ") {
+			t.Errorf("RUNLEDGER_%s is not named", variable)
+		}
+	}
+	if strings.Contains(stdout+stderr, "hunter2") {
+		t.Error("a secret is told")
+	}
+	if t.Failed() {
+		t.Log(stderr)
+	}
+}
+
+func TestATokenIsVerifiedAsSigned(t *testing.T) {
+	t.Parallel()
+	token := strings.TrimSpace(does(t, []string{
+		"RUNLEDGER_JWT_HS256_SECRET=" + secret, "RUNLEDGER_JWT_ISSUER=i", "RUNLEDGER_JWT_AUDIENCE=a",
+	}, "token", "alice", "--ttl", "5m"))
+	verifier, err := auth.NewVerifier(t.Context(), auth.Config{HS256Secret: []byte(secret), Issuer: "i", Audience: "a"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if subject, err := verifier.Verify(t.Context(), token); err != nil || subject != "alice" {
+		t.Errorf("the token is %q's: %v", subject, err)
+	}
+}
+
+func TestAnOperatorSetsUpADatabase(t *testing.T) {
+	t.Parallel()
+	environ := []string{"RUNLEDGER_DATABASE_URL=" + dbtest.Empty(t)}
+	if out := does(t, environ, "migrate", "status"); !strings.Contains(out, "pending") {
+		t.Errorf("an empty database is %q", out)
+	}
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() {
+			var out, errs bytes.Buffer
+			if code := run(t.Context(), []string{"migrate", "up"}, environ, &out, &errs); code != exitOK {
+				t.Errorf("migrate up exits with %d: %s", code, errs.String())
+			}
+		})
+	}
+	both.Wait()
+	if out := does(t, environ, "migrate", "status"); !strings.HasSuffix(out, "up to date\n") || strings.Contains(out, "pending") {
+		t.Errorf("after migrate up: %q", out)
+	}
+	does(t, environ, "workspace", "create", "acme", "--name", "Acme Ltd")
+	does(t, environ, "member", "add", "acme", "alice", "--role", "owner", "--name", "Alice")
+	does(t, environ, "member", "add", "acme", "alice", "--role", "operator")
+	if out := does(t, environ, "member", "list", "acme"); !strings.Contains(out, "alice") || !strings.Contains(out, "operator") || !strings.Contains(out, "Alice") {
+		t.Errorf("the members are %s", out)
+	}
+	does(t, environ, "member", "remove", "acme", "alice")
+	does(t, environ, "workspace", "archive", "acme")
+	if out := does(t, environ, "workspace", "list"); !strings.Contains(out, "Acme Ltd") {
+		t.Errorf("the workspaces are %s", out)
+	}
+	does(t, environ, "types", "add", "policy_export", "--label", "Policy export", "--stale-after", "1h")
+	does(t, environ, "types", "disable", "policy_export")
+	if out := does(t, environ, "types", "list"); !strings.Contains(out, "Policy export") || !strings.Contains(out, "refused") {
+		t.Errorf("the types are %s", out)
+	}
+	does(t, environ, "types", "enable", "policy_export")
+	if out := does(t, environ, "seed", "--workspaces", "2", "--runs", "100"); !strings.Contains(out, "100") {
+		t.Errorf("seed says %s", out)
+	}
+	for _, line := range []string{
+		"workspace create acme", "member add nobody alice", "member remove acme alice", "types add policy_export", "types enable nothing",
+	} {
+		if code, _, stderr := command(t, environ, strings.Fields(line)...); code != exitFailure || strings.Contains(stderr, "SQLSTATE") {
+			t.Errorf("runledger %s exits with %d: %s", line, code, stderr)
+		}
+	}
+}
+
+func TestAnUnreachableDatabaseIsNamedWithoutItsPassword(t *testing.T) {
+	t.Parallel()
+	code, _, stderr := command(t, []string{"RUNLEDGER_DATABASE_URL=postgres://user:hunter2@127.0.0.1:1/database"}, "workspace", "list")
+	if code != exitFailure || strings.Contains(stderr, "hunter2") || !strings.Contains(stderr, "cannot reach the database") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+func TestHealthcheckTellsReadyFromNotReady(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]int{http.StatusOK: exitOK, http.StatusServiceUnavailable: exitFailure, http.StatusNotFound: exitFailure} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Connection", "close")
+			if r.URL.Path != "/readyz" {
+				t.Errorf("asked for %s", r.URL.Path)
+			}
+			w.WriteHeader(status)
+		}))
+		if code, _, stderr := command(t, nil, "healthcheck", "--url", s.URL); code != want {
+			t.Errorf("%d gives %d: %s", status, code, stderr)
+		}
+		s.Close()
+	}
+	if code, _, _ := command(t, nil, "healthcheck", "--url", "http://127.0.0.1:1"); code != exitFailure {
+		t.Errorf("no server gives %d", code)
+	}
+}
