@@ -8,32 +8,42 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// catchUp looks again at all rows that the application has written since they were filled, in
-// batches, until nothing is left, and returns how many there were. While the application goes on
-// writing there is always a little left; it stops when little enough is.
+// catchUp looks again, in batches, at all rows that the application had written when it began, and
+// returns how many there were. What the application writes meanwhile is left for the next time, or
+// an application in a hurry would never let it end.
 func (r *Removal) catchUp(ctx context.Context) (int64, error) {
-	const size, littleEnough = 1000, 50
+	const size = 1000
 	unassigned, err := r.unassigned(ctx)
 	if err != nil {
 		return 0, err
 	}
-	var total int64
-	for {
-		var notes, rows int64
+	var left, total int64
+	if err := r.conn.QueryRow(ctx, "SELECT count(*) FROM runledger_removal.dirty").Scan(&left); err != nil {
+		return 0, err
+	}
+	r.progress.begin("catch up", 0, left)
+	for left > 0 {
+		var did caughtUp
 		err := r.inTx(ctx, "catch up", func(tx pgx.Tx) error {
 			var err error
-			notes, rows, err = catchUpBatch(ctx, tx, size, unassigned)
+			did, err = catchUpBatch(ctx, tx, size, unassigned)
 			return err
 		})
 		if err != nil {
 			return total, err
 		}
-		total += rows
-		if notes <= littleEnough && rows < size {
-			return total, nil
+		if did.notes == 0 {
+			break
 		}
+		left += did.back - did.notes
+		total += did.rows
+		r.progress.advance(did.notes)
 	}
+	return total, nil
 }
+
+// caughtUp says how many notes a batch took, how many rows it filled, and how many it noted again.
+type caughtUp struct{ notes, rows, back int64 }
 
 // kinds are the notes' names for rows of tables.
 var kinds = map[string]string{
@@ -53,15 +63,15 @@ func putBack(ctx context.Context, tx pgx.Tx, table string, ids []int64, size int
 // noted are the rows to look at again, by kind.
 type noted map[string][]int64
 
-// catchUpBatch takes up to size notes and fills the rows that they concern. It returns how many
-// notes it took, and how many rows it filled.
-func catchUpBatch(ctx context.Context, tx pgx.Tx, size int, unassigned int64) (notes, rows int64, err error) {
+// catchUpBatch takes up to size notes and fills the rows that they concern.
+func catchUpBatch(ctx context.Context, tx pgx.Tx, size int, unassigned int64) (did caughtUp, err error) {
 	taken, notes, err := takeNotes(ctx, tx, size)
 	if err != nil || notes == 0 {
-		return 0, 0, err
+		return did, err
 	}
+	did.notes = notes
 	if err := spread(ctx, tx, taken); err != nil {
-		return 0, 0, fmt.Errorf("find what depends on rows written meanwhile: %w", err)
+		return did, fmt.Errorf("find what depends on rows written meanwhile: %w", err)
 	}
 	for _, t := range tasks() {
 		which := taken[kinds[t.table]]
@@ -70,19 +80,20 @@ func catchUpBatch(ctx context.Context, tx pgx.Tx, size int, unassigned int64) (n
 		if len(which) == 0 {
 			continue
 		}
+		did.back += int64(max(len(which)-size, 0))
 		if which, err = putBack(ctx, tx, t.table, which, size); err != nil {
-			return 0, 0, err
+			return did, err
 		}
 		_, n, err := updateAndCount(ctx, tx, t.groups, t.statement("r.id = ANY($1)", unassigned), which)
 		if err != nil {
-			return 0, 0, fmt.Errorf("fill rows of %s: %w", t.table, err)
+			return did, fmt.Errorf("fill rows of %s: %w", t.table, err)
 		}
-		rows += n
+		did.rows += n
 		if err := rearchive(ctx, tx, t.table, which); err != nil {
-			return 0, 0, err
+			return did, err
 		}
 	}
-	return notes, rows, nil
+	return did, nil
 }
 
 // takeNotes takes up to size notes out of the table of those.

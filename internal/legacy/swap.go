@@ -149,12 +149,12 @@ func (s *swapping) catchUp(ctx context.Context) error {
 		s.last[name] = last
 	}
 	for {
-		notes, rows, err := catchUpBatch(ctx, s.tx, most, unassigned)
+		did, err := catchUpBatch(ctx, s.tx, most, unassigned)
 		if err != nil {
 			return fmt.Errorf("catch up: %w", err)
 		}
-		s.report.CaughtUp += rows
-		if notes == 0 {
+		s.report.CaughtUp += did.rows
+		if did.notes == 0 {
 			break
 		}
 	}
