@@ -41,6 +41,9 @@ type config struct {
 	StatementTimeout       time.Duration `env:"STATEMENT_TIMEOUT"        envDefault:"5s"`
 	IdleTransactionTimeout time.Duration `env:"IDLE_TRANSACTION_TIMEOUT" envDefault:"10s"`
 
+	SweepInterval     time.Duration `env:"SWEEP_INTERVAL"     envDefault:"15s"`
+	RetentionInterval time.Duration `env:"RETENTION_INTERVAL" envDefault:"0s"`
+
 	ShutdownGrace time.Duration `env:"SHUTDOWN_GRACE" envDefault:"20s"`
 	ShutdownDelay time.Duration `env:"SHUTDOWN_DELAY" envDefault:"0s"`
 
@@ -129,8 +132,12 @@ func (c *config) check(f *faults) {
 			f.add(variable, "wants at least 1ms")
 		}
 	}
-	if c.ShutdownDelay < 0 {
-		f.add("SHUTDOWN_DELAY", "cannot be negative")
+	for variable, d := range map[string]time.Duration{
+		"SHUTDOWN_DELAY": c.ShutdownDelay, "SWEEP_INTERVAL": c.SweepInterval, "RETENTION_INTERVAL": c.RetentionInterval,
+	} {
+		if d < 0 {
+			f.add(variable, "cannot be negative")
+		}
 	}
 	if !slices.Contains([]string{"auto", "json", "text"}, c.LogFormat) {
 		f.add("LOG_FORMAT", "wants auto, json or text")

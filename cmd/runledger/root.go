@@ -89,6 +89,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 130 interru
 		a.workspaceCommand(),
 		a.memberCommand(),
 		a.typesCommand(),
+		a.retentionCommand(),
 		a.healthcheckCommand(),
 		a.versionCommand(),
 	)

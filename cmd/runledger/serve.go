@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -62,6 +63,8 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
   RUNLEDGER_DATABASE_ACQUIRE_TIMEOUT  longest wait for a connection, then 503 (2s)
   RUNLEDGER_STATEMENT_TIMEOUT         longest run of a statement, then 503 (5s)
   RUNLEDGER_IDLE_TRANSACTION_TIMEOUT  longest idle time in a transaction (10s)
+  RUNLEDGER_SWEEP_INTERVAL            how often to look for stalled runs; 0 is never (15s)
+  RUNLEDGER_RETENTION_INTERVAL        how often to let old runs go, such as 24h; 0 is never (0s)
   RUNLEDGER_SHUTDOWN_DELAY            how long to go on unready before refusing connections (0s)
   RUNLEDGER_SHUTDOWN_GRACE            how long running requests may take at the end (20s)
   RUNLEDGER_LOG_LEVEL                 debug, info, warn or error (info)
@@ -96,6 +99,11 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 		AcquireTimeout: c.DatabaseAcquireTimeout, QueryTimeout: c.StatementTimeout + time.Second,
 	})
 	defer handler.Close()
+	registry := newRegistry()
+	work, err := backgroundWork(c, poolConfig.ConnConfig, registry, log)
+	if err != nil {
+		return err
+	}
 
 	listener, err := listen(ctx, "ADDR", c.Addr)
 	if err != nil {
@@ -107,10 +115,16 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 		return err
 	}
 	public := newHTTPServer(handler, log)
-	private := newHTTPServer(adminHandler(), log)
+	private := newHTTPServer(adminHandler(registry), log)
 	private.WriteTimeout = 0 // a CPU profile takes as long as was asked for
 
 	group, ctx := errgroup.WithContext(ctx)
+	for _, do := range work {
+		group.Go(func() error {
+			do(ctx)
+			return nil
+		})
+	}
 	group.Go(func() error { return serveOn(public, listener) })
 	group.Go(func() error { return serveOn(private, admin) })
 	group.Go(func() error {
@@ -163,9 +177,9 @@ func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 }
 
 // adminHandler serves what only operators may see.
-func adminHandler() http.Handler {
+func adminHandler(registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.Handler())
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -27,13 +27,13 @@ func (a *app) typesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.table("NAME\tLABEL\tNEW RUNS\tSTALE AFTER", len(types), func(i int) string {
+			return a.table("NAME\tLABEL\tNEW RUNS\tSTALE AFTER\tKEPT", len(types), func(i int) string {
 				t := types[i]
 				accepts := "accepted"
 				if !t.AcceptsNewRuns {
 					accepts = "refused"
 				}
-				return fmt.Sprintf("%s\t%s\t%s\t%s", t.Name, t.Label, accepts, staleAfterText(t.StaleAfter))
+				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", t.Name, t.Label, accepts, staleAfterText(t.StaleAfter), policyText(t.KeepDays, t.KeepLast))
 			})
 		}),
 	}
@@ -73,7 +73,7 @@ func (a *app) typesCommand() *cobra.Command {
 	add.Flags().StringVar(&label, "label", "", "the name for people (NAME)")
 	add.Flags().DurationVar(&staleAfter, "stale-after", 15*time.Minute, "how long a run may be silent before it is stalled; 0 is for ever")
 
-	return group("types", "Keep the allow-list of operation types", list, add,
+	return group("types", "Keep the allow-list of operation types", list, add, a.retainCommand(),
 		a.acceptCommand("enable", "Accept new runs of a type", true),
 		a.acceptCommand("disable", "Refuse new runs of a type; its runs stay", false))
 }

@@ -66,10 +66,10 @@ func (w *world) runs(t *testing.T, runType string, tenant int64, daysAgo ...int)
 				        now() - make_interval(days => $4, hours => 1), now() - make_interval(days => $4))
 				RETURNING workspace_id, id
 			), event AS (
-				INSERT INTO operation_run_events (workspace_id, run_id, kind) SELECT workspace_id, id, 'created' FROM run
+				INSERT INTO operation_run_events (kind, workspace_id, run_id) SELECT 'created', workspace_id, id FROM run
 			), key AS (
-				INSERT INTO operation_run_idempotency_keys (workspace_id, key, run_id, request_hash)
-				SELECT workspace_id, 'key ' || id, id, '' FROM run
+				INSERT INTO operation_run_idempotency_keys (workspace_id, run_id, key, request_hash)
+				SELECT workspace_id, id, 'key ' || id, '' FROM run
 			)
 			SELECT id FROM run`, w.workspace.ID, tenant, runType, days).Scan(&id)
 		if err != nil {
@@ -384,7 +384,7 @@ func TestARunIsWhollyThereOrWhollyGoneWhereverRetentionIsKilled(t *testing.T) {
 				}
 			}
 			if refs := w.ids(t, "SELECT baseline_operation_run_id FROM findings"); refs[0] != ids[2] {
-				t.Errorf("the reference was cleared, and its run is there")
+				t.Error("the reference was cleared, and its run is there")
 			}
 			w.retain(t, Options{IncludingReferenced: true})
 			if left := w.left(t); len(left) > 0 {
