@@ -33,10 +33,10 @@ const (
 	ours = "runledger_"
 )
 
-// legacyTables are the stores that go, with the column of each that says when a run ended.
+// legacyTables are the stores that go.
 var legacyTables = []string{"inventory_sync_runs", "entra_group_sync_runs", "backup_schedule_runs"}
 
-// largeTables are those whose size decides how long a step takes.
+// largeTables are the canonical tables whose size decides how long a step takes.
 var largeTables = []string{"operation_runs", "findings", "inventory_items"}
 
 // Options are what an operator may say about a step. The zero value is the usual way.
