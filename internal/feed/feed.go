@@ -61,6 +61,7 @@ type Subscription struct {
 	feed  *Feed
 	topic *topic
 	at    Position
+	leave func()
 }
 
 // Subscribe follows a workspace from behind a position that its reader has, or from behind the
@@ -84,7 +85,7 @@ func (f *Feed) Subscribe(ctx context.Context, workspaceID int64, after *Position
 	if err != nil {
 		return nil, err
 	}
-	return &Subscription{feed: f, topic: topic, at: at}, nil
+	return &Subscription{feed: f, topic: topic, at: at, leave: sync.OnceFunc(func() { f.leave(topic) })}, nil
 }
 
 // join counts a subscriber of a workspace. If it is the first, its topic starts with the last
@@ -178,8 +179,8 @@ func (f *Feed) Done() <-chan struct{} { return f.done }
 // At is the position of the last change that Next returned.
 func (s *Subscription) At() Position { return s.at }
 
-// Close ends the subscription.
-func (s *Subscription) Close() { s.feed.leave(s.topic) }
+// Close ends the subscription. A second call does nothing.
+func (s *Subscription) Close() { s.leave() }
 
 const (
 	// pageSize is how many changes are read from the database at once.

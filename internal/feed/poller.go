@@ -12,7 +12,7 @@ import (
 const (
 	activePause = 100 * time.Millisecond // while there are changes, and activeFor after them
 	idlePause   = time.Second            // otherwise, and while the database is away
-	shortest    = 20 * time.Millisecond  // between two looks, however many hints there are
+	shortest    = 50 * time.Millisecond  // between two looks, however many hints there are
 	activeFor   = 5 * time.Second
 	heldBack    = 10 * time.Second // how long the horizon may stand still before that is logged
 )

@@ -1,0 +1,197 @@
+package feed_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/dbtest"
+	"github.com/runledger/runledger/internal/feed"
+)
+
+// patience is how long a change may take in a test; other tests share the database.
+const patience = time.Minute
+
+// workspace is one with a run whose events a test writes.
+type workspace struct {
+	pool    *pgxpool.Pool
+	id, run int64
+}
+
+func newWorkspace(t *testing.T) workspace {
+	t.Helper()
+	pool := dbtest.Pool(t)
+	w := workspace{pool: pool, id: dbtest.NewWorkspace(t, pool).ID}
+	err := pool.QueryRow(t.Context(), "INSERT INTO operation_runs (workspace_id, type) VALUES ($1, 'inventory_sync') RETURNING id",
+		w.id).Scan(&w.run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// record writes n events with one statement.
+func (w workspace) record(t *testing.T, n int) {
+	t.Helper()
+	_, err := w.pool.Exec(t.Context(), `INSERT INTO operation_run_events (workspace_id, run_id, kind, data)
+		SELECT $1, $2, 'reported', jsonb_build_object('filler', repeat('x', 1000)) FROM generate_series(1, $3)`, w.id, w.run, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// recorded are the ids of all events in the order of the feed.
+func (w workspace) recorded(t *testing.T) []int64 {
+	t.Helper()
+	var ids []int64
+	err := w.pool.QueryRow(t.Context(), `SELECT coalesce(array_agg(id ORDER BY transaction_id, id), '{}')
+		FROM operation_run_events WHERE workspace_id = $1`, w.id).Scan(&ids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// newFeed is a Feed whose frames are the ids of changes.
+func newFeed(t *testing.T, db dbsqlc.DBTX) *feed.Feed {
+	t.Helper()
+	f := feed.New(db, func(_ int64, change *dbsqlc.ListChangesRow) []byte {
+		return append(strconv.AppendInt(nil, change.ID, 10), change.Data...)
+	}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	t.Cleanup(f.Close)
+	return f
+}
+
+// take reads the ids of the next n changes.
+func take(t *testing.T, s *feed.Subscription, n int) []int64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var ids []int64
+	for len(ids) < n {
+		changes, err := s.Next(ctx)
+		if err != nil {
+			t.Fatalf("after %d of %d changes: %v", len(ids), n, err)
+		}
+		for _, change := range changes {
+			ids = append(ids, change.Position.ID)
+		}
+	}
+	return ids
+}
+
+func subscribe(t *testing.T, f *feed.Feed, workspaceID int64, after *feed.Position) *feed.Subscription {
+	t.Helper()
+	s, err := f.Subscribe(t.Context(), workspaceID, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestASubscriberThatIsFarBehindMissesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorkspace(t)
+	f := newFeed(t, w.pool)
+	w.record(t, 30)
+	slow := subscribe(t, f, w.id, &feed.Position{})
+	quick := subscribe(t, f, w.id, &feed.Position{})
+	take(t, slow, 1) // and then it falls behind what the feed keeps
+	for range 5 {
+		w.record(t, 700)
+	}
+	all := w.recorded(t)
+	if got := take(t, quick, len(all)); !slices.Equal(got, all) {
+		t.Errorf("%d changes, not the %d in their order", len(got), len(all))
+	}
+	again := subscribe(t, f, w.id, &feed.Position{})
+	if got := take(t, again, len(all)); !slices.Equal(got, all) {
+		t.Errorf("from the beginning: %d changes, not the %d in their order", len(got), len(all))
+	}
+	at := slices.Index(all, slow.At().ID)
+	if got := take(t, slow, len(all)-at-1); !slices.Equal(got, all[at+1:]) {
+		t.Errorf("from behind: %d changes, not the %d in their order", len(got), len(all)-at-1)
+	}
+}
+
+func TestASubscriberGoesOnWhereWhatItHadIsDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorkspace(t)
+	f := newFeed(t, w.pool)
+	w.record(t, 3)
+	before := subscribe(t, f, w.id, &feed.Position{})
+	if got := take(t, before, 3); len(got) != 3 {
+		t.Fatal(got)
+	}
+	old := before.At()
+	w.record(t, 3)
+	take(t, before, 3)
+	if _, err := w.pool.Exec(t.Context(), "DELETE FROM operation_run_events WHERE workspace_id = $1", w.id); err != nil {
+		t.Fatal(err)
+	}
+	before.Close()
+	for _, after := range []feed.Position{{}, old} {
+		s := subscribe(t, f, w.id, &after)
+		w.record(t, 1)
+		all := w.recorded(t)
+		if got := take(t, s, len(all)); !slices.Equal(got, all) {
+			t.Errorf("changes %v, want %v", got, all)
+		}
+	}
+}
+
+func TestClosingAFeedEndsItsSubscriptions(t *testing.T) {
+	t.Parallel()
+	w := newWorkspace(t)
+	f := newFeed(t, w.pool)
+	s := subscribe(t, f, w.id, nil)
+	ended := make(chan error)
+	go func() {
+		_, err := s.Next(context.Background())
+		ended <- err
+	}()
+	f.Close()
+	if err := <-ended; !errors.Is(err, feed.ErrClosed) {
+		t.Errorf("Next returned %v", err)
+	}
+	if _, err := f.Subscribe(t.Context(), w.id, nil); !errors.Is(err, feed.ErrClosed) {
+		t.Errorf("Subscribe returned %v", err)
+	}
+	f.Close()
+}
+
+func TestWaitingEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	w := newWorkspace(t)
+	s := subscribe(t, newFeed(t, w.pool), w.id, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Next(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Next returned %v", err)
+	}
+}
+
+func TestThousandsOfAdoptedChangesStayInOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorkspace(t)
+	w.record(t, 12_000)
+	_, err := w.pool.Exec(t.Context(), `UPDATE operation_run_events SET transaction_id = ((1::bigint << 50) + id / 7)::text::xid8
+		WHERE workspace_id = $1`, w.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.record(t, 5)
+	s := subscribe(t, newFeed(t, w.pool), w.id, &feed.Position{})
+	all := w.recorded(t)
+	if got := take(t, s, len(all)); !slices.Equal(got, all) || !slices.IsSorted(got) {
+		t.Errorf("%d changes, not the %d in the order of their ids", len(got), len(all))
+	}
+}
