@@ -96,6 +96,8 @@ func tasks() []task {
 				WHERE {which} RETURNING
 				CASE WHEN runledger_reference = 0 THEN 'mapped'
 				     WHEN runledger_reference > 0 THEN 'own_reference_cleared'
+				     WHEN EXISTS (SELECT FROM public.inventory_sync_runs s WHERE s.id = r.last_seen_run_id
+				                  AND s.operation_run_id <> r.last_seen_operation_run_id) THEN 'own_reference_conflict'
 				     WHEN last_seen_operation_run_id IS NOT NULL THEN 'own_reference_kept'
 				     ELSE ` + reasonFor("r.last_seen_run_id", "r.workspace_id") + ` END AS a`,
 		},

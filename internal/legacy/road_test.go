@@ -1,7 +1,9 @@
 package legacy
 
 import (
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -185,5 +187,30 @@ func TestStepsCanBeRunTwice(t *testing.T) {
 			t.Errorf("serving is refused with %v", err)
 		}
 		r.Close()
+	}
+}
+
+func TestSummariesAddUp(t *testing.T) {
+	t.Parallel()
+	address := legacyDatabase(t)
+	plan := must(t, open(t, address, Options{}).Plan)
+	report := throughBackfill(t, address)
+	for _, task := range report.Tasks {
+		if want := one(t, address, "SELECT count(*)::text FROM "+task.Table); strconv.FormatInt(task.Rows, 10) != want {
+			t.Errorf("%s: %d rows read, want %s", task.Table, task.Rows, want)
+		}
+		for group, counts := range task.Results {
+			var sum int64
+			for _, n := range counts {
+				sum += n
+			}
+			if sum != task.Rows {
+				t.Errorf("%s.%s: %v add up to %d of %d", task.Table, group, counts, sum, task.Rows)
+			}
+			// What was planned is what became of the references.
+			if planned := plan.Counts[task.Table+"."+group]; strings.HasSuffix(group, "run_id") && !maps.Equal(planned, counts) {
+				t.Errorf("%s.%s: planned %v, done %v", task.Table, group, planned, counts)
+			}
+		}
 	}
 }
