@@ -40,7 +40,6 @@ const (
 	BatchReportOutcomeBlocked            BatchReportOutcome = "blocked"
 	BatchReportOutcomeCancelled          BatchReportOutcome = "cancelled"
 	BatchReportOutcomeFailed             BatchReportOutcome = "failed"
-	BatchReportOutcomeLessThanNil        BatchReportOutcome = "<nil>"
 	BatchReportOutcomePartiallySucceeded BatchReportOutcome = "partially_succeeded"
 	BatchReportOutcomeSucceeded          BatchReportOutcome = "succeeded"
 )
@@ -54,8 +53,6 @@ func (e BatchReportOutcome) Valid() bool {
 		return true
 	case BatchReportOutcomeFailed:
 		return true
-	case BatchReportOutcomeLessThanNil:
-		return true
 	case BatchReportOutcomePartiallySucceeded:
 		return true
 	case BatchReportOutcomeSucceeded:
@@ -67,18 +64,15 @@ func (e BatchReportOutcome) Valid() bool {
 
 // Defines values for BatchReportStatus.
 const (
-	BatchReportStatusCompleted   BatchReportStatus = "completed"
-	BatchReportStatusLessThanNil BatchReportStatus = "<nil>"
-	BatchReportStatusQueued      BatchReportStatus = "queued"
-	BatchReportStatusRunning     BatchReportStatus = "running"
+	BatchReportStatusCompleted BatchReportStatus = "completed"
+	BatchReportStatusQueued    BatchReportStatus = "queued"
+	BatchReportStatusRunning   BatchReportStatus = "running"
 )
 
 // Valid indicates whether the value is a known member of the BatchReportStatus enum.
 func (e BatchReportStatus) Valid() bool {
 	switch e {
 	case BatchReportStatusCompleted:
-		return true
-	case BatchReportStatusLessThanNil:
 		return true
 	case BatchReportStatusQueued:
 		return true
@@ -130,7 +124,6 @@ const (
 	ReportRunOutcomeBlocked            ReportRunOutcome = "blocked"
 	ReportRunOutcomeCancelled          ReportRunOutcome = "cancelled"
 	ReportRunOutcomeFailed             ReportRunOutcome = "failed"
-	ReportRunOutcomeLessThanNil        ReportRunOutcome = "<nil>"
 	ReportRunOutcomePartiallySucceeded ReportRunOutcome = "partially_succeeded"
 	ReportRunOutcomeSucceeded          ReportRunOutcome = "succeeded"
 )
@@ -144,8 +137,6 @@ func (e ReportRunOutcome) Valid() bool {
 		return true
 	case ReportRunOutcomeFailed:
 		return true
-	case ReportRunOutcomeLessThanNil:
-		return true
 	case ReportRunOutcomePartiallySucceeded:
 		return true
 	case ReportRunOutcomeSucceeded:
@@ -157,18 +148,15 @@ func (e ReportRunOutcome) Valid() bool {
 
 // Defines values for ReportRunStatus.
 const (
-	ReportRunStatusCompleted   ReportRunStatus = "completed"
-	ReportRunStatusLessThanNil ReportRunStatus = "<nil>"
-	ReportRunStatusQueued      ReportRunStatus = "queued"
-	ReportRunStatusRunning     ReportRunStatus = "running"
+	ReportRunStatusCompleted ReportRunStatus = "completed"
+	ReportRunStatusQueued    ReportRunStatus = "queued"
+	ReportRunStatusRunning   ReportRunStatus = "running"
 )
 
 // Valid indicates whether the value is a known member of the ReportRunStatus enum.
 func (e ReportRunStatus) Valid() bool {
 	switch e {
 	case ReportRunStatusCompleted:
-		return true
-	case ReportRunStatusLessThanNil:
 		return true
 	case ReportRunStatusQueued:
 		return true
@@ -181,11 +169,10 @@ func (e ReportRunStatus) Valid() bool {
 
 // Defines values for ReportedFindingSeverity.
 const (
-	ReportedFindingSeverityCritical    ReportedFindingSeverity = "critical"
-	ReportedFindingSeverityHigh        ReportedFindingSeverity = "high"
-	ReportedFindingSeverityLessThanNil ReportedFindingSeverity = "<nil>"
-	ReportedFindingSeverityLow         ReportedFindingSeverity = "low"
-	ReportedFindingSeverityMedium      ReportedFindingSeverity = "medium"
+	ReportedFindingSeverityCritical ReportedFindingSeverity = "critical"
+	ReportedFindingSeverityHigh     ReportedFindingSeverity = "high"
+	ReportedFindingSeverityLow      ReportedFindingSeverity = "low"
+	ReportedFindingSeverityMedium   ReportedFindingSeverity = "medium"
 )
 
 // Valid indicates whether the value is a known member of the ReportedFindingSeverity enum.
@@ -194,8 +181,6 @@ func (e ReportedFindingSeverity) Valid() bool {
 	case ReportedFindingSeverityCritical:
 		return true
 	case ReportedFindingSeverityHigh:
-		return true
-	case ReportedFindingSeverityLessThanNil:
 		return true
 	case ReportedFindingSeverityLow:
 		return true

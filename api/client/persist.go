@@ -1,0 +1,73 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// The pauses between tries, a random part of which is waited: the first, and the longest.
+const (
+	firstPause   = 200 * time.Millisecond
+	longestPause = 10 * time.Second
+)
+
+// persist tries until there is a run, the answer is one that another try would not change, or ctx
+// is done. The error is then that of the last try.
+func persist(ctx context.Context, try func() (*Run, *http.Response, []byte, error)) (*Run, error) {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		run, response, body, err := try()
+		if err == nil && run != nil {
+			return run, nil
+		}
+		if err == nil {
+			err = errorOf(response, body)
+		}
+		if !passes(response, err) {
+			return nil, err
+		}
+		// Half of the pause is random, so that those who failed together do not return together.
+		wait := pause/2 + rand.N(pause/2)
+		timer := time.NewTimer(max(wait, retryAfter(response)))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, errors.Join(err, context.Cause(ctx))
+		case <-timer.C:
+		}
+	}
+}
+
+// passes tells whether an answer, or its want, is for a reason that passes by itself.
+func passes(response *http.Response, err error) bool {
+	if response == nil {
+		// A connection that failed is an *url.Error; a token that cannot be had is none.
+		_, lost := errors.AsType[*url.Error](err)
+		return lost
+	}
+	switch response.StatusCode {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	default:
+		return false
+	}
+}
+
+// retryAfter is how long an answer asks to wait, 0 if it does not say (RFC 9110, section 10.2.3).
+func retryAfter(response *http.Response) time.Duration {
+	if response == nil {
+		return 0
+	}
+	value := response.Header.Get("Retry-After")
+	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return time.Until(at)
+	}
+	return 0
+}

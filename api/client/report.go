@@ -1,0 +1,225 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// The codes of failures that [ClientWithResponses.Track] reports by itself.
+const (
+	CodeWorkerError = "worker_error"       // fn returned an error that names no code
+	CodeInterrupted = "worker_interrupted" // the context of the worker was done before the work was
+	CodePanicked    = "worker_panicked"    // fn panicked; what with is not reported, it may hold anything
+)
+
+// OutcomeError is an error that names the outcome of a run. Make one with [Failed],
+// [PartiallySucceeded] or [Blocked].
+type OutcomeError struct {
+	Outcome ReportRunOutcome
+	Code    string // of the failure; it has 1 to 128 characters
+	Err     error  // what happened; its text is the message of the failure
+}
+
+// Error is the text of what happened.
+func (e *OutcomeError) Error() string {
+	if e.Err == nil {
+		return e.Code
+	}
+	return e.Err.Error()
+}
+
+// Unwrap is what happened.
+func (e *OutcomeError) Unwrap() error { return e.Err }
+
+// Failed is err with a code, for a run that failed.
+func Failed(code string, err error) error {
+	return &OutcomeError{Outcome: ReportRunOutcomeFailed, Code: code, Err: err}
+}
+
+// PartiallySucceeded is err with a code, for a run that did a part of its work.
+func PartiallySucceeded(code string, err error) error {
+	return &OutcomeError{Outcome: ReportRunOutcomePartiallySucceeded, Code: code, Err: err}
+}
+
+// Blocked is err with a code, for a run that could not begin, such as for want of a permission.
+func Blocked(code string, err error) error {
+	return &OutcomeError{Outcome: ReportRunOutcomeBlocked, Code: code, Err: err}
+}
+
+// The bounds of what a report may hold.
+const (
+	maxFailures    = 100
+	maxFailureCode = 128  // characters
+	maxMessage     = 4000 // characters
+)
+
+// Report is where a tracked function notes how far it is. What it notes is sent with the next
+// heartbeat, and at the latest with the end. It may be used from several goroutines.
+type Report struct {
+	mu       sync.Mutex
+	run      Run
+	counts   SummaryCounts // nil if there is nothing new
+	context  map[string]any
+	failures []Failure
+	fresh    bool // failures has something new
+}
+
+// Run is the run as it was when the service last spoke of it.
+func (r *Report) Run() Run {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.run
+}
+
+// SetCounts sets the summary counts, all of them: whole numbers, none negative.
+func (r *Report) SetCounts(counts map[string]int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.counts = maps.Clone(counts)
+}
+
+// AddFailure notes something that failed. Of more than a hundred the latest replaces the last.
+func (r *Report) AddFailure(code, message string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures = withFailure(r.failures, failureOf(code, message))
+	r.fresh = true
+}
+
+// SetContext merges members into the run's context (RFC 7396): nil removes one.
+func (r *Report) SetContext(members map[string]any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.context == nil {
+		r.context = map[string]any{}
+	}
+	maps.Copy(r.context, members)
+}
+
+func (r *Report) note(run *Run) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.run = *run
+}
+
+// take is what was noted since it was last taken; ok is false if that is nothing.
+func (r *Report) take() (report ReportRun, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.counts != nil {
+		counts := r.counts
+		report.SummaryCounts = &counts
+	}
+	if r.context != nil {
+		context := r.context
+		report.Context = &context
+	}
+	if r.fresh {
+		failures := slices.Clone(r.failures)
+		report.FailureSummary = &failures
+	}
+	ok = r.counts != nil || r.context != nil || r.fresh
+	r.counts, r.context, r.fresh = nil, nil, false
+	return report, ok
+}
+
+// giveBack puts back what could not be sent, behind what was noted meanwhile.
+func (r *Report) giveBack(report ReportRun) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.counts == nil && report.SummaryCounts != nil {
+		r.counts = *report.SummaryCounts
+	}
+	if report.Context != nil {
+		merged := maps.Clone(*report.Context)
+		maps.Copy(merged, r.context)
+		r.context = merged
+	}
+	r.fresh = r.fresh || report.FailureSummary != nil
+}
+
+// last is the report of the end, with everything that was not sent before.
+func (r *Report) last(outcome ReportRunOutcome, failure *Failure) ReportRun {
+	if failure != nil {
+		r.mu.Lock()
+		r.failures = withFailure(r.failures, *failure)
+		r.fresh = true
+		r.mu.Unlock()
+	}
+	report, _ := r.take()
+	status := ReportRunStatusCompleted
+	report.Status, report.Outcome = &status, &outcome
+	return report
+}
+
+// outcomeOf is how a run ended whose work returned err in a context that is done for cause, which
+// is nil if it is not done.
+func outcomeOf(err, cause error) (ReportRunOutcome, *Failure) {
+	if err == nil {
+		return ReportRunOutcomeSucceeded, nil
+	}
+	outcome, code := ReportRunOutcomeFailed, CodeWorkerError
+	named, isNamed := errors.AsType[*OutcomeError](err)
+	stopped := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || cause != nil && errors.Is(err, cause)
+	switch {
+	case errors.Is(cause, ErrCancelRequested) && stopped:
+		return ReportRunOutcomeCancelled, nil
+	case errors.Is(cause, ErrCancelRequested):
+		outcome = ReportRunOutcomeCancelled // and what went wrong while it stopped
+	case cause != nil && stopped:
+		code = CodeInterrupted
+	}
+	if isNamed {
+		code = named.Code
+		if outcome != ReportRunOutcomeCancelled {
+			outcome = named.Outcome
+		}
+	}
+	failure := failureOf(code, err.Error())
+	return outcome, &failure
+}
+
+// withFailure adds a failure, in the place of the last if there are too many.
+func withFailure(failures []Failure, failure Failure) []Failure {
+	if len(failures) == maxFailures {
+		failures = slices.Clone(failures[:maxFailures-1])
+	}
+	return append(failures, failure)
+}
+
+// failureOf is a failure that the service can store.
+func failureOf(code, message string) Failure {
+	failure := Failure{Code: storable(code, maxFailureCode)}
+	if failure.Code == "" {
+		failure.Code = CodeWorkerError
+	}
+	if message = storable(message, maxMessage); message != "" {
+		failure.Message = &message
+	}
+	return failure
+}
+
+// storable is the beginning of a text without what the service cannot store.
+func storable(text string, longest int) string {
+	runes := []rune(strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", ""))
+	return string(runes[:min(len(runes), longest)])
+}
+
+// carries tells whether a run's context has the key that Track gave it.
+func carries(document json.RawMessage, key string) bool {
+	var members map[string]any
+	return json.Unmarshal(document, &members) == nil && members[trackID] == key
+}
+
+// run is the run that a problem carries; nil if it carries none.
+func (p *Problem) run() *Run {
+	if p == nil {
+		return nil
+	}
+	return p.OperationRun
+}

@@ -1,0 +1,268 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"time"
+)
+
+// TrackOption changes how [ClientWithResponses.Track] goes about it.
+type TrackOption func(*tracking)
+
+// HeartbeatEvery sets how often the run says that it lives and how far it is; 30 s if not given.
+// It should be well below the time after which the run's type counts as stalled.
+func HeartbeatEvery(interval time.Duration) TrackOption {
+	return func(t *tracking) { t.interval = interval }
+}
+
+// Within sets for how long a start or an end is tried while the service cannot be reached; one
+// minute if not given.
+func Within(patience time.Duration) TrackOption {
+	return func(t *tracking) { t.patience = patience }
+}
+
+// AlreadyActiveError says that a run of the same identity is active, so that nothing was started.
+type AlreadyActiveError struct {
+	Run Run // the active run
+}
+
+// Error names the run.
+func (e *AlreadyActiveError) Error() string {
+	return fmt.Sprintf("runledger: run %d of the same identity is %s already", e.Run.ID, e.Run.Status)
+}
+
+// The causes, besides its parent's, for which the context of a tracked function is done (see
+// [context.Cause]).
+var (
+	// ErrCancelRequested says that somebody asked for the run to stop.
+	ErrCancelRequested = errors.New("runledger: the run was asked to stop")
+	// ErrEndedElsewhere says that somebody else reported the end of the run.
+	ErrEndedElsewhere = errors.New("runledger: somebody else ended the run")
+)
+
+// trackID is the member of a run's context by which Track knows its own run again.
+const trackID = "track_id"
+
+// Track does a piece of work as an operation run. It starts the run, calls fn, sends heartbeats
+// and what fn notes in the [Report] meanwhile, and ends the run with the outcome of fn's error:
+// succeeded for nil, that of an [OutcomeError], cancelled if fn was told to stop by a cancel
+// request, else failed. A panic ends it as failed and goes on.
+//
+// The context of fn is done when ctx is and when the run is asked to stop. The end is reported
+// even then. Requests that fail for reasons that pass are sent again, with growing, random pauses:
+// starts carry an Idempotency-Key, and reports may be repeated by their nature. To know its run
+// again, Track adds the member "track_id" to the context of the run.
+//
+// If a run of that identity is active, fn is not called and the error is an [*AlreadyActiveError].
+// If the run cannot be started, fn is not called either. Else the error is that of fn, joined with
+// the one for which the end could not be reported, if it could not. The run is the last that is
+// known of it, nil if none was started.
+func (c *ClientWithResponses) Track(
+	ctx context.Context, workspaceID int64, start StartRun,
+	fn func(ctx context.Context, report *Report) error, options ...TrackOption,
+) (*Run, error) {
+	t := &tracking{client: c, workspaceID: workspaceID, interval: 30 * time.Second, patience: time.Minute}
+	for _, option := range options {
+		option(t)
+	}
+	if t.interval <= 0 {
+		return nil, fmt.Errorf("heartbeat every %s: the interval is to be positive", t.interval)
+	}
+	run, err := t.start(ctx, start)
+	if err != nil {
+		return nil, err
+	}
+	return t.do(ctx, run, fn)
+}
+
+// tracking is one run under way.
+type tracking struct {
+	client      *ClientWithResponses
+	workspaceID int64
+	id          int64 // of the run
+	interval    time.Duration
+	patience    time.Duration
+	report      Report
+}
+
+// start starts the run and reports that it is running.
+func (t *tracking) start(ctx context.Context, start StartRun) (*Run, error) {
+	ctx, stop := context.WithTimeout(ctx, t.patience)
+	defer stop()
+	key := rand.Text()
+	with := Context{trackID: key}
+	if start.Context != nil {
+		maps.Copy(with, *start.Context)
+		with[trackID] = key
+	}
+	start.Context = &with
+	run, err := persist(ctx, func() (*Run, *http.Response, []byte, error) {
+		got, err := t.client.StartOperationRunWithResponse(ctx, t.workspaceID, &StartOperationRunParams{IdempotencyKey: &key}, start)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if got.JSON201 != nil {
+			return got.JSON201, got.HTTPResponse, got.Body, nil
+		}
+		return got.JSON200, got.HTTPResponse, got.Body, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start a run: %w", err)
+	}
+	// A 200 may be the answer to a start whose first answer was lost.
+	if !carries(run.Context, key) {
+		return nil, &AlreadyActiveError{Run: *run}
+	}
+	t.id = run.ID
+	t.report.note(run)
+	running := ReportRunStatusRunning
+	run, err = persist(ctx, func() (*Run, *http.Response, []byte, error) {
+		return t.send(ctx, ReportRun{Status: &running})
+	})
+	if err != nil {
+		// What was started and never runs is not to stand in the way of others.
+		_, _ = t.end(ctx, ctx, Failed(CodeInterrupted, errors.New("the worker gave up before it began")))
+		return nil, fmt.Errorf("report that run %d is running: %w", t.id, err)
+	}
+	return run, nil
+}
+
+// do calls fn and sees the run to its end.
+func (t *tracking) do(
+	ctx context.Context, run *Run, fn func(ctx context.Context, report *Report) error,
+) (ended *Run, err error) {
+	working, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t.heed(run, cancel)
+	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t.beat(beating, cancel)
+	}()
+	returned := false
+	defer func() {
+		stop()
+		<-done
+		if returned {
+			ended, err = t.end(ctx, working, err)
+			return
+		}
+		// A panic or a runtime.Goexit passes through here and goes on.
+		broken := &OutcomeError{Outcome: ReportRunOutcomeFailed, Code: CodePanicked, Err: errors.New("the worker panicked")}
+		_, _ = t.end(ctx, working, broken)
+	}()
+	err = fn(working, &t.report)
+	returned = true
+	return nil, err
+}
+
+// beat says that the run lives, and how far it is, until ctx is done.
+func (t *tracking) beat(ctx context.Context, cancel context.CancelCauseFunc) {
+	ticker := time.NewTicker(t.interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		// One that fails is made up for by the next.
+		once, stop := context.WithTimeout(ctx, max(t.interval, time.Second))
+		run, err := t.pulse(once)
+		stop()
+		if failed, ok := errors.AsType[*Error](err); ok && failed.StatusCode == http.StatusConflict {
+			run = failed.Problem.run()
+		}
+		t.heed(run, cancel)
+	}
+}
+
+// pulse sends what there is to say, or else a heartbeat.
+func (t *tracking) pulse(ctx context.Context) (*Run, error) {
+	report, ok := t.report.take()
+	run, response, body, err := (*Run)(nil), (*http.Response)(nil), []byte(nil), error(nil)
+	if ok || t.givenUp() {
+		// A report also overrules the verdict of the service that the run has stalled.
+		running := ReportRunStatusRunning
+		report.Status = &running
+		run, response, body, err = t.send(ctx, report)
+	} else {
+		var got *HeartbeatOperationRunResponse
+		got, err = t.client.HeartbeatOperationRunWithResponse(ctx, t.workspaceID, t.id, nil)
+		if err == nil {
+			run, response, body = got.JSON200, got.HTTPResponse, got.Body
+		}
+	}
+	if err == nil && run == nil {
+		err = errorOf(response, body)
+	}
+	if err != nil && ok {
+		t.report.giveBack(report)
+	}
+	return run, err
+}
+
+// silent is how a run is stalled of which nothing is heard.
+const silent = "no_heartbeat"
+
+// givenUp tells whether the service has ended the run because it heard nothing of it.
+func (t *tracking) givenUp() bool {
+	run := t.report.Run()
+	return run.Status == string(RunStatusCompleted) && run.Stalled != nil && *run.Stalled == silent
+}
+
+// heed takes note of the run as it is now, nil if that is not known, and tells fn to stop if it
+// is to.
+func (t *tracking) heed(run *Run, cancel context.CancelCauseFunc) {
+	if run == nil {
+		return
+	}
+	t.report.note(run)
+	switch {
+	case run.Status == string(RunStatusCompleted) && !t.givenUp():
+		cancel(ErrEndedElsewhere)
+	case run.CancelRequestedAt != nil:
+		cancel(ErrCancelRequested)
+	}
+}
+
+// end reports how the work ended, whether or not ctx is done.
+func (t *tracking) end(ctx, working context.Context, err error) (*Run, error) {
+	outcome, failure := outcomeOf(err, context.Cause(working))
+	report := t.report.last(outcome, failure)
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), t.patience)
+	defer stop()
+	send := func() (*Run, *http.Response, []byte, error) { return t.send(ctx, report) }
+	run, refused := persist(ctx, send)
+	if failed, ok := errors.AsType[*Error](refused); ok &&
+		(failed.StatusCode == http.StatusUnprocessableEntity || failed.StatusCode == http.StatusRequestEntityTooLarge) {
+		// Something that fn noted cannot be stored. How it ended matters more.
+		report = ReportRun{Status: report.Status, Outcome: report.Outcome}
+		if failure != nil {
+			report.FailureSummary = &[]Failure{*failure}
+		}
+		run, _ = persist(ctx, send)
+	}
+	if run != nil {
+		t.report.note(run)
+	}
+	last := t.report.Run()
+	if refused != nil {
+		return &last, errors.Join(err, fmt.Errorf("report the end of run %d: %w", t.id, refused))
+	}
+	return &last, err
+}
+
+// send sends one report.
+func (t *tracking) send(ctx context.Context, report ReportRun) (*Run, *http.Response, []byte, error) {
+	got, err := t.client.ReportOperationRunWithResponse(ctx, t.workspaceID, t.id, nil, report)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return got.JSON200, got.HTTPResponse, got.Body, nil
+}
