@@ -36,7 +36,6 @@ type system struct {
 	front, back *wire
 	workspace   dbtest.Workspace
 	token       string
-	binary      string
 	environ     []string
 	logFile     *os.File
 
@@ -64,7 +63,10 @@ func newSystem(t *testing.T, settings map[string]string) *system {
 	if s.token, err = signer.Sign(s.workspace.Operator.Subject, issuer, audience, time.Hour, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	s.build(t)
+	s.openLog(t)
+	if err := build(); err != nil {
+		t.Fatal(err)
+	}
 	port := freePort(t)
 	s.environ = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(),
@@ -111,22 +113,29 @@ func (s *system) pool(t *testing.T) *pgxpool.Pool {
 	return dbtest.Connect(t, s.postgres.URL("postgres"))
 }
 
-// build builds the command as users do.
-func (s *system) build(t *testing.T) {
-	t.Helper()
-	dir := t.TempDir()
-	s.binary = filepath.Join(dir, "runledger")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", s.binary, "../../cmd/runledger")
+// binary is where the command is built.
+var binary = filepath.Join(os.TempDir(), fmt.Sprintf("runledger-faults-%d", os.Getpid()))
+
+// build builds the command as users do, once.
+var build = sync.OnceValue(func() error {
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", binary, "../../cmd/runledger")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	var err error
-	if s.logFile, err = os.Create(filepath.Join(dir, "log")); err != nil {
+	return nil
+})
+
+// openLog keeps what the server says, and shows the end of it if the test fails.
+func (s *system) openLog(t *testing.T) {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
 		t.Fatal(err)
 	}
+	s.logFile = file
 	t.Cleanup(func() {
-		_ = s.logFile.Close()
-		if text, err := os.ReadFile(s.logFile.Name()); err == nil && t.Failed() {
+		_ = file.Close()
+		if text, err := os.ReadFile(file.Name()); err == nil && t.Failed() {
 			t.Logf("the end of the server's log:\n%s", text[max(0, len(text)-4000):])
 		}
 	})
@@ -148,7 +157,7 @@ func (s *system) launch(t testing.TB) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.process = exec.CommandContext(context.Background(), s.binary, "serve")
+	s.process = exec.CommandContext(context.Background(), binary, "serve")
 	s.process.Env, s.process.Stdout, s.process.Stderr = s.environ, s.logFile, s.logFile
 	if err := s.process.Start(); err != nil {
 		t.Errorf("start the server: %v", err)
