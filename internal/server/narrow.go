@@ -42,6 +42,7 @@ func allOf(conditions []condition) condition {
 		all.sql += c.sql
 		all.args = append(all.args, c.args...)
 		all.leads = all.leads || c.leads
+		all.bounds = all.bounds || c.bounds
 	}
 	return all
 }

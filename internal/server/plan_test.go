@@ -263,7 +263,7 @@ func TestEveryFilterAnswersFromAnIndexAtAMillionRuns(t *testing.T) {
 		for i, a := range filters {
 			check(order, a.query, a.name+" "+a.kind)
 			for _, b := range filters[i+1:] {
-				if a.name != b.name && os.Getenv("PAIRS") != "" {
+				if a.name != b.name && os.Getenv("PAIRS") != "" && order == "-created_at" {
 					check(order, a.query+"&"+b.query, a.name+" "+a.kind+", "+b.name+" "+b.kind)
 				}
 			}

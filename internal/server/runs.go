@@ -145,12 +145,13 @@ func (f *filter) ofSchedule(id int64) {
 func failureCode(code string) []condition {
 	const first, second = "failure_summary -> 0 ->> 'code'", "failure_summary -> 1 ->> 'code'"
 	return []condition{
-		{sql: first + " = ?", args: []any{code}},
-		{sql: second + " = ? AND " + first + " IS DISTINCT FROM ?", args: []any{code, code}},
+		{sql: first + " = ?", args: []any{code}, leads: true},
+		{sql: second + " = ? AND " + first + " IS DISTINCT FROM ?", args: []any{code, code}, leads: true},
 		{
 			sql: "failure_summary -> 2 IS NOT NULL AND failure_summary @> jsonb_build_array(jsonb_build_object('code', ?::text)) " +
 				"AND " + second + " IS DISTINCT FROM ? AND " + first + " IS DISTINCT FROM ?",
-			args: []any{code, code, code},
+			args:  []any{code, code, code},
+			leads: true,
 		},
 	}
 }

@@ -89,7 +89,7 @@ func (o runOrder) branches(r timeRange, implied []condition) []condition {
 	case o.name == "updated": // neither instant of the two is created_at
 		untimely = []string{untimelyExecution, untimelyUpdate}
 	}
-	timelyRuns := slices.Concat(implied, own)
+	timelyRuns := slices.Concat(implied, plain(own))
 	var branches []condition
 	except := ""
 	for _, u := range untimely {
@@ -99,7 +99,12 @@ func (o runOrder) branches(r timeRange, implied []condition) []condition {
 		branches = append(branches, few)
 		except += " AND " + u + " IS NOT TRUE"
 	}
-	return append(branches, allOf(append(timelyRuns, condition{sql: "true" + except})))
+	return append(branches, allOf(append(timelyRuns, bound("true"+except))))
+}
+
+// bound is a condition about the instant that the list is ordered by.
+func bound(sql string, args ...any) condition {
+	return condition{sql: sql, args: args, bounds: true}
 }
 
 // plain are conditions in a form that no index is looked up by.
@@ -118,23 +123,23 @@ func (o runOrder) within(r timeRange, after position) []condition {
 	var conditions []condition
 	if o.descending {
 		if r.before.Valid && after.at >= r.before.Time.UnixMicro() {
-			conditions = append(conditions, condition{sql: "(" + o.instant() + ", id) < (?::timestamptz, 0)", args: []any{r.before}})
+			conditions = append(conditions, bound("("+o.instant()+", id) < (?::timestamptz, 0)", r.before))
 		}
 		if r.from.Valid {
-			conditions = append(conditions, condition{sql: o.instant() + " >= ?", args: []any{r.from}})
+			conditions = append(conditions, bound(o.instant()+" >= ?", r.from))
 		}
 		if r.before.Valid && !r.from.Valid {
-			conditions = append(conditions, condition{sql: o.name + "_at IS NOT NULL"})
+			conditions = append(conditions, bound(o.name+"_at IS NOT NULL"))
 		}
 		return conditions
 	}
 	if r.from.Valid && after.at < r.from.Time.UnixMicro() {
-		conditions = append(conditions, condition{sql: "(" + o.instant() + ", id) > (?::timestamptz, 0)", args: []any{r.from}})
+		conditions = append(conditions, bound("("+o.instant()+", id) > (?::timestamptz, 0)", r.from))
 	}
 	if r.before.Valid {
-		conditions = append(conditions, condition{sql: o.instant() + " < ?", args: []any{r.before}})
+		conditions = append(conditions, bound(o.instant()+" < ?", r.before))
 		if !r.from.Valid && after.at == math.MinInt64 {
-			conditions = append(conditions, condition{sql: o.name + "_at IS NOT NULL"})
+			conditions = append(conditions, bound(o.name+"_at IS NOT NULL"))
 		}
 	}
 	return conditions
