@@ -2,7 +2,9 @@ package server_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,9 +45,9 @@ func backupRun(t *testing.T, h *harness, workspaceID int64, runType, reference, 
 	t.Helper()
 	var id int64
 	err := h.pool.QueryRow(t.Context(), `
-		INSERT INTO operation_runs (workspace_id, type, status, outcome, created_at, started_at, completed_at, context)
+		INSERT INTO operation_runs (workspace_id, type, status, outcome, created_at, completed_at, context)
 		SELECT $1, $2, CASE WHEN $4 = '' THEN 'running' ELSE 'completed' END, CASE WHEN $4 = '' THEN 'pending' ELSE $4 END,
-		       at, at, CASE WHEN $4 <> '' THEN at END, jsonb_build_object('backup_schedule_id', $3::jsonb)
+		       at, CASE WHEN $4 <> '' THEN at END, jsonb_build_object('backup_schedule_id', $3::jsonb)
 		FROM (SELECT now() - make_interval(hours => $5) AS at) AS moment RETURNING id`,
 		workspaceID, runType, reference, outcome, hoursAgo).Scan(&id)
 	if err != nil {
@@ -84,7 +86,8 @@ func TestTheRetentionOfAScheduleKeepsItsNewestBackups(t *testing.T) {
 	w := dbtest.NewWorkspace(t, h.pool)
 	schedule := backupSchedule(t, h, w.ID, 2)
 	other := backupSchedule(t, h, w.ID, 2)
-	number, text := fmt.Sprint(schedule), fmt.Sprintf(`"%d"`, schedule)
+	number := strconv.FormatInt(schedule, 10)
+	text := strconv.Quote(number)
 	run := func(reference, outcome string, hoursAgo int) int64 {
 		return backupRun(t, h, w.ID, "backup_schedule_run", reference, outcome, hoursAgo)
 	}
@@ -96,7 +99,7 @@ func TestTheRetentionOfAScheduleKeepsItsNewestBackups(t *testing.T) {
 	third := run(number, "succeeded", 6)
 	cancelled := run(text, "cancelled", 7)
 	oldest := run(text, "partially_succeeded", 8)
-	run(fmt.Sprint(other), "succeeded", 1)
+	run(strconv.FormatInt(other, 10), "succeeded", 1)
 	backupRun(t, h, w.ID, "backup_schedule_retention", number, "succeeded", 1)
 	backupRun(t, h, w.ID, "backup_schedule_purge", number, "succeeded", 9)
 
@@ -122,7 +125,7 @@ func TestAScheduleNeverLetsItsLastBackupGoAndKeepsAllIfThereAreFew(t *testing.T)
 	for keepLast, c := range map[int]struct{ kept, said int }{-1: {1, 1}, 0: {1, 1}, 1: {1, 1}, 3: {3, 3}, 4: {3, 4}, 2147483647: {3, 2147483647}} {
 		schedule := backupSchedule(t, h, w.ID, keepLast)
 		for hours := range 3 {
-			backupRun(t, h, w.ID, "backup_schedule_run", fmt.Sprint(schedule), "succeeded", hours)
+			backupRun(t, h, w.ID, "backup_schedule_run", strconv.FormatInt(schedule, 10), "succeeded", hours)
 		}
 		got, said := h.retention(t, w.Owner.Subject, fmt.Sprintf("/workspaces/%d/backup-schedules/%d/retention", w.ID, schedule), 50)
 		if len(got.Keep) != c.kept || len(got.Release) != 3-c.kept || said != int64(c.said) {
@@ -139,9 +142,7 @@ func TestTheRetentionOfAScheduleIsReadFromItsIndexInOrder(t *testing.T) {
 	}
 	seen := &recorder{}
 	config.ConnConfig.Tracer = seen
-	for name, value := range server.SessionSettings() {
-		config.ConnConfig.RuntimeParams[name] = value
-	}
+	maps.Copy(config.ConnConfig.RuntimeParams, server.SessionSettings())
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -151,8 +152,8 @@ func TestTheRetentionOfAScheduleIsReadFromItsIndexInOrder(t *testing.T) {
 	w := dbtest.NewWorkspace(t, pool)
 	schedule := backupSchedule(t, h, w.ID, 30)
 	if _, err := pool.Exec(t.Context(), `
-		INSERT INTO operation_runs (workspace_id, type, status, outcome, created_at, started_at, completed_at, context)
-		SELECT $1, 'backup_schedule_run', 'completed', 'succeeded', at, at, at, jsonb_build_object('backup_schedule_id', $2::bigint + n % 5)
+		INSERT INTO operation_runs (created_at, workspace_id, type, status, outcome, completed_at, context)
+		SELECT at, $1, 'backup_schedule_run', 'completed', 'succeeded', at, jsonb_build_object('backup_schedule_id', $2::bigint + n % 5)
 		FROM generate_series(1, 5000) AS n, LATERAL (SELECT now() - make_interval(mins => n) AS at) AS moment`, w.ID, schedule); err != nil {
 		t.Fatal(err)
 	}
