@@ -273,6 +273,10 @@ func (r *Removal) batch(ctx context.Context, t task, statement string, size int,
 		if upper == nil {
 			next.done = true
 		} else {
+			// Every row is looked up by a key; a small table read whole for each of them costs more.
+			if _, err := tx.Exec(ctx, "SET LOCAL enable_seqscan = off"); err != nil {
+				return err
+			}
 			counts, rows, err := updateAndCount(ctx, tx, t.groups, statement, at.last, *upper)
 			if err != nil {
 				return err

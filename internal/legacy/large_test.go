@@ -1,11 +1,14 @@
 package legacy
 
 import (
+	"context"
 	_ "embed"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,6 +68,12 @@ func TestLarge(t *testing.T) {
 	report := throughBackfill(t, address)
 	t.Logf("peak memory: %s", peakMemory(t))
 	t.Logf("backfill: %d ms (%.2f times), with expand %s", report.ElapsedMS, float64(report.ElapsedMS)/float64(baseline.Milliseconds()), time.Since(began))
+	busy := generate()
+	slowest := besideWriter(t, busy, func() {
+		throughBackfill(t, busy)
+		must(t, open(t, busy, Options{PrepareOnly: true}).Contract)
+	})
+	t.Logf("with a writer of 200 statements a second, up to the end of contract's preparation: the slowest took %s", slowest)
 	r := open(t, address, Options{})
 	began = time.Now()
 	v := must(t, r.Verify)
@@ -72,6 +81,29 @@ func TestLarge(t *testing.T) {
 	began = time.Now()
 	c := must(t, r.Contract)
 	t.Logf("contract: %s, locks held for %d ms; %d differences afterwards", time.Since(began), c.LockedMS, must(t, r.Verify).Total)
+}
+
+// besideWriter does work while the application writes, and tells how long its slowest statement took.
+func besideWriter(t *testing.T, address string, work func()) time.Duration {
+	t.Helper()
+	a := &application{conn: connectSimply(t, address), random: rand.New(rand.NewPCG(1, 2))} //nolint:gosec // repeatable
+	ctx, stop := context.WithCancel(t.Context())
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		pace := time.NewTicker(5 * time.Millisecond)
+		defer pace.Stop()
+		for ctx.Err() == nil {
+			if err := a.write(context.WithoutCancel(ctx)); err != nil {
+				t.Errorf("the application: %v", err)
+				return
+			}
+			<-pace.C
+		}
+	})
+	work()
+	stop()
+	writing.Wait()
+	return a.slowest
 }
 
 // peakMemory is the most that this process has had in memory.
