@@ -224,7 +224,7 @@ func (r *Removal) fillBatches(ctx context.Context, t task, unassigned int64, at 
 	}
 	r.progress.begin("backfill "+t.table, at.rows, total)
 	defer r.progress.end()
-	const first, least, most = 2000, 50, 20000
+	const first, least, most = 500, 50, 20000
 	size := first
 	if r.opt.Rate > 0 {
 		size = min(size, max(r.opt.Rate/4, 1))

@@ -12,7 +12,7 @@ import (
 // returns how many there were. What the application writes meanwhile is left for the next time, or
 // an application in a hurry would never let it end.
 func (r *Removal) catchUp(ctx context.Context) (int64, error) {
-	const size = 1000
+	const size = 500
 	unassigned, err := r.unassigned(ctx)
 	if err != nil {
 		return 0, err
