@@ -1,0 +1,302 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/runledger/runledger/api/client"
+	"github.com/runledger/runledger/internal/auth"
+	"github.com/runledger/runledger/internal/dbtest"
+)
+
+// often is a heartbeat interval for tests.
+const often = 10 * time.Millisecond
+
+// tracked is a workspace with a client that records runs in it.
+type tracked struct {
+	dbtest.Workspace
+	*client.ClientWithResponses
+	pool *pgxpool.Pool
+}
+
+func newTracked(t *testing.T) tracked {
+	t.Helper()
+	pool := dbtest.Pool(t)
+	ws := dbtest.NewWorkspace(t, pool)
+	return tracked{ws, clientOf(t, service(t, pool), ws.Operator.Subject), pool}
+}
+
+// stored is what the service says of a run.
+func (w tracked) stored(t *testing.T, id int64) client.Run {
+	t.Helper()
+	got, err := w.GetOperationRunWithResponse(context.WithoutCancel(t.Context()), w.ID, id, nil)
+	if err != nil || got.JSON200 == nil {
+		t.Fatalf("run %d: %s, error %v", id, got.Body, err)
+	}
+	return *got.JSON200
+}
+
+func TestTrackEndsTheRunWithTheOutcomeOfTheError(t *testing.T) {
+	t.Parallel()
+	w := newTracked(t)
+	broken := errors.New("the disk is \x00 full")
+	for name, try := range map[string]struct {
+		err           error
+		outcome, code string
+	}{
+		"no error":  {nil, "succeeded", ""},
+		"an error":  {broken, "failed", client.CodeWorkerError},
+		"a code":    {client.Failed("disk_full", broken), "failed", "disk_full"},
+		"in part":   {client.PartiallySucceeded("some_failed", broken), "partially_succeeded", "some_failed"},
+		"blocked":   {client.Blocked("no_consent", broken), "blocked", "no_consent"},
+		"cancelled": {context.Canceled, "failed", client.CodeWorkerError}, // nobody asked for it
+	} {
+		during := client.Run{}
+		run, err := w.Track(t.Context(), w.ID, client.StartRun{Type: "inventory_sync"}, func(_ context.Context, report *client.Report) error {
+			during = w.stored(t, report.Run().ID)
+			report.SetCounts(map[string]int64{"total": 3})
+			report.SetContext(map[string]any{"phase": "upload"})
+			return try.err
+		})
+		if !errors.Is(err, try.err) || run == nil {
+			t.Fatalf("%s: run %v, error %v", name, run, err)
+		}
+		got := w.stored(t, run.ID)
+		if during.Status != "running" || got.Status != "completed" || got.Outcome != try.outcome || run.Outcome != try.outcome {
+			t.Errorf("%s: %s, then %s with %s, want %s", name, during.Status, got.Status, got.Outcome, try.outcome)
+		}
+		if failures := string(got.FailureSummary); try.code == "" && failures != "[]" || !strings.Contains(failures, try.code) {
+			t.Errorf("%s: failures %s", name, failures)
+		}
+		if string(got.SummaryCounts) != `{"total": 3}` || !strings.Contains(string(got.Context), `"phase": "upload"`) {
+			t.Errorf("%s: counts %s, context %s", name, got.SummaryCounts, got.Context)
+		}
+	}
+}
+
+func TestTrackDoesNothingWhereARunOfTheIdentityIsActive(t *testing.T) {
+	t.Parallel()
+	w := newTracked(t)
+	identity := client.FreeJSON(`{"selection":"all"}`)
+	start := client.StartRun{Type: "inventory_sync", Identity: &identity}
+	_, err := w.Track(t.Context(), w.ID, start, func(ctx context.Context, report *client.Report) error {
+		run, err := w.Track(ctx, w.ID, start, func(context.Context, *client.Report) error {
+			t.Error("the function was called")
+			return nil
+		})
+		active, ok := errors.AsType[*client.AlreadyActiveError](err)
+		if run != nil || !ok || active.Run.ID != report.Run().ID {
+			t.Errorf("run %v, error %v; want run %d as the active one", run, err, report.Run().ID)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestARunThatIsAskedToStopIsCancelled(t *testing.T) {
+	t.Parallel()
+	w := newTracked(t)
+	run, err := w.Track(t.Context(), w.ID, client.StartRun{Type: "inventory_sync"}, func(ctx context.Context, report *client.Report) error {
+		if _, err := w.CancelOperationRunWithResponse(ctx, w.ID, report.Run().ID, nil); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		if !errors.Is(context.Cause(ctx), client.ErrCancelRequested) {
+			t.Errorf("the cause is %v", context.Cause(ctx))
+		}
+		return ctx.Err()
+	}, client.HeartbeatEvery(often))
+	if !errors.Is(err, context.Canceled) || run.Outcome != "cancelled" || w.stored(t, run.ID).Outcome != "cancelled" {
+		t.Errorf("the run is %+v, error %v", run, err)
+	}
+}
+
+func TestWhatIsNotedIsSeenBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	w := newTracked(t)
+	_, err := w.Track(t.Context(), w.ID, client.StartRun{Type: "inventory_sync"}, func(ctx context.Context, report *client.Report) error {
+		report.SetCounts(map[string]int64{"processed": 7})
+		report.AddFailure("odd", "Bearer abcdefghijklmnopqrstuvwxyz")
+		for string(report.Run().SummaryCounts) != `{"processed": 7}` && ctx.Err() == nil {
+		}
+		if got := string(report.Run().FailureSummary); !strings.Contains(got, "odd") || !strings.Contains(got, "[redacted]") {
+			t.Errorf("failures %s", got)
+		}
+		for before := report.Run().HeartbeatAt; ctx.Err() == nil && report.Run().HeartbeatAt.Equal(*before); {
+		}
+		return nil
+	}, client.HeartbeatEvery(often))
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheEndIsReportedThoughTheWorkerIsToStop(t *testing.T) {
+	t.Parallel()
+	w := newTracked(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	run, err := w.Track(ctx, w.ID, client.StartRun{Type: "inventory_sync"}, func(ctx context.Context, _ *client.Report) error {
+		cancel()
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	got := w.stored(t, run.ID)
+	if !errors.Is(err, context.Canceled) || got.Outcome != "failed" || !strings.Contains(string(got.FailureSummary), client.CodeInterrupted) {
+		t.Errorf("the run ended as %s with %s, error %v", got.Outcome, got.FailureSummary, err)
+	}
+}
+
+func TestAPanicEndsTheRunAsFailedAndGoesOn(t *testing.T) {
+	t.Parallel()
+	w := newTracked(t)
+	var id int64
+	func() {
+		defer func() {
+			if recover() != "boom" {
+				t.Error("the panic did not come through")
+			}
+		}()
+		_, _ = w.Track(t.Context(), w.ID, client.StartRun{Type: "inventory_sync"}, func(_ context.Context, report *client.Report) error {
+			id = report.Run().ID
+			panic("boom")
+		})
+	}()
+	if got := w.stored(t, id); got.Outcome != "failed" || !strings.Contains(string(got.FailureSummary), client.CodePanicked) {
+		t.Errorf("the run ended as %s with %s", got.Outcome, got.FailureSummary)
+	}
+}
+
+// unreliable passes each request on and loses the first answers to each method and path.
+type unreliable struct {
+	base http.RoundTripper
+	lost atomic.Int64
+}
+
+func (u *unreliable) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := u.base.RoundTrip(request)
+	if err != nil || request.Method == http.MethodGet {
+		return response, err
+	}
+	switch u.lost.Add(1) {
+	case 1, 4: // the answer to the start, and that to the end
+		_ = response.Body.Close()
+		return nil, io.ErrUnexpectedEOF
+	case 2:
+		_ = response.Body.Close()
+		busy := httptest.NewRecorder()
+		busy.Header().Set("Retry-After", "1")
+		busy.WriteHeader(http.StatusTooManyRequests)
+		return busy.Result(), nil
+	}
+	return response, nil
+}
+
+func TestTrackSurvivesAnswersThatAreLost(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.Pool(t)
+	ws := dbtest.NewWorkspace(t, pool)
+	base := &http.Transport{}
+	t.Cleanup(base.CloseIdleConnections)
+	u := &unreliable{base: base}
+	c, err := client.New(service(t, pool), client.StaticToken(tokenOf(t, ws.Operator.Subject)), client.WithHTTPClient(&http.Client{Transport: u}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	run, err := c.Track(t.Context(), ws.ID, client.StartRun{Type: "inventory_sync"}, func(context.Context, *client.Report) error {
+		calls++
+		return nil
+	})
+	if err != nil || calls != 1 || run.Outcome != "succeeded" {
+		t.Fatalf("%d calls, run %+v, error %v", calls, run, err)
+	}
+	runs, events := 0, 0
+	err = pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM operation_runs WHERE workspace_id = $1),
+		(SELECT count(*) FROM operation_run_events WHERE workspace_id = $1 AND kind = 'completed')`, ws.ID).Scan(&runs, &events)
+	if err != nil || runs != 1 || events != 1 || u.lost.Load() < 6 {
+		t.Errorf("%d runs, %d ends, %d requests, error %v", runs, events, u.lost.Load(), err)
+	}
+}
+
+// tokenOf is a token that signs in as subject.
+func tokenOf(t *testing.T, subject string) string {
+	t.Helper()
+	signer, err := auth.NewSecretSigner([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := signer.Sign(subject, issuer, audience, time.Hour, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// TestWorkerProcess is no test but the worker that TestAWorkerThatDiesLeavesItsRunRunning kills.
+func TestWorkerProcess(t *testing.T) {
+	url, workspace := os.Getenv("TRACK_TEST_URL"), os.Getenv("TRACK_TEST_WORKSPACE")
+	if url == "" {
+		t.SkipNow()
+	}
+	id, err := strconv.ParseInt(workspace, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(url, client.StaticToken(os.Getenv("TRACK_TEST_TOKEN")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Track(t.Context(), id, client.StartRun{Type: "inventory_sync"}, func(ctx context.Context, _ *client.Report) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}, client.HeartbeatEvery(often))
+	t.Fatal(err)
+}
+
+func TestAWorkerThatDiesLeavesItsRunRunning(t *testing.T) {
+	t.Parallel()
+	w := newTracked(t)
+	url := service(t, w.pool)
+	worker := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWorkerProcess$")
+	worker.Env = append(os.Environ(), "TRACK_TEST_URL="+url, "TRACK_TEST_WORKSPACE="+strconv.FormatInt(w.ID, 10),
+		"TRACK_TEST_TOKEN="+tokenOf(t, w.Operator.Subject))
+	if err := worker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	heartbeats := func() (id int64, count int) {
+		err := w.pool.QueryRow(t.Context(), `SELECT coalesce(max(run_id), 0), count(*) FROM operation_run_events
+			WHERE workspace_id = $1 AND kind = 'heartbeat'`, w.ID).Scan(&id, &count)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id, count
+	}
+	for _, count := heartbeats(); count < 2; _, count = heartbeats() {
+	}
+	if err := worker.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = worker.Wait() // it was killed
+	id, count := heartbeats()
+	got := w.stored(t, id)
+	if got.Status != "running" || got.HeartbeatAt == nil {
+		t.Errorf("the run is %+v", got)
+	}
+	if _, after := heartbeats(); after > count+1 { // one may have been under way
+		t.Errorf("%d heartbeats after the death", after-count)
+	}
+}
