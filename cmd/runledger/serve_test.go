@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/runledger/runledger/internal/auth"
+	"github.com/runledger/runledger/internal/dbtest"
+)
+
+// process is the built binary at work.
+type process struct {
+	*exec.Cmd
+	log  *bufio.Scanner
+	addr string
+	pool *pgxpool.Pool // of its database
+}
+
+// startServe builds the binary, starts its server on the tests' database and waits until it is
+// serving. It has not ended when this returns; the test ends it.
+func startServe(t *testing.T) *process {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "runledger")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	databaseURL := dbtest.Fresh(t)
+	p := &process{Cmd: exec.Command(binary, "serve"), addr: listener.Addr().String(), pool: dbtest.Connect(t, databaseURL)}
+	_ = listener.Close()
+	p.Env = []string{
+		"RUNLEDGER_DATABASE_URL=" + databaseURL, "RUNLEDGER_ADDR=" + p.addr, "RUNLEDGER_ADMIN_ADDR=127.0.0.1:0", "RUNLEDGER_SHUTDOWN_DELAY=0s",
+		"RUNLEDGER_JWT_HS256_SECRET=" + secret, "RUNLEDGER_JWT_ISSUER=i", "RUNLEDGER_JWT_AUDIENCE=a",
+	}
+	stderr, err := p.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Process.Kill(); _ = p.Wait() })
+	p.log = bufio.NewScanner(stderr)
+	p.says(t, `"serving"`)
+	return p
+}
+
+// says waits for a line of the log.
+func (p *process) says(t *testing.T, what string) {
+	t.Helper()
+	for p.log.Scan() {
+		if strings.Contains(p.log.Text(), what) {
+			return
+		}
+	}
+	t.Fatalf("the log ends without %s", what)
+}
+
+// holdARequest starts a request that takes until release is called. Its answer's status comes out
+// of answered, 0 if there is none.
+func (p *process) holdARequest(t *testing.T) (release func(), answered <-chan int) {
+	t.Helper()
+	w := dbtest.NewWorkspace(t, p.pool)
+	signer, err := auth.NewSecretSigner([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := signer.Sign(w.Owner.Subject, "i", "a", time.Hour, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := p.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.Exec(t.Context(), "LOCK TABLE operation_runs IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	status := make(chan int, 1)
+	go func() {
+		defer close(status)
+		req, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://%s/workspaces/%d/operation-runs", p.addr, w.ID), http.NoBody)
+		if err != nil {
+			return
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		req.Close = true
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			_ = resp.Body.Close()
+			status <- resp.StatusCode
+		}
+	}()
+	for waiting := 0; waiting == 0; {
+		if err := p.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
+			WHERE application_name = 'runledger' AND datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() { _ = lock.Rollback(context.WithoutCancel(t.Context())) }, status
+}
+
+func TestSIGTERMLetsARequestFinishAndExitsWith0(t *testing.T) {
+	t.Parallel()
+	p := startServe(t)
+	release, answered := p.holdARequest(t)
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.says(t, "shutting down")
+	release()
+	if status := <-answered; status != http.StatusOK {
+		t.Errorf("a request that was running gets %d", status)
+	}
+	p.says(t, "stopped")
+	if err := p.Wait(); err != nil {
+		t.Errorf("the server exits with %v", err)
+	}
+}
+
+func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
+	t.Parallel()
+	p := startServe(t)
+	release, answered := p.holdARequest(t)
+	defer release()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.says(t, "shutting down")
+	// The first signal's end is announced a moment before the second one has its default effect, so
+	// the second is sent until it has.
+	ended := make(chan error, 1)
+	go func() { ended <- p.Wait() }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var err error
+	for running := true; running; {
+		select {
+		case err = <-ended:
+			running = false
+		case <-tick.C:
+			_ = p.Process.Signal(syscall.SIGTERM)
+		}
+	}
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		t.Fatal("the server ends as if nothing was running")
+	}
+	if status, _ := exit.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGTERM {
+		t.Errorf("the server ends with %v, not by the signal", exit)
+	}
+	if status := <-answered; status != 0 {
+		t.Errorf("the request that was running gets %d", status)
+	}
+}
