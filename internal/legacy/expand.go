@@ -172,21 +172,46 @@ func (r *Removal) makeUnassigned(ctx context.Context) (int64, error) {
 		if err == nil || !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
+		if id, err = freeWorkspaceID(ctx, tx); err != nil {
+			return err
+		}
 		// Somebody's workspace of that slug would have members who must not see these tenants.
 		err = tx.QueryRow(ctx, `
-			INSERT INTO public.workspaces (name, slug, created_at, updated_at)
-			SELECT 'Unassigned', slug, now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC'
+			INSERT INTO public.workspaces (id, name, slug, created_at, updated_at)
+			SELECT $1, 'Unassigned', slug, now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC'
 			FROM (SELECT 'unassigned' AS slug, 0 AS n
 			      UNION ALL SELECT 'unassigned-' || n, n FROM generate_series(2, 1000) AS n) AS wanted
 			WHERE NOT EXISTS (SELECT FROM public.workspaces w WHERE w.slug = wanted.slug)
 			ORDER BY n LIMIT 1
-			RETURNING id`).Scan(&id)
+			RETURNING id`, id).Scan(&id)
 		if err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, "INSERT INTO runledger_removal.state (phase, unassigned_workspace_id) VALUES ('expanding', $1)", id)
 		return err
 	})
+	return id, err
+}
+
+// freeWorkspaceID is the id for a new workspace. A number that the sequence has given out and that no
+// row has is taken first, so that an attempt that was killed does not show in the ids of the next:
+// under the lock nobody else can be about to use it.
+func freeWorkspaceID(ctx context.Context, tx pgx.Tx) (int64, error) {
+	if _, err := tx.Exec(ctx, "LOCK TABLE public.workspaces IN SHARE ROW EXCLUSIVE MODE"); err != nil {
+		return 0, err
+	}
+	var sequence string
+	if err := tx.QueryRow(ctx, "SELECT coalesce(pg_get_serial_sequence('public.workspaces', 'id'), '')").Scan(&sequence); err != nil {
+		return 0, err
+	}
+	query := "SELECT coalesce(max(id), 0) + 1 FROM public.workspaces"
+	if sequence != "" {
+		query = fmt.Sprintf(`
+			SELECT CASE WHEN is_called AND NOT EXISTS (SELECT FROM public.workspaces WHERE id >= last_value)
+			            THEN last_value ELSE nextval(%s) END FROM %s`, literal(sequence), sequence)
+	}
+	var id int64
+	err := tx.QueryRow(ctx, query).Scan(&id)
 	return id, err
 }
 

@@ -144,3 +144,26 @@ func killed(t *testing.T, address string, after time.Duration) bool {
 	err := process.Wait()
 	return err != nil && process.ProcessState.ExitCode() == -1
 }
+
+func TestAKilledAttemptDoesNotShowInTheWorkspaceID(t *testing.T) {
+	t.Parallel()
+	address := legacyDatabase(t)
+	r := open(t, address, Options{})
+	run(t, address, "SELECT setval('workspaces_id_seq', (SELECT max(id) FROM workspaces))")
+	var first, second int64
+	for _, id := range []*int64{&first, &second} {
+		tx, err := r.conn.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if *id, err = freeWorkspaceID(t.Context(), tx); err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Rollback(t.Context()); err != nil { // as a kill would
+			t.Fatal(err)
+		}
+	}
+	if first != second || first != 3 {
+		t.Errorf("the first attempt would have had %d, the second has %d", first, second)
+	}
+}
