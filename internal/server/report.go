@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,23 +36,13 @@ func (s *Server) patchRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 	if err != nil {
 		return err
 	}
-	if err := noParams(r); err != nil {
-		return err
-	}
-	revision, ok := wantedRevision(r)
-	if !ok {
-		return errRevision
-	}
-	body, err := readBody(w, r)
+	item, err := readReport(w, r)
 	if err != nil {
-		return err
+		// What is wrong with a report on nothing is of no interest.
+		_, missing := s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id})
+		return cmp.Or(missing, err)
 	}
-	f := parseFields(body, "")
-	item := parseReport(f)
-	if faults := f.faultless(); len(faults) > 0 {
-		return errInvalidFields(faults...)
-	}
-	item.id, item.revision = id, revision
+	item.id = id
 	results, err := s.reportDistinct(r.Context(), ws, []report{item})
 	if err != nil {
 		return err
@@ -60,6 +51,28 @@ func (s *Server) patchRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 		return results[0].err
 	}
 	return answerRun(w, r, results[0].status, &results[0].run)
+}
+
+// readReport reads the report in a request.
+func readReport(w http.ResponseWriter, r *http.Request) (report, error) {
+	if err := noParams(r); err != nil {
+		return report{}, err
+	}
+	revision, ok := wantedRevision(r)
+	if !ok {
+		return report{}, errRevision
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return report{}, err
+	}
+	f := parseFields(body, "")
+	item := parseReport(f)
+	item.revision = revision
+	if faults := f.faultless(); len(faults) > 0 {
+		return report{}, errInvalidFields(faults...)
+	}
+	return item, nil
 }
 
 func (s *Server) heartbeatRun(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
