@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// batchBody is the answer to a batch.
-type batchBody struct {
+// operationResults is the answer to a batch.
+type operationResults struct {
 	Results []struct {
 		Status       int          `json:"status"`
 		OperationRun *runBody     `json:"operation_run"`
@@ -17,10 +17,10 @@ type batchBody struct {
 	} `json:"results"`
 }
 
-// batch sends operations, which must be answered one by one.
-func (w *worker) batch(t testing.TB, operations ...string) batchBody {
+// operations sends operations, which must be answered one by one.
+func (w *worker) operations(t testing.TB, operations ...string) operationResults {
 	t.Helper()
-	got := decode[batchBody](t, w.must(t, http.StatusMultiStatus, http.MethodPost, "/batch", `{"operations":[`+strings.Join(operations, ",")+`]}`).body)
+	got := decode[operationResults](t, w.must(t, http.StatusMultiStatus, http.MethodPost, "/batch", `{"operations":[`+strings.Join(operations, ",")+`]}`).body)
 	if len(got.Results) != len(operations) {
 		t.Fatalf("%d results for %d operations", len(got.Results), len(operations))
 	}
@@ -28,7 +28,7 @@ func (w *worker) batch(t testing.TB, operations ...string) batchBody {
 }
 
 // statuses are the statuses in order.
-func (b batchBody) statuses() []int {
+func (b operationResults) statuses() []int {
 	statuses := make([]int, 0, len(b.Results))
 	for _, result := range b.Results {
 		statuses = append(statuses, result.Status)
@@ -46,7 +46,7 @@ func TestABatchIsAnsweredOneByOneInOrder(t *testing.T) {
 	report := func(body string) string {
 		return fmt.Sprintf(`{"report":{"id":%d,%s}}`, old.ID, body)
 	}
-	got := w.batch(t,
+	got := w.operations(t,
 		start("a"), start("old"), start("a"), start("b"),
 		report(`"status":"running"`), report(`"summary_counts":{"n":1}`), start("old"),
 		report(`"status":"completed","outcome":"succeeded"`), start("old"), start("old"),
@@ -77,7 +77,7 @@ func TestAFaultInOneOperationIsItsOwn(t *testing.T) {
 	w.report(t, stalled.ID, `{"status":"running"}`)
 	w.giveUp(t, stalled.ID)
 	w.start(t, http.StatusCreated, `{"type":"inventory_sync","identity":"x"}`)
-	got := w.batch(t,
+	got := w.operations(t,
 		`{"start":{"type":"inventory_sync"}}`,
 		`{"start":{"type":"nonsense"}}`,
 		`{"start":{"type":"inventory_sync","tenant_id":9223372036854775807}}`,
@@ -124,7 +124,7 @@ func TestABatchHasBounds(t *testing.T) {
 			t.Errorf("%.40s: faults at %v", body, got.pointers())
 		}
 	}
-	for i, result := range w.batch(t, many(500)...).Results {
+	for i, result := range w.operations(t, many(500)...).Results {
 		if result.Status != http.StatusCreated {
 			t.Fatalf("start %d has status %d", i, result.Status)
 		}
@@ -141,12 +141,12 @@ func TestAKeyInABatchIsTheKeyOfASingleStart(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t, newHarness(t))
 	const keyed, other = `{"start":{"type":"inventory_sync","idempotency_key":"k"}}`, `{"start":{"type":"entra_group_sync","idempotency_key":"k"}}`
-	got := w.batch(t, `{"start":{"type":"inventory_sync"}}`, keyed, keyed, other, `{"start":{"type":"inventory_sync"}}`)
+	got := w.operations(t, `{"start":{"type":"inventory_sync"}}`, keyed, keyed, other, `{"start":{"type":"inventory_sync"}}`)
 	if want := []int{201, 201, 200, 422, 201}; !slices.Equal(got.statuses(), want) {
 		t.Fatalf("statuses %v, want %v", got.statuses(), want)
 	}
 	w.report(t, got.Results[1].OperationRun.ID, `{"status":"completed","outcome":"succeeded"}`)
-	again := w.batch(t, keyed)
+	again := w.operations(t, keyed)
 	if again.Results[0].Status != http.StatusOK || again.Results[0].OperationRun.ID != got.Results[1].OperationRun.ID {
 		t.Errorf("after its end the key is answered with %+v", again.Results[0])
 	}
