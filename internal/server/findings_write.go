@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -195,20 +196,11 @@ func (s *Server) patchFinding(w http.ResponseWriter, r *http.Request, ws workspa
 	if err != nil {
 		return err
 	}
-	if err := noParams(r); err != nil {
-		return err
-	}
-	revision, ok := wantedRevision(r)
-	if !ok {
-		return errRevision
-	}
-	body, err := readBody(w, r)
+	status, revision, err := readFindingStatus(w, r)
 	if err != nil {
-		return err
-	}
-	status, err := parseFindingStatus(body)
-	if err != nil {
-		return err
+		// What is wrong with a change of nothing is of no interest.
+		_, missing := s.queries.GetFinding(r.Context(), s.db, dbsqlc.GetFindingParams{WorkspaceID: ws.ID(), ID: id})
+		return cmp.Or(missing, err)
 	}
 	changed, err := s.queries.SetFindingStatus(r.Context(), s.db, dbsqlc.SetFindingStatusParams{
 		WorkspaceID: ws.ID(), ID: id, Status: status, UserID: ws.UserID(), Revision: revision,
@@ -226,6 +218,23 @@ func (s *Server) patchFinding(w http.ResponseWriter, r *http.Request, ws workspa
 	row := dbsqlc.ListFindingsRow(found)
 	return answerTagged(w, r, http.StatusOK, revisionMark(row.Finding.Revision),
 		func(b []byte) []byte { return appendFinding(b, &row) })
+}
+
+// readFindingStatus reads what a request makes of a finding, and the revision that it wants.
+func readFindingStatus(w http.ResponseWriter, r *http.Request) (status string, revision int64, err error) {
+	if err := noParams(r); err != nil {
+		return "", 0, err
+	}
+	revision, ok := wantedRevision(r)
+	if !ok {
+		return "", 0, errRevision
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return "", 0, err
+	}
+	status, err = parseFindingStatus(body)
+	return status, revision, err
 }
 
 // parseFindingStatus reads what a finding is to become.

@@ -51,8 +51,8 @@ func (w *worker) below(t testing.TB, status int, method, rest, body string, head
 	return got
 }
 
-// batch is the answers to a batch of objects, each of which has to come with the status.
-func (w *worker) batch(t testing.TB, rest, body string, statuses ...int) []observedBody {
+// below207 is the answers to a batch of objects, each of which has to come with the status.
+func (w *worker) below207(t testing.TB, rest, body string, statuses ...int) []observedBody {
 	t.Helper()
 	results := decode[struct {
 		Results []observedBody `json:"results"`
@@ -72,7 +72,7 @@ func (w *worker) batch(t testing.TB, rest, body string, statuses ...int) []obser
 func (w *worker) find(t testing.TB, status int, members string, args ...any) findingBody {
 	t.Helper()
 	body := fmt.Sprintf(`{"findings":[{"finding_type":"drift",%s}]}`, fmt.Sprintf(members, args...))
-	return *w.batch(t, "/findings/batch", body, status)[0].Finding
+	return *w.below207(t, "/findings/batch", body, status)[0].Finding
 }
 
 // judge changes the status of a finding.
@@ -133,7 +133,7 @@ func TestEachFindingOfABatchIsAnsweredByItselfAndTheLaterWins(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t, newHarness(t))
 	w.client.Transport = w.plainTransport(t) // the contract has no wrong objects in a batch
-	results := w.batch(t, "/findings/batch", `{"findings":[
+	results := w.below207(t, "/findings/batch", `{"findings":[
 		{"finding_type":"drift","fingerprint":"x","severity":"low"},
 		{"finding_type":"drift"},
 		{"finding_type":"drift","fingerprint":"y","tenant_id":9223372036854775807},
@@ -161,8 +161,8 @@ func TestARunOfAnotherWorkspaceIsNoneForAFinding(t *testing.T) {
 	tenant := dbtest.NewTenant(t, h.pool, other.ID)
 	for name, of := range map[string]int64{"baseline_operation_run_id": foreign, "current_operation_run_id": foreign, "tenant_id": tenant} {
 		body := `{"findings":[{"finding_type":"drift","fingerprint":"a","%s":%d}]}`
-		elsewhere := w.batch(t, "/findings/batch", fmt.Sprintf(body, name, of), 422)[0].Problem
-		nowhere := w.batch(t, "/findings/batch", fmt.Sprintf(body, name, int64(1)<<62), 422)[0].Problem
+		elsewhere := w.below207(t, "/findings/batch", fmt.Sprintf(body, name, of), 422)[0].Problem
+		nowhere := w.below207(t, "/findings/batch", fmt.Sprintf(body, name, int64(1)<<62), 422)[0].Problem
 		if fmt.Sprint(*elsewhere) != fmt.Sprint(*nowhere) || elsewhere.pointers()[0] != "/findings/0/"+name {
 			t.Errorf("%s: %+v for one elsewhere, %+v for none", name, elsewhere, nowhere)
 		}

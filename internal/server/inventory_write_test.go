@@ -30,7 +30,7 @@ const inventoryBatch = "/inventory-items/batch"
 // see records that a run saw the item x of a tenant (0 for none) under a name.
 func (w *worker) see(t testing.TB, status int, run, tenant int64, name string) itemBody {
 	t.Helper()
-	return *w.batch(t, inventoryBatch, sighting(run, tenant, name), status)[0].Item
+	return *w.below207(t, inventoryBatch, sighting(run, tenant, name), status)[0].Item
 }
 
 func sighting(run, tenant int64, name string) string {
@@ -75,7 +75,7 @@ func TestEachItemOfABatchIsAnsweredByItself(t *testing.T) {
 	run := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`).ID
 	foreign := other.start(t, http.StatusCreated, `{"type":"inventory_sync"}`).ID
 	ahead := time.Now().Add(time.Hour).Format(time.RFC3339)
-	results := w.batch(t, inventoryBatch, fmt.Sprintf(`{"operation_run_id":%d,"items":[
+	results := w.below207(t, inventoryBatch, fmt.Sprintf(`{"operation_run_id":%d,"items":[
 		{"policy_type":"p","external_id":"1","meta":{"api_key":"hunter2","n":1},"last_seen_at":"2026-01-31T20:02:12+01:00"},
 		{"policy_type":"p","external_id":"2","tenant_id":%d},
 		{"policy_type":"p"},
