@@ -265,7 +265,7 @@ func (s *Server) whyNotReported(ctx context.Context, ws workspace.Scope, item re
 	switch {
 	case item.revision != 0 && item.revision != run.Revision:
 		return result{err: errRevision}
-	case !ledger.Status(run.Status).Active() && item.saysNothingNew(&run):
+	case isFinal(&run) && item.saysNothingNew(&run):
 		return result{status: http.StatusOK, run: run}
 	case isFinal(&run):
 		return result{err: errConflict(&run, "The run is completed and does not change any more.")}

@@ -284,6 +284,8 @@ func TestTheWorkersReportWinsOverTheVerdictOnItsSilence(t *testing.T) {
 	if got := w.refused(t, http.StatusConflict, http.MethodPatch, fmt.Sprintf("/%d", run.ID), `{"status":"running"}`); got.OperationRun == nil || got.OperationRun.ID != run.ID {
 		t.Errorf("the conflict carries %+v", got.OperationRun)
 	}
+	// Whoever says nothing new says that the run lives, too, and must hear that it cannot.
+	w.must(t, http.StatusConflict, http.MethodPatch, fmt.Sprintf("/%d", run.ID), `{}`)
 	if got := w.report(t, run.ID, `{"status":"completed","outcome":"succeeded"}`); got.Outcome != "succeeded" {
 		t.Errorf("its end is %+v", got)
 	}
