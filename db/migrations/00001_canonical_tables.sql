@@ -148,7 +148,7 @@ CREATE INDEX operation_runs_user_id_idx
     ON operation_runs (workspace_id, user_id, coalesce(created_at, '-infinity'::timestamptz), id, type, outcome, tenant_id)
     WHERE user_id IS NOT NULL;
 CREATE INDEX operation_runs_run_identity_hash_idx
-    ON operation_runs (workspace_id, run_identity_hash, coalesce(created_at, '-infinity'::timestamptz), id);
+    ON operation_runs (workspace_id, run_identity_hash, coalesce(created_at, '-infinity'::timestamptz), id, outcome);
 CREATE INDEX operation_runs_stalled_at_idx
     ON operation_runs (workspace_id, coalesce(created_at, '-infinity'::timestamptz), id)
     WHERE stalled_at IS NOT NULL;
