@@ -30,7 +30,7 @@ func newClient(t *testing.T, s *system) *client {
 
 // ask sends a request. sent is false if it certainly has not arrived anywhere.
 func (c *client) ask(in request) (out reply, sent bool) {
-	method, path, body := http.MethodPost, "", fmt.Sprintf(`{"type":"inventory_sync","identity":%q}`, in.identity)
+	method, path, body := http.MethodPost, "", fmt.Sprintf(`{"type":"inventory_sync","identity":%q,"context":{"op":%q}}`, in.identity, in.op)
 	if in.kind == "end" {
 		method, path = http.MethodPatch, fmt.Sprintf("/%d", in.id)
 		body = fmt.Sprintf(`{"status":"completed","outcome":"succeeded","context":{"by":%q}}`, in.token)

@@ -90,7 +90,7 @@ func (c *crowd) choose(dice *rand.Rand, number int) request {
 	defer c.mu.Unlock()
 	known := c.runs[identity]
 	if len(known) == 0 || dice.IntN(2) == 0 {
-		return request{identity: identity, kind: "start"}
+		return request{identity: identity, kind: "start", op: fmt.Sprintf("%d.%d", number, dice.Uint64())}
 	}
 	id := known[len(known)-1]
 	if dice.IntN(4) == 0 {
@@ -182,7 +182,7 @@ func TestWhatClientsAreToldIsLinearizableWhateverBreaks(t *testing.T) {
 	wantEventsOfAllRuns(t, pool)
 }
 
-// readAll ends the history by what the database holds of every identity.
+// readAll settles the history by what the database holds, and ends it by that of every identity.
 func readAll(t *testing.T, h *history, pool *pgxpool.Pool, workspaceID int64) {
 	t.Helper()
 	hashes := map[string]string{}
@@ -190,8 +190,8 @@ func readAll(t *testing.T, h *history, pool *pgxpool.Pool, workspaceID int64) {
 		identity := operation.Input.(request).identity
 		hashes[identityHash(t, workspaceID, identity)] = identity
 	}
-	states := map[string]ledgerState{}
-	rows, err := pool.Query(t.Context(), `SELECT id, run_identity_hash, status = 'completed', coalesce(context->>'by', '')
+	states, madeBy, endedBy := map[string]ledgerState{}, map[string]int64{}, map[int64]string{}
+	rows, err := pool.Query(t.Context(), `SELECT id, run_identity_hash, status = 'completed', coalesce(context->>'by', ''), context->>'op'
 		FROM operation_runs WHERE workspace_id = $1 ORDER BY status DESC, id`, workspaceID)
 	if err != nil {
 		t.Fatal(err)
@@ -199,11 +199,12 @@ func readAll(t *testing.T, h *history, pool *pgxpool.Pool, workspaceID int64) {
 	defer rows.Close()
 	for rows.Next() {
 		var id int64
-		var hash, by string
+		var hash, by, op string
 		var completed bool
-		if err := rows.Scan(&id, &hash, &completed, &by); err != nil {
+		if err := rows.Scan(&id, &hash, &completed, &by, &op); err != nil {
 			t.Fatal(err)
 		}
+		madeBy[op], endedBy[id] = id, by
 		identity, ok := hashes[hash]
 		state := states[identity]
 		switch {
@@ -223,6 +224,7 @@ func readAll(t *testing.T, h *history, pool *pgxpool.Pool, workspaceID int64) {
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
+	h.settle(madeBy, endedBy)
 	for _, identity := range hashes {
 		state := states[identity]
 		h.record(clients, request{identity: identity, kind: "read"}, func(request) (reply, bool) {

@@ -15,6 +15,7 @@ import (
 // request is what a client asked for. All of one identity are one history.
 type request struct {
 	identity string
+	op       string // names a start, in what it makes
 	kind     string // "start", "end", or "read" for what the database holds at last
 	id       int64  // the run to end
 	token    string // who ends it: the same end twice has the same
@@ -162,6 +163,25 @@ func (h *history) len() (operations, unanswered int) {
 		}
 	}
 	return len(h.list), unanswered
+}
+
+// settle gives operations without an answer the one that the database holds: which start made a
+// run, and whose end it has. Those that left nothing are left out, which makes the check stricter,
+// since what they did and was lost again has no explanation any more, and spares it from trying
+// every subset of them.
+func (h *history) settle(madeBy map[string]int64, endedBy map[int64]string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.list = slices.DeleteFunc(h.list, func(o porcupine.Operation) bool {
+		in := o.Input.(request)
+		return o.Output.(reply).verdict == unknown &&
+			(in.kind == "start" && madeBy[in.op] == 0 || in.kind == "end" && endedBy[in.id] != in.token)
+	})
+	for i, o := range h.list {
+		if in := o.Input.(request); in.kind == "start" && o.Output.(reply).verdict == unknown {
+			h.list[i].Output = reply{verdict: created, id: madeBy[in.op]}
+		}
+	}
 }
 
 // check tells whether the history is linearizable.

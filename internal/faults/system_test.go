@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -94,9 +95,7 @@ func newPostgres(t *testing.T, settings map[string]string) *localpg.Server {
 		t.Fatal(err)
 	}
 	all := map[string]string{"fsync": "off", "max_connections": "60", "timezone": "Asia/Kathmandu"}
-	for name, value := range settings {
-		all[name] = value
-	}
+	maps.Copy(all, settings)
 	postgres, err := localpg.Start(t.Context(), localpg.Options{
 		Dir: filepath.Join(dir, "pg"), Settings: all, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})

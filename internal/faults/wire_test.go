@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -82,7 +81,7 @@ func (w *wire) pass(to, from net.Conn, answers bool) {
 				return
 			}
 		}
-		if err == io.EOF || err != nil {
+		if err != nil {
 			return
 		}
 	}
