@@ -39,7 +39,7 @@ build: ## Build ./runledger, static and reproducible
 
 .PHONY: test
 test: c-compiler ## Run all tests with the race detector, on a real PostgreSQL (TESTFLAGS: flags of "go test")
-	go test -race $(TESTFLAGS) ./...
+	go test -race -timeout 25m $(TESTFLAGS) ./...
 
 .PHONY: check
 check: lint check-generated test ## Everything that must hold before a change goes in

@@ -31,7 +31,7 @@ func persist(ctx context.Context, try func() (*Run, *http.Response, []byte, erro
 			return nil, err
 		}
 		// Half of the pause is random, so that those who failed together do not return together.
-		wait := pause/2 + rand.N(pause/2)
+		wait := pause/2 + rand.N(pause/2) //nolint:gosec // it only has to differ
 		timer := time.NewTimer(max(wait, retryAfter(response)))
 		select {
 		case <-ctx.Done():

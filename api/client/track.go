@@ -185,7 +185,10 @@ func (t *tracking) beat(ctx context.Context, cancel context.CancelCauseFunc) {
 // pulse sends what there is to say, or else a heartbeat.
 func (t *tracking) pulse(ctx context.Context) (*Run, error) {
 	report, ok := t.report.take()
-	run, response, body, err := (*Run)(nil), (*http.Response)(nil), []byte(nil), error(nil)
+	var run *Run
+	var response *http.Response
+	var body []byte
+	var err error
 	if ok || t.givenUp() {
 		// A report also overrules the verdict of the service that the run has stalled.
 		running := ReportRunStatusRunning

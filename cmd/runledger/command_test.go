@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -44,7 +45,7 @@ func TestEveryCommandHasHelp(t *testing.T) {
 			t.Errorf("runledger %s --help prints %q", strings.Join(path, " "), out)
 		}
 		for _, child := range cmd.Commands() {
-			visit(append(path[:len(path):len(path)], child.Name()), child)
+			visit(append(slices.Clip(path), child.Name()), child)
 		}
 	}
 	visit(nil, (&app{}).rootCommand())

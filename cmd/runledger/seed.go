@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,12 +32,12 @@ runs. All of it or nothing is added.`,
 			if until != "" {
 				at, err := time.Parse(time.RFC3339, until)
 				if err != nil {
-					return usageError{fmt.Errorf("--until wants an instant such as 2026-01-31T12:00:00Z")}
+					return usageError{errors.New("--until wants an instant such as 2026-01-31T12:00:00Z")}
 				}
 				o.Until = at
 			}
 			if o.Workspaces < 1 || o.Runs < 0 {
-				return usageError{fmt.Errorf("--workspaces wants at least 1 and --runs at least 0")}
+				return usageError{errors.New("--workspaces wants at least 1 and --runs at least 0")}
 			}
 			start := time.Now()
 			summary, err := seed.Run(ctx, conn, o, progress(a.stderr, "seeding"))

@@ -77,7 +77,8 @@ func bareHandler(pool *pgxpool.Pool, workspaceID int64, limit int32) http.Handle
 			return
 		}
 		kept := buffers.Get().(*[]byte) //nolint:forcetypeassert // nothing else is put there
-		b := append((*kept)[:0], `{"data":[`...)
+		b := (*kept)[:0]
+		b = append(b, `{"data":[`...)
 		for i := range runs[:min(len(runs), int(limit))] {
 			if i > 0 {
 				b = append(b, ',')

@@ -92,7 +92,7 @@ func awaitKeeper(t *testing.T, home string) {
 
 func startHelper(t *testing.T, home, mode string) *helper {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHelper$", "-test.v") //nolint:gosec // ourselves
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHelper$", "-test.v")
 	cmd.Env = append(os.Environ(), helperEnv+"="+mode, kindEnv+"="+kindLocal, "TMPDIR="+home, lingerEnv+"=1ms", urlEnv+"=")
 	cmd.Stderr = t.Output()
 	stdin, err := cmd.StdinPipe()

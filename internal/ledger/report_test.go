@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"testing"
 
@@ -18,9 +19,7 @@ func mergePatch(target, patch any) any {
 	}
 	merged := map[string]any{}
 	if object, ok := target.(map[string]any); ok {
-		for name, value := range object {
-			merged[name] = value
-		}
+		maps.Copy(merged, object)
 	}
 	for name, value := range members {
 		if value == nil {

@@ -104,7 +104,7 @@ func TestApplicationWorksOnUntilContract(t *testing.T) {
 	var mutex sync.Mutex
 	statements := 0
 	for worker := range 4 {
-		a := &application{conn: connectSimply(t, address), random: rand.New(rand.NewPCG(7, uint64(worker))), worker: worker} //nolint:gosec // repeatable
+		a := &application{conn: connectSimply(t, address), random: rand.New(rand.NewPCG(7, uint64(worker))), worker: worker}
 		if _, err := a.conn.Exec(ctx, "SET timezone = 'Europe/Berlin'"); err != nil {
 			t.Fatal(err)
 		}

@@ -117,7 +117,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	for landed := 0; landed < kills; {
 		address := mediumDatabase(t, 3000)
 		for range each {
-			if killed(t, address, time.Duration(rand.Int64N(int64(whole)))) { //nolint:gosec // it need not be secret
+			if killed(t, address, time.Duration(rand.Int64N(int64(whole)))) {
 				landed++
 			}
 		}
@@ -134,7 +134,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 // was at work still.
 func killed(t *testing.T, address string, after time.Duration) bool {
 	t.Helper()
-	process := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWholeRoadProcess$", "-test.count=1") //nolint:gosec // it is this program
+	process := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWholeRoadProcess$", "-test.count=1")
 	process.Env = append(os.Environ(), wholeRoadEnv+"="+address)
 	if err := process.Start(); err != nil {
 		t.Fatal(err)

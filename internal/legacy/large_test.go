@@ -86,7 +86,7 @@ func TestLarge(t *testing.T) {
 // besideWriter does work while the application writes, and tells how long its slowest statement took.
 func besideWriter(t *testing.T, address string, work func()) time.Duration {
 	t.Helper()
-	a := &application{conn: connectSimply(t, address), random: rand.New(rand.NewPCG(1, 2))} //nolint:gosec // repeatable
+	a := &application{conn: connectSimply(t, address), random: rand.New(rand.NewPCG(1, 2))}
 	ctx, stop := context.WithCancel(t.Context())
 	var writing sync.WaitGroup
 	writing.Go(func() {

@@ -294,7 +294,7 @@ func TestAKilledServerComesBackWithWhatWasCommitted(t *testing.T) {
 func TestAServerEndsWithAKilledParentAndTheNextStartRecovers(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
-	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // ourselves
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), helperEnv+"="+dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -138,7 +138,7 @@ func errBody(detail string) *apiError {
 }
 
 // errInvalidFields says everything that is wrong with what a body says.
-func errInvalidFields(faults ...fault) error {
+func errInvalidFields(faults ...fault) *apiError {
 	return &apiError{
 		status: http.StatusUnprocessableEntity, kind: "invalid-fields", title: "Invalid fields",
 		detail: fmt.Sprintf("%d of the members of the body cannot be used.", len(faults)),

@@ -3,6 +3,7 @@ package server_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -270,9 +271,7 @@ func (h *harness) walkList(t *testing.T, rt *rapid.T, token, path string, query 
 			rt.Fatalf("GET %s: no end after %d pages", next, pages)
 		}
 		following := url.Values{}
-		for name, values := range query {
-			following[name] = values
-		}
+		maps.Copy(following, query)
 		following.Set("cursor", *p.NextCursor)
 		next = path + "?" + following.Encode()
 	}

@@ -129,11 +129,11 @@ func (m *runModel) report(run *expectedRun, s step) int {
 	if next == "queued" && run.status != "queued" || next != "completed" && other != nil && other != run {
 		return http.StatusConflict
 	}
-	switch {
-	case next == "completed":
+	switch next {
+	case "completed":
 		run.events = append(run.events, "completed")
 		run.last = s
-	case next == run.status:
+	case run.status:
 		run.events = append(run.events, "reported")
 	default:
 		run.events = append(run.events, "started")

@@ -136,6 +136,5 @@ func answerObserved(w http.ResponseWriter, r *http.Request, name string, results
 // errReferenceGone is the answer to an object that refers to a row which was removed while it was
 // written.
 func errReferenceGone(cause error) error {
-	gone := errInvalidFields(fault{Detail: "A row that it refers to was removed at the same moment."})
-	return gone.(*apiError).because(cause) //nolint:forcetypeassert // it is one
+	return errInvalidFields(fault{Detail: "A row that it refers to was removed at the same moment."}).because(cause)
 }
