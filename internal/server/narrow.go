@@ -147,8 +147,10 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 // branches are the conditions of each branch of a statement.
 func (f *filter) branches() [][]condition {
 	branches := [][]condition{f.all}
+	led := slices.ContainsFunc(f.choices, leading)
 	for _, choice := range f.choices {
-		if len(branches)*len(choice) > maxBranches {
+		// Where one choice leads, the others would only read the same rows again.
+		if led && !leading(choice) || len(branches)*len(choice) > maxBranches {
 			choice = []condition{eitherOf(choice)}
 		}
 		product := make([][]condition, 0, len(branches)*len(choice))
@@ -160,6 +162,11 @@ func (f *filter) branches() [][]condition {
 		branches = product
 	}
 	return branches
+}
+
+// leading tells whether every condition of a choice leads.
+func leading(choice []condition) bool {
+	return !slices.ContainsFunc(choice, func(c condition) bool { return !c.leads })
 }
 
 // eitherOf is the condition that one of conditions holds.
