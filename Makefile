@@ -41,6 +41,12 @@ build: ## Build ./runledger, static and reproducible
 test: c-compiler ## Run all tests with the race detector, on a real PostgreSQL (TESTFLAGS: flags of "go test")
 	go test -race -timeout 25m $(TESTFLAGS) ./...
 
+.PHONY: test-faults
+test-faults: c-compiler ## Run the tests of faults and races at full length (about a quarter of an hour)
+	RUNLEDGER_TEST_OPERATIONS=40000 RUNLEDGER_TEST_KILLS=100 go test -count=1 -timeout 60m -v ./internal/faults
+	RUNLEDGER_TEST_IDENTITIES=1000 RUNLEDGER_TEST_RACES=50 RUNLEDGER_TEST_STEPS=100000 \
+	  go test -count=1 -timeout 60m -v ./internal/server -run 'TestOfMany|TestEveryMove|TestTheServiceDoes'
+
 .PHONY: check
 check: lint check-generated test ## Everything that must hold before a change goes in
 

@@ -174,8 +174,11 @@ func TestNoQueryHasWhatCannotBeDistributed(t *testing.T) {
 			t.Fatal(err)
 		}
 		for query := range strings.SplitSeq(string(text), "-- name: ") {
+			name, _, _ := strings.Cut(query, " ")
+			if strings.HasPrefix(name, "FindKept") {
+				continue // the row at a rank is what these look for, not a page
+			}
 			for _, fault := range faultsOf(withoutComments(query)) {
-				name, _, _ := strings.Cut(query, " ")
 				t.Errorf("%s: %s: %s", file, name, fault)
 			}
 		}
