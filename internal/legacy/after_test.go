@@ -101,20 +101,6 @@ func TestEveryRuleHolds(t *testing.T) {
 	}
 }
 
-func TestTheORMAndTheServiceSeeOneHistory(t *testing.T) {
-	t.Parallel()
-	address := legacyDatabase(t)
-	throughContract(t, address)
-	for schedule, want := range map[string][]int64{"12": {200, 201, 202, 204, 205, 211, 218}, "13": {203, 222}, "14": {}} {
-		// As Eloquent asks: ->whereIn('type', …)->where('context->backup_schedule_id', $id).
-		eloquent := ids(t, address, `select "id" from "operation_runs" where "workspace_id" = 1 and "type" in ('backup_schedule_run', 'backup_schedule_retention', 'backup_schedule_purge')
-			and "context"->>'backup_schedule_id' = '`+schedule+`' order by "id"`)
-		if diff := cmp.Diff(want, eloquent); diff != "" {
-			t.Errorf("schedule %s: %s", schedule, diff)
-		}
-	}
-}
-
 func TestUndoLeavesTheDatabaseAsItWas(t *testing.T) {
 	t.Parallel()
 	address := legacyDatabase(t)
