@@ -45,7 +45,7 @@ type config struct {
 	RetentionInterval time.Duration `env:"RETENTION_INTERVAL" envDefault:"0s"`
 
 	ShutdownGrace time.Duration `env:"SHUTDOWN_GRACE" envDefault:"20s"`
-	ShutdownDelay time.Duration `env:"SHUTDOWN_DELAY" envDefault:"0s"`
+	ShutdownDelay time.Duration `env:"SHUTDOWN_DELAY" envDefault:"1s"`
 
 	LogLevel  slog.Level `env:"LOG_LEVEL"  envDefault:"info"`
 	LogFormat string     `env:"LOG_FORMAT" envDefault:"auto"`

@@ -58,7 +58,7 @@ func (a *app) dev(ctx context.Context, dataDir, addr string, fresh bool) error {
 	if err != nil {
 		return err
 	}
-	c.Addr = addr
+	c.Addr, c.ShutdownDelay = addr, 0
 	// Before anything is started: a taken port is the commonest fault.
 	for variable, address := range map[string]string{"ADDR": c.Addr, "ADMIN_ADDR": c.AdminAddr} {
 		probe, err := listen(ctx, variable, address)

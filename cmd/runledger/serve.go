@@ -66,7 +66,7 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
   RUNLEDGER_IDLE_TRANSACTION_TIMEOUT  longest idle time in a transaction (10s)
   RUNLEDGER_SWEEP_INTERVAL            how often to look for stalled runs; 0 is never (15s)
   RUNLEDGER_RETENTION_INTERVAL        how often to let old runs go, such as 24h; 0 is never (0s)
-  RUNLEDGER_SHUTDOWN_DELAY            how long to go on unready before refusing connections (0s)
+  RUNLEDGER_SHUTDOWN_DELAY            how long to go on unready before refusing connections (1s)
   RUNLEDGER_SHUTDOWN_GRACE            how long running requests may take at the end (20s)
   RUNLEDGER_LOG_LEVEL                 debug, info, warn or error (info)
   RUNLEDGER_LOG_FORMAT                auto (text on a terminal, else JSON), json or text (auto)

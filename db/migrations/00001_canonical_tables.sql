@@ -172,22 +172,22 @@ CREATE INDEX operation_runs_further_failures_idx
     WHERE failure_summary -> 2 IS NOT NULL;
 -- Nearly all runs start, complete and are last updated within two hours of their creation, so
 -- that a range of one of these instants is a range of another, too. These hold the runs of which
--- that is not true, in the order of either list.
+-- that is not true, in the order of either list. (Infinite instants cannot be subtracted.)
 CREATE INDEX operation_runs_untimely_execution_idx
     ON operation_runs (workspace_id, coalesce(created_at, '-infinity'::timestamptz), id)
-    WHERE started_at < created_at OR started_at - created_at > '02:00:00'
-       OR completed_at < created_at OR completed_at - created_at > '02:00:00' OR created_at IS NULL;
+    WHERE started_at < created_at OR CASE WHEN NOT isfinite(started_at) OR NOT isfinite(created_at) THEN true ELSE started_at - created_at > '02:00:00' END
+       OR completed_at < created_at OR CASE WHEN NOT isfinite(completed_at) OR NOT isfinite(created_at) THEN true ELSE completed_at - created_at > '02:00:00' END OR created_at IS NULL;
 CREATE INDEX operation_runs_untimely_execution_by_update_idx
     ON operation_runs (workspace_id, coalesce(updated_at, '-infinity'::timestamptz), id)
-    WHERE started_at < created_at OR started_at - created_at > '02:00:00'
-       OR completed_at < created_at OR completed_at - created_at > '02:00:00' OR created_at IS NULL;
+    WHERE started_at < created_at OR CASE WHEN NOT isfinite(started_at) OR NOT isfinite(created_at) THEN true ELSE started_at - created_at > '02:00:00' END
+       OR completed_at < created_at OR CASE WHEN NOT isfinite(completed_at) OR NOT isfinite(created_at) THEN true ELSE completed_at - created_at > '02:00:00' END OR created_at IS NULL;
 CREATE INDEX operation_runs_untimely_update_idx
     ON operation_runs (workspace_id, coalesce(created_at, '-infinity'::timestamptz), id)
-    WHERE updated_at < created_at OR updated_at - created_at > '02:00:00'
+    WHERE updated_at < created_at OR CASE WHEN NOT isfinite(updated_at) OR NOT isfinite(created_at) THEN true ELSE updated_at - created_at > '02:00:00' END
        OR created_at IS NULL OR updated_at IS NULL;
 CREATE INDEX operation_runs_untimely_update_by_update_idx
     ON operation_runs (workspace_id, coalesce(updated_at, '-infinity'::timestamptz), id)
-    WHERE updated_at < created_at OR updated_at - created_at > '02:00:00'
+    WHERE updated_at < created_at OR CASE WHEN NOT isfinite(updated_at) OR NOT isfinite(created_at) THEN true ELSE updated_at - created_at > '02:00:00' END
        OR created_at IS NULL OR updated_at IS NULL;
 CREATE INDEX operation_runs_updated_at_idx
     ON operation_runs (workspace_id, coalesce(updated_at, '-infinity'::timestamptz), id,

@@ -94,9 +94,6 @@ func TestRowsThatNoServerWroteAreServed(t *testing.T) {
 	written := 0
 	for _, column := range []string{"created_at", "updated_at", "started_at", "completed_at", "heartbeat_at", "stalled_at"} {
 		for _, at := range instants {
-			if strings.Contains(at, "infinity") && column != "heartbeat_at" && column != "stalled_at" {
-				continue // an index is made of differences of these, which PostgreSQL refuses to take
-			}
 			sql := fmt.Sprintf(`INSERT INTO operation_runs (workspace_id, type, status, outcome, context, failure_summary, summary_counts, initiator_name, %s)
 				VALUES ($1, 'odd ''type"', 'lost', 'won', '[1e300, "\ud83d\ude00"]', '{"code": 1}', NULL, E'\u2028\t\u0001', %s)`, column, at)
 			if _, err := pool.Exec(t.Context(), sql, pgx.QueryExecModeExec, w.ID); err != nil {

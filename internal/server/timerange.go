@@ -32,10 +32,14 @@ func (p *params) timeRange(name string) (r timeRange, ok bool) {
 // conditions of the indexes that hold those runs which have not.
 const (
 	timely            = 2 * time.Hour
-	untimelyExecution = "(started_at < created_at OR started_at - created_at > '02:00:00' " +
-		"OR completed_at < created_at OR completed_at - created_at > '02:00:00' OR created_at IS NULL)"
-	untimelyUpdate = "(updated_at < created_at OR updated_at - created_at > '02:00:00' " +
-		"OR created_at IS NULL OR updated_at IS NULL)"
+	untimelyExecution = "(started_at < created_at" +
+		" OR CASE WHEN NOT isfinite(started_at) OR NOT isfinite(created_at) THEN true ELSE started_at - created_at > '02:00:00' END" +
+		" OR completed_at < created_at" +
+		" OR CASE WHEN NOT isfinite(completed_at) OR NOT isfinite(created_at) THEN true ELSE completed_at - created_at > '02:00:00' END" +
+		" OR created_at IS NULL)"
+	untimelyUpdate = "(updated_at < created_at" +
+		" OR CASE WHEN NOT isfinite(updated_at) OR NOT isfinite(created_at) THEN true ELSE updated_at - created_at > '02:00:00' END" +
+		" OR created_at IS NULL OR updated_at IS NULL)"
 )
 
 // runOrder is the order of a list of runs.
