@@ -47,6 +47,10 @@ test-faults: c-compiler ## Run the tests of faults and races at full length (abo
 	RUNLEDGER_TEST_IDENTITIES=1000 RUNLEDGER_TEST_RACES=50 RUNLEDGER_TEST_STEPS=100000 \
 	  go test -count=1 -timeout 60m -v ./internal/server -run 'TestOfMany|TestEveryMove|TestTheServiceDoes'
 
+.PHONY: bench
+bench: ## Measure a list beside a bare handler (needs RUNLEDGER_DATABASE_URL, of a database that "runledger seed" filled)
+	go run ./internal/bench
+
 .PHONY: check
 check: lint check-generated test ## Everything that must hold before a change goes in
 
