@@ -184,11 +184,19 @@ func TestAStreamThatBreaksBeforeItsFirstEventGoesOnFromItsBeginning(t *testing.T
 	t.Parallel()
 	h := newHarness(t)
 	f := newFixture(t, h)
-	f.await(t, h, f.record(t, h, "{}"))
+	earlier := f.record(t, h, "{}")
+	f.await(t, h, earlier)
 	l := h.follow(t, f.Owner.Subject, f.ID, "")
 	l.hangUp()
 	want := f.record(t, h, "{}")
-	if got := h.follow(t, f.Owner.Subject, f.ID, l.lastID).next(); got.ID != want {
+	next := h.follow(t, f.Owner.Subject, f.ID, l.lastID)
+	got := next.next()
+	if got.ID == earlier {
+		// A stream begins with what is settled. A transaction of another database that ended at
+		// that moment can make it begin a change earlier, never later.
+		got = next.next()
+	}
+	if got.ID != want {
 		t.Errorf("event %d, want %d", got.ID, want)
 	}
 }
