@@ -206,6 +206,12 @@ func freeWorkspaceID(ctx context.Context, tx pgx.Tx) (int64, error) {
 	}
 	query := "SELECT coalesce(max(id), 0) + 1 FROM public.workspaces"
 	if sequence != "" {
+		// Rows that were loaded with their ids leave the sequence behind them.
+		if _, err := tx.Exec(ctx, fmt.Sprintf(`
+			SELECT setval(%s, newest.id) FROM (SELECT max(id) AS id FROM public.workspaces) AS newest, %s AS s
+			WHERE newest.id > s.last_value OR newest.id = s.last_value AND NOT s.is_called`, literal(sequence), sequence)); err != nil {
+			return 0, err
+		}
 		query = fmt.Sprintf(`
 			SELECT CASE WHEN is_called AND NOT EXISTS (SELECT FROM public.workspaces WHERE id >= last_value)
 			            THEN last_value ELSE nextval(%s) END FROM %s`, literal(sequence), sequence)

@@ -149,7 +149,6 @@ func TestAKilledAttemptDoesNotShowInTheWorkspaceID(t *testing.T) {
 	t.Parallel()
 	address := legacyDatabase(t)
 	r := open(t, address, Options{})
-	run(t, address, "SELECT setval('workspaces_id_seq', (SELECT max(id) FROM workspaces))")
 	var first, second int64
 	for _, id := range []*int64{&first, &second} {
 		tx, err := r.conn.Begin(t.Context())
