@@ -125,7 +125,7 @@ func TestAServerSweepsAndRetainsAsConfigured(t *testing.T) {
 		}()
 	}
 	for both := false; !both; {
-		err := pool.QueryRow(t.Context(), "SELECT count(*) = 1 AND bool_and(stalled = 'no_heartbeat') FROM operation_runs WHERE workspace_id = $1", w.ID).Scan(&both)
+		err := pool.QueryRow(t.Context(), "SELECT count(*) = 1 AND coalesce(bool_and(stalled = 'no_heartbeat'), false) FROM operation_runs WHERE workspace_id = $1", w.ID).Scan(&both)
 		if err != nil {
 			t.Fatal(err)
 		}
