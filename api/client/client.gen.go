@@ -263,6 +263,69 @@ func (e RunStatus) Valid() bool {
 	}
 }
 
+// Defines values for LegacyTable.
+const (
+	LegacyTableBackupScheduleRuns LegacyTable = "backup_schedule_runs"
+	LegacyTableEntraGroupSyncRuns LegacyTable = "entra_group_sync_runs"
+	LegacyTableInventorySyncRuns  LegacyTable = "inventory_sync_runs"
+)
+
+// Valid indicates whether the value is a known member of the LegacyTable enum.
+func (e LegacyTable) Valid() bool {
+	switch e {
+	case LegacyTableBackupScheduleRuns:
+		return true
+	case LegacyTableEntraGroupSyncRuns:
+		return true
+	case LegacyTableInventorySyncRuns:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListOperationRunsParamsLegacyTable.
+const (
+	ListOperationRunsParamsLegacyTableBackupScheduleRuns ListOperationRunsParamsLegacyTable = "backup_schedule_runs"
+	ListOperationRunsParamsLegacyTableEntraGroupSyncRuns ListOperationRunsParamsLegacyTable = "entra_group_sync_runs"
+	ListOperationRunsParamsLegacyTableInventorySyncRuns  ListOperationRunsParamsLegacyTable = "inventory_sync_runs"
+)
+
+// Valid indicates whether the value is a known member of the ListOperationRunsParamsLegacyTable enum.
+func (e ListOperationRunsParamsLegacyTable) Valid() bool {
+	switch e {
+	case ListOperationRunsParamsLegacyTableBackupScheduleRuns:
+		return true
+	case ListOperationRunsParamsLegacyTableEntraGroupSyncRuns:
+		return true
+	case ListOperationRunsParamsLegacyTableInventorySyncRuns:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CountOperationRunsParamsLegacyTable.
+const (
+	CountOperationRunsParamsLegacyTableBackupScheduleRuns CountOperationRunsParamsLegacyTable = "backup_schedule_runs"
+	CountOperationRunsParamsLegacyTableEntraGroupSyncRuns CountOperationRunsParamsLegacyTable = "entra_group_sync_runs"
+	CountOperationRunsParamsLegacyTableInventorySyncRuns  CountOperationRunsParamsLegacyTable = "inventory_sync_runs"
+)
+
+// Valid indicates whether the value is a known member of the CountOperationRunsParamsLegacyTable enum.
+func (e CountOperationRunsParamsLegacyTable) Valid() bool {
+	switch e {
+	case CountOperationRunsParamsLegacyTableBackupScheduleRuns:
+		return true
+	case CountOperationRunsParamsLegacyTableEntraGroupSyncRuns:
+		return true
+	case CountOperationRunsParamsLegacyTableInventorySyncRuns:
+		return true
+	default:
+		return false
+	}
+}
+
 // BackupSchedule A plan of backups, daily or weekly at a local time.
 type BackupSchedule struct {
 	// CreatedAt Examples: 2025-06-11T09:00:00Z
@@ -1358,6 +1421,12 @@ type IsEnabled = bool
 // LastSeenOperationRunID defines model for LastSeenOperationRunID.
 type LastSeenOperationRunID = int64
 
+// LegacyID defines model for LegacyID.
+type LegacyID = int64
+
+// LegacyTable defines model for LegacyTable.
+type LegacyTable string
+
 // Limit defines model for Limit.
 type Limit = int
 
@@ -1794,6 +1863,13 @@ type ListOperationRunsParams struct {
 	// Stalled Runs that are stalled (`true`), or that are not (`false`).
 	Stalled *Stalled `form:"stalled,omitempty" json:"stalled,omitempty"`
 
+	// LegacyTable Together with `legacy_id`: the run that stands for a row of a legacy run store, for as long
+	// as the archive of those stores is there. Without it, no run is found.
+	LegacyTable *ListOperationRunsParamsLegacyTable `form:"legacy_table,omitempty" json:"legacy_table,omitempty"`
+
+	// LegacyID Together with `legacy_table`, the id of a row there.
+	LegacyID *LegacyID `form:"legacy_id,omitempty" json:"legacy_id,omitempty"`
+
 	// CreatedFrom Runs that were created at this instant or later (RFC 3339).
 	CreatedFrom *CreatedFrom `form:"created_from,omitempty" json:"created_from,omitempty"`
 
@@ -1835,6 +1911,9 @@ type ListOperationRunsParams struct {
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
 }
+
+// ListOperationRunsParamsLegacyTable defines parameters for ListOperationRuns.
+type ListOperationRunsParamsLegacyTable string
 
 // StartOperationRunParams defines parameters for StartOperationRun.
 type StartOperationRunParams struct {
@@ -1904,6 +1983,13 @@ type CountOperationRunsParams struct {
 	// Stalled Runs that are stalled (`true`), or that are not (`false`).
 	Stalled *Stalled `form:"stalled,omitempty" json:"stalled,omitempty"`
 
+	// LegacyTable Together with `legacy_id`: the run that stands for a row of a legacy run store, for as long
+	// as the archive of those stores is there. Without it, no run is found.
+	LegacyTable *CountOperationRunsParamsLegacyTable `form:"legacy_table,omitempty" json:"legacy_table,omitempty"`
+
+	// LegacyID Together with `legacy_table`, the id of a row there.
+	LegacyID *LegacyID `form:"legacy_id,omitempty" json:"legacy_id,omitempty"`
+
 	// CreatedFrom Runs that were created at this instant or later (RFC 3339).
 	CreatedFrom *CreatedFrom `form:"created_from,omitempty" json:"created_from,omitempty"`
 
@@ -1935,6 +2021,9 @@ type CountOperationRunsParams struct {
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
 }
+
+// CountOperationRunsParamsLegacyTable defines parameters for CountOperationRuns.
+type CountOperationRunsParamsLegacyTable string
 
 // GetOperationRunParams defines parameters for GetOperationRun.
 type GetOperationRunParams struct {
@@ -4938,6 +5027,30 @@ func NewListOperationRunsRequest(server string, workspaceID WorkspaceID, params 
 
 		}
 
+		if params.LegacyTable != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "legacy_table", *params.LegacyTable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.LegacyID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "legacy_id", *params.LegacyID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.CreatedFrom != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "created_from", *params.CreatedFrom, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
@@ -5478,6 +5591,30 @@ func NewCountOperationRunsRequest(server string, workspaceID WorkspaceID, params
 		if params.Stalled != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "stalled", *params.Stalled, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.LegacyTable != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "legacy_table", *params.LegacyTable, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.LegacyID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "legacy_id", *params.LegacyID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {

@@ -62,11 +62,15 @@ const countCeiling = 10_000
 
 func (s *Server) countRuns(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
 	p := parseParams(r)
-	order := runOrders["-created_at"]
-	f := order.bind(runFilter(p), order.first())
+	f := runFilter(p)
+	if err := s.bridgedFrom(r, p, &f); err != nil {
+		return err
+	}
 	if err := p.done(); err != nil {
 		return err
 	}
+	order := runOrders["-created_at"]
+	f = order.bind(f, order.first())
 	count, err := s.queries.CountRuns(r.Context(), narrowed{DBTX: s.db, filter: f}, dbsqlc.CountRunsParams{
 		WorkspaceID: ws.ID(), Ceiling: countCeiling + 1,
 	})
