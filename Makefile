@@ -48,8 +48,12 @@ test-faults: c-compiler ## Run the tests of faults and races at full length (abo
 	  go test -count=1 -timeout 60m -v ./internal/server -run 'TestOfMany|TestEveryMove|TestTheServiceDoes'
 
 .PHONY: bench
-bench: ## Measure a list beside a bare handler (needs RUNLEDGER_DATABASE_URL, of a database that "runledger seed" filled)
-	go run ./internal/bench
+bench: ## Measure the built server and write docs/performance.md (ARGS: flags of internal/bench, such as -only lists)
+	go run ./internal/bench $(ARGS)
+
+.PHONY: bench-check
+bench-check: ## Measure again and fail if a ratio is worse than docs/performance.md says (ARGS: such as -tolerance 0.4)
+	go run ./internal/bench -check $(ARGS)
 
 .PHONY: check
 check: lint check-generated test ## Everything that must hold before a change goes in

@@ -2,41 +2,36 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/runledger/runledger/internal/dbsqlc"
 )
 
 const (
 	bareCommand     = "bare-handler"
-	bareApplication = "runledger-bench-bare"
+	bareApplication = "bench-bare"
 )
 
-// serveBare serves one list of runs to anybody: the query of the real list out of a pool of the
-// same size, the same scan, the same encoding, and nothing else.
+// The bare handler is the limit: net/http, the query of the real list out of a pool of the same
+// size, and the bytes that PostgreSQL sends appended straight to JSON. It serves anybody: no
+// token, no membership, no parameters, no cursor, no tags, no log.
 func serveBare() error {
-	workspaceID, err := strconv.ParseInt(os.Getenv("BENCH_WORKSPACE"), 10, 64)
+	place, limit, err := barePlace()
 	if err != nil {
 		return err
 	}
-	limit, err := strconv.ParseInt(os.Getenv("BENCH_LIMIT"), 10, 31)
-	if err != nil {
-		return err
-	}
+	const seldom = 400 // percent of garbage, as the real server lets it grow
+	debug.SetGCPercent(seldom)
 	config, err := pgxpool.ParseConfig(os.Getenv("BENCH_DATABASE"))
 	if err != nil {
 		return err
@@ -52,38 +47,74 @@ func serveBare() error {
 		return err
 	}
 	defer pool.Close()
-	server := &http.Server{
-		Addr: os.Getenv("BENCH_ADDR"), Handler: bareHandler(pool, workspaceID, int32(limit)),
-		ReadHeaderTimeout: 5 * time.Second,
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(http.ResponseWriter, *http.Request) {})
+	for _, l := range lists(place) {
+		handler, err := l.bareHandler(ctx, pool, limit)
+		if err != nil {
+			return fmt.Errorf("%s: %w", l.name, err)
+		}
+		mux.Handle("/"+l.name, handler)
 	}
+	server := &http.Server{Addr: os.Getenv("BENCH_ADDR"), Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
-	if err := server.ListenAndServe(); ctx.Err() == nil {
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
-func bareHandler(pool *pgxpool.Pool, workspaceID int64, limit int32) http.Handler {
-	queries := dbsqlc.New()
-	buffers := sync.Pool{New: func() any { return new([]byte) }}
-	newest := dbsqlc.ListRunsParams{
-		WorkspaceID: workspaceID, PositionID: math.MaxInt64, PageSize: limit + 1,
-		Position: pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true},
+// barePlace is what the bare handler is told to serve.
+func barePlace() (p place, limit int, err error) {
+	var errs [3]error
+	var n int64
+	p.workspaceID, errs[0] = environmentInt("BENCH_WORKSPACE")
+	p.scheduleID, errs[1] = environmentInt("BENCH_SCHEDULE")
+	n, errs[2] = environmentInt("BENCH_LIMIT")
+	return p, int(n), errors.Join(errs[:]...)
+}
+
+// bareEnvironment tells the bare handler what to serve.
+func bareEnvironment(p place, limit int) []string {
+	return []string{
+		"BENCH_WORKSPACE=" + strconv.FormatInt(p.workspaceID, 10), "BENCH_SCHEDULE=" + strconv.FormatInt(p.scheduleID, 10),
+		"BENCH_LIMIT=" + strconv.Itoa(limit),
 	}
+}
+
+// bareHandler serves the first page of a list.
+func (l list) bareHandler(ctx context.Context, pool *pgxpool.Pool, limit int) (http.Handler, error) {
+	q, err := l.query(ctx, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	encode, err := l.encoder(ctx, pool, q)
+	if err != nil {
+		return nil, err
+	}
+	buffers := sync.Pool{New: func() any { return new([]byte) }}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		runs, err := queries.ListRuns(r.Context(), pool, newest)
+		rows, err := pool.Query(r.Context(), q.sql, q.args...)
 		if err != nil {
 			http.Error(w, "the query failed", http.StatusInternalServerError)
 			return
 		}
+		defer rows.Close()
 		kept := buffers.Get().(*[]byte) //nolint:forcetypeassert // nothing else is put there
 		b := (*kept)[:0]
 		b = append(b, `{"data":[`...)
-		for i := range runs[:min(len(runs), int(limit))] {
-			if i > 0 {
+		for n := 0; rows.Next(); n++ {
+			if n == limit {
+				continue // the row that tells that another page follows
+			}
+			if n > 0 {
 				b = append(b, ',')
 			}
-			b = append(appendRun(append(b, '{'), &runs[i]), '}')
+			b = encode(b, rows.RawValues())
+		}
+		if rows.Err() != nil {
+			http.Error(w, "the query failed", http.StatusInternalServerError)
+			return
 		}
 		b = append(b, `],"next_cursor":null}`...)
 		w.Header().Set("Content-Type", "application/json")
@@ -91,68 +122,5 @@ func bareHandler(pool *pgxpool.Pool, workspaceID int64, limit int32) http.Handle
 		_, _ = w.Write(b)
 		*kept = b
 		buffers.Put(kept)
-	})
-}
-
-// appendRun appends the members of a run as the real list has them.
-func appendRun(b []byte, run *dbsqlc.OperationRun) []byte {
-	b = strconv.AppendInt(append(b, `"id":`...), run.ID, 10)
-	b = strconv.AppendInt(append(b, `,"workspace_id":`...), run.WorkspaceID, 10)
-	b = appendOptionalInt(append(b, `,"tenant_id":`...), run.TenantID)
-	b = appendOptionalInt(append(b, `,"user_id":`...), run.UserID)
-	b = appendOptionalText(append(b, `,"initiator_name":`...), run.InitiatorName)
-	b = appendText(append(b, `,"type":`...), run.Type)
-	b = appendText(append(b, `,"status":`...), run.Status)
-	b = appendText(append(b, `,"outcome":`...), run.Outcome)
-	b = appendText(append(b, `,"run_identity_hash":`...), run.RunIdentityHash)
-	b = append(append(b, `,"summary_counts":`...), run.SummaryCounts...)
-	b = append(append(b, `,"failure_summary":`...), run.FailureSummary...)
-	b = append(append(b, `,"context":`...), run.Context...)
-	b = appendTime(append(b, `,"started_at":`...), run.StartedAt)
-	b = appendTime(append(b, `,"completed_at":`...), run.CompletedAt)
-	b = appendTime(append(b, `,"created_at":`...), run.CreatedAt)
-	b = appendTime(append(b, `,"updated_at":`...), run.UpdatedAt)
-	b = appendTime(append(b, `,"heartbeat_at":`...), run.HeartbeatAt)
-	b = appendTime(append(b, `,"progressed_at":`...), run.ProgressedAt)
-	b = appendOptionalText(append(b, `,"stalled":`...), run.Stalled)
-	b = appendTime(append(b, `,"stalled_at":`...), run.StalledAt)
-	b = appendTime(append(b, `,"cancel_requested_at":`...), run.CancelRequestedAt)
-	b = appendOptionalInt(append(b, `,"retry_of_id":`...), run.RetryOfID)
-	b = strconv.AppendInt(append(b, `,"attempt":`...), run.Attempt, 10)
-	return strconv.AppendInt(append(b, `,"revision":`...), run.Revision, 10)
-}
-
-func appendOptionalInt(b []byte, v *int64) []byte {
-	if v == nil {
-		return append(b, "null"...)
-	}
-	return strconv.AppendInt(b, *v, 10)
-}
-
-func appendOptionalText(b []byte, v *string) []byte {
-	if v == nil {
-		return append(b, "null"...)
-	}
-	return appendText(b, *v)
-}
-
-// appendText appends a JSON string; nearly none needs an escape.
-func appendText(b []byte, s string) []byte {
-	plain := !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' || r == '\uFFFD' })
-	if !plain {
-		quoted, err := json.Marshal(s)
-		if err != nil {
-			panic(fmt.Errorf("a string is JSON: %w", err))
-		}
-		return append(b, quoted...)
-	}
-	return append(append(append(b, '"'), s...), '"')
-}
-
-func appendTime(b []byte, v pgtype.Timestamptz) []byte {
-	if !v.Valid {
-		return append(b, "null"...)
-	}
-	b = v.Time.UTC().AppendFormat(append(b, '"'), "2006-01-02T15:04:05.999999Z")
-	return append(b, '"')
+	}), nil
 }

@@ -1,19 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,52 +23,28 @@ import (
 	"github.com/runledger/runledger/internal/auth"
 )
 
-// world is what is asked for: the workspace with the most runs, by one of its members.
-type world struct {
-	workspaceID int64
-	subject     string
-}
-
-func findWorld(ctx context.Context, conn *pgx.Conn) (world, error) {
-	var w world
-	err := conn.QueryRow(ctx, `
-		SELECT m.workspace_id, u.subject FROM workspace_memberships AS m JOIN users AS u ON u.id = m.user_id
-		WHERE u.subject IS NOT NULL AND m.workspace_id =
-			(SELECT workspace_id FROM operation_runs GROUP BY workspace_id ORDER BY count(*) DESC LIMIT 1)
-		ORDER BY u.id LIMIT 1`).Scan(&w.workspaceID, &w.subject)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return w, errors.New("the database has no runs; runledger seed adds some")
-	}
-	return w, err
-}
-
 // contender is a server that is measured.
 type contender struct {
 	name        string
 	application string // what its connections call themselves
-	url         string
+	base        string // its address, without a path
+	path        string // what load asks for
 	token       string
+	header      http.Header // what every request of load carries besides
 	command     *exec.Cmd
 	client      *http.Client
-	costs       []cost
-	rates       []float64
+	database    *pgx.Conn // where its connections are looked up
 }
 
-// startFull builds the server and starts it.
-func startFull(ctx context.Context, o options, w world, dir string) (*contender, error) {
-	binary := filepath.Join(dir, "runledger")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "./cmd/runledger")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the server: %w\n%s", err, out)
-	}
+// startServe starts the built server on a database. More environment comes last and wins.
+func (b *bench) startServe(ctx context.Context, databaseURL, subject string, environ ...string) (*contender, error) {
 	const issuer, audience = "https://bench.invalid", "bench"
 	secret := rand.Text() + rand.Text()
 	signer, err := auth.NewSecretSigner([]byte(secret))
 	if err != nil {
 		return nil, err
 	}
-	token, err := signer.Sign(w.subject, issuer, audience, time.Hour, time.Now())
+	token, err := signer.Sign(subject, issuer, audience, 12*time.Hour, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -82,18 +57,19 @@ func startFull(ctx context.Context, o options, w world, dir string) (*contender,
 		return nil, err
 	}
 	c := &contender{
-		name: "runledger serve", application: "runledger", token: token,
-		url:     fmt.Sprintf("http://%s/workspaces/%d/operation-runs?limit=%d", addr, w.workspaceID, o.pageSize),
-		command: exec.CommandContext(ctx, binary, "serve"),
+		name: "runledger serve", application: "runledger", token: token, base: "http://" + addr,
+		command: exec.CommandContext(ctx, b.binary, "serve"),
 	}
-	return c, c.start(ctx, "http://"+addr+"/livez", []string{
-		"RUNLEDGER_DATABASE_URL=" + o.database, "RUNLEDGER_ADDR=" + addr, "RUNLEDGER_ADMIN_ADDR=" + admin,
+	return c, c.start(ctx, databaseURL, "/readyz", append([]string{
+		"RUNLEDGER_DATABASE_URL=" + databaseURL, "RUNLEDGER_ADDR=" + addr, "RUNLEDGER_ADMIN_ADDR=" + admin,
 		"RUNLEDGER_JWT_HS256_SECRET=" + secret, "RUNLEDGER_JWT_ISSUER=" + issuer, "RUNLEDGER_JWT_AUDIENCE=" + audience,
-	})
+		"RUNLEDGER_SHUTDOWN_DELAY=0s",
+		"RUNLEDGER_SWEEP_INTERVAL=0s", // the runs that are going on in the seeded data went silent long ago
+	}, environ...))
 }
 
 // startBare starts the bare handler: this program, in another process.
-func startBare(ctx context.Context, o options, w world) (*contender, error) {
+func startBare(ctx context.Context, databaseURL string, environ ...string) (*contender, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -103,18 +79,18 @@ func startBare(ctx context.Context, o options, w world) (*contender, error) {
 		return nil, err
 	}
 	c := &contender{
-		name: "bare handler", application: bareApplication, url: "http://" + addr + "/",
+		name: "bare handler", application: bareApplication, base: "http://" + addr,
 		command: exec.CommandContext(ctx, self, bareCommand),
 	}
-	return c, c.start(ctx, c.url, []string{
-		"BENCH_DATABASE=" + o.database, "BENCH_ADDR=" + addr,
-		"BENCH_WORKSPACE=" + strconv.FormatInt(w.workspaceID, 10), "BENCH_LIMIT=" + strconv.Itoa(o.pageSize),
-	})
+	return c, c.start(ctx, databaseURL, "/", append([]string{"BENCH_DATABASE=" + databaseURL, "BENCH_ADDR=" + addr}, environ...))
 }
 
 // start starts the process and returns when it answers at probe.
-func (c *contender) start(ctx context.Context, probe string, environ []string) error {
-	c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}, Timeout: time.Minute}
+func (c *contender) start(ctx context.Context, databaseURL, probe string, environ []string) (err error) {
+	if c.database, err = pgx.Connect(ctx, databaseURL); err != nil {
+		return err
+	}
+	c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024, MaxIdleConns: 1024}, Timeout: time.Minute}
 	c.command.Env = append(os.Environ(), environ...)
 	log, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // the log is written, as in life, and not kept
 	if err != nil {
@@ -134,7 +110,7 @@ func (c *contender) start(ctx context.Context, probe string, environ []string) e
 			c.stop()
 			return fmt.Errorf("%s does not answer: %w", c.name, err)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -143,27 +119,34 @@ func (c *contender) stop() {
 	c.client.CloseIdleConnections()
 	_ = c.command.Process.Signal(syscall.SIGTERM)
 	_ = c.command.Wait()
+	_ = c.database.Close(context.Background())
 }
 
 // get asks once and copies the body of a 200 to body.
-func (c *contender) get(ctx context.Context, url string, body io.Writer) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return err
-	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	resp, err := c.client.Do(req)
+func (c *contender) get(ctx context.Context, path string, body io.Writer) error {
+	resp, err := c.ask(ctx, path)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", c.name, resp.Status)
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNotModified {
+		return fmt.Errorf("%s answers %s to %s", c.name, resp.Status, path)
 	}
 	_, err = io.Copy(body, resp.Body)
 	return err
+}
+
+// ask sends one GET; the caller closes the body.
+func (c *contender) ask(ctx context.Context, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(req.Header, c.header)
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	return c.client.Do(req)
 }
 
 // load asks n times over as many connections as told.
@@ -173,7 +156,7 @@ func (c *contender) load(ctx context.Context, connections, n int) error {
 	for range connections {
 		group.Go(func() error {
 			for asked.Add(1) <= int64(n) {
-				if err := c.get(ctx, c.url, io.Discard); err != nil {
+				if err := c.get(ctx, c.path, io.Discard); err != nil {
 					return err
 				}
 			}
@@ -183,67 +166,116 @@ func (c *contender) load(ctx context.Context, connections, n int) error {
 	return group.Wait()
 }
 
-// sameData makes sure that both contenders send the same rows, encoded alike.
-func sameData(ctx context.Context, a, b *contender) error {
-	var bodies [2]bytes.Buffer
-	for i, c := range []*contender{a, b} {
-		if err := c.get(ctx, c.url, &bodies[i]); err != nil {
-			return err
-		}
-	}
-	rowsOf := func(body []byte) []byte {
-		rows, _, _ := bytes.Cut(body, []byte(`],"next_cursor":`))
-		return rows
-	}
-	if !bytes.Equal(rowsOf(bodies[0].Bytes()), rowsOf(bodies[1].Bytes())) {
-		return fmt.Errorf("%s and %s answer differently:\n%.600s\n%.600s", a.name, b.name, bodies[0].Bytes(), bodies[1].Bytes())
-	}
-	return nil
-}
-
-// spent is the CPU time that the contender has taken so far.
-func (c *contender) spent(ctx context.Context, conn *pgx.Conn) (cost, error) {
+// spent is the CPU time that the contender and its backends have taken so far.
+func (c *contender) spent(ctx context.Context) (cost, error) {
 	server, err := cpuTime(c.command.Process.Pid)
 	if err != nil {
 		return cost{}, err
 	}
-	rows, err := conn.Query(ctx, "SELECT pid FROM pg_stat_activity WHERE application_name = $1", c.application)
-	if err != nil {
-		return cost{}, err
-	}
-	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	backends, err := c.backends(ctx)
 	if err != nil {
 		return cost{}, err
 	}
 	total := cost{server: server}
-	for _, pid := range pids {
+	for _, pid := range backends {
 		spent, err := cpuTime(pid)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it has just ended
+		}
 		if err != nil {
-			return cost{}, fmt.Errorf("PostgreSQL has to run on this machine: %w", err)
+			return cost{}, err
 		}
 		total.database += spent
 	}
 	return total, nil
 }
 
-// cpuTime is what a process has run, in user and system mode (proc_pid_stat(5)).
-func cpuTime(pid int) (time.Duration, error) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+// backends are the processes of PostgreSQL that serve the contender.
+func (c *contender) backends(ctx context.Context) ([]int, error) {
+	rows, err := c.database.Query(ctx,
+		"SELECT pid FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()", c.application)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	// The second field, the name, is in parentheses and may hold anything.
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	const utime, stime, tick = 11, 12, 10 * time.Millisecond
-	var ticks int64
-	for _, field := range []int{utime, stime} {
-		n, err := strconv.ParseInt(fields[field], 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
+	return pgx.CollectRows(rows, pgx.RowTo[int])
+}
+
+// sample is what a round of requests was like.
+type sample struct {
+	cost
+
+	rate float64 // requests a second
+}
+
+// round loads a contender once and tells what a thousand requests cost.
+func (c *contender) round(ctx context.Context, connections, requests int) (sample, error) {
+	before, err := c.spent(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	start := time.Now()
+	if err := c.load(ctx, connections, requests); err != nil {
+		return sample{}, err
+	}
+	took := time.Since(start)
+	after, err := c.spent(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	per := func(d time.Duration) time.Duration { return d * 1000 / time.Duration(requests) }
+	return sample{
+		cost{per(after.server - before.server), per(after.database - before.database)}, float64(requests) / took.Seconds(),
+	}, nil
+}
+
+// byTurns measures the contenders by turns, so that whatever else the machine does meets all of
+// them, and returns the medians of each. also is run once a round as well.
+func byTurns(
+	ctx context.Context, rounds, connections, requests int, contenders []*contender, also func() error,
+) ([]sample, error) {
+	samples := make([][]sample, len(contenders))
+	for _, c := range contenders { // statements are prepared, pools filled, caches warm
+		if err := c.load(ctx, connections, requests/10+2*connections); err != nil {
+			return nil, err
 		}
-		ticks += n
 	}
-	return time.Duration(ticks) * tick, nil
+	for range rounds {
+		for i, c := range contenders {
+			s, err := c.round(ctx, connections, requests)
+			if err != nil {
+				return nil, err
+			}
+			samples[i] = append(samples[i], s)
+		}
+		if err := also(); err != nil {
+			return nil, err
+		}
+	}
+	medians := make([]sample, 0, len(contenders))
+	for _, each := range samples {
+		medians = append(medians, median(each))
+	}
+	return medians, nil
+}
+
+// median is the middle of the samples, of each part apart.
+func median(samples []sample) sample {
+	return sample{
+		cost{
+			server:   middleOf(samples, func(s sample) time.Duration { return s.server }),
+			database: middleOf(samples, func(s sample) time.Duration { return s.database }),
+		},
+		middleOf(samples, func(s sample) float64 { return s.rate }),
+	}
+}
+
+func middleOf[S any, V time.Duration | float64 | int](samples []S, part func(S) V) V {
+	all := make([]V, 0, len(samples))
+	for _, each := range samples {
+		all = append(all, part(each))
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
 }
 
 // freeAddr is an address on loopback that nobody listens on.
@@ -253,4 +285,13 @@ func freeAddr() (string, error) {
 		return "", err
 	}
 	return listener.Addr().String(), listener.Close()
+}
+
+// environmentInt reads a number that this program has set for itself.
+func environmentInt(name string) (int64, error) {
+	n, err := strconv.ParseInt(os.Getenv(name), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return n, nil
 }

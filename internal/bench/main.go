@@ -1,12 +1,15 @@
-// Command bench measures what a list of runs costs: the built server, with its gate and every
-// safety, beside a bare handler with the same query, scan and encoding and nothing else.
+// Command bench measures the built server: what its lists cost beside the least that such a list
+// can cost, whether they stay as cheap as the data grows, what each index costs and serves, and
+// how small and how quick to start the process is.
 //
-//	go run ./internal/bench -database postgres://postgres@127.0.0.1:5432/seeded
+//	make bench                      # everything, about a quarter of an hour; writes docs/performance.md
+//	make bench ARGS='-only lists'   # one section
+//	make bench-check                # compares the ratios with those in docs/performance.md
 //
-// The two answer by turns from one database, over the same number of kept connections. What is
-// printed is CPU time, of the server's process and of its PostgreSQL backends; it is read from
-// /proc, so PostgreSQL has to run on this machine, which has to run Linux. Time by the clock says
-// little on a machine that does other things too, and nothing is judged by it.
+// It starts a private PostgreSQL, fills it once with 10,000 and with a million runs (and, with
+// BENCH_LARGE=1, with ten million), and keeps the data for the next time. What is compared runs by
+// turns, over several rounds. CPU time is judged, and read from /proc for each process apart, so
+// that the load generator is in no figure and a busy machine disturbs little; it needs Linux.
 package main
 
 import (
@@ -17,35 +20,53 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
-	"text/tabwriter"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // options are what a measurement is made of.
 type options struct {
-	database    string
-	connections int
-	requests    int // of each server in each round
-	rounds      int
-	pageSize    int
+	only      string
+	dataDir   string
+	document  string
+	fresh     bool
+	quick     bool
+	large     bool
+	check     bool
+	prepare   bool
+	tolerance float64
+	rounds    int
+	requests  int // of each server in each round
+	pageSize  int
 }
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == bareCommand {
 		exit(serveBare())
 	}
-	var o options
-	flag.StringVar(&o.database, "database", os.Getenv("RUNLEDGER_DATABASE_URL"), "address of a seeded database")
-	flag.IntVar(&o.connections, "connections", 8, "how many connections ask at once")
-	flag.IntVar(&o.requests, "requests", 3000, "how many requests each server gets in a round")
-	flag.IntVar(&o.rounds, "rounds", 5, "how many rounds")
-	flag.IntVar(&o.pageSize, "limit", 50, "how many runs a page has")
+	o := options{large: os.Getenv("BENCH_LARGE") == "1"}
+	flag.StringVar(&o.only, "only", "", "measure these sections alone, comma-separated: "+strings.Join(sectionNames(), ", "))
+	flag.StringVar(&o.dataDir, "data-dir", defaultDataDir(), "where PostgreSQL and its seeded data are kept")
+	flag.StringVar(&o.document, "document", "docs/performance.md", "the document whose generated parts are written; empty for none")
+	flag.BoolVar(&o.fresh, "fresh", false, "throw the seeded data away and make it anew")
+	flag.BoolVar(&o.quick, "quick", false, "few short rounds: a look, not a measurement; writes nothing")
+	flag.BoolVar(&o.check, "check", false, "compare ratios with those in the document, and write nothing")
+	flag.BoolVar(&o.prepare, "prepare", false, "seed, print the addresses of the databases, and serve them until interrupted")
+	flag.Float64Var(&o.tolerance, "tolerance", 0.25, "how much larger a ratio may be with -check, as a fraction")
+	flag.IntVar(&o.rounds, "rounds", 7, "how many rounds")
+	flag.IntVar(&o.requests, "requests", 1500, "how many requests each server gets in a round")
+	flag.IntVar(&o.pageSize, "limit", 50, "how many rows a page has")
+	flag.Usage = func() {
+		_, _ = fmt.Fprint(flag.CommandLine.Output(), "Bench measures the built server and writes docs/performance.md.\n"+
+			"With BENCH_LARGE=1 in the environment there are ten million runs as well.\n\n")
+		flag.PrintDefaults()
+	}
 	flag.Parse()
+	if o.quick {
+		o.rounds, o.requests = min(o.rounds, 3), min(o.requests, 400)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := measure(ctx, o)
+	err := run(ctx, o)
 	stop()
 	exit(err)
 }
@@ -58,112 +79,90 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-// cost is CPU time.
-type cost struct{ server, database time.Duration }
+// note says on stderr how far the work is.
+func note(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
 
-func (c cost) total() time.Duration { return c.server + c.database }
-
-// measure runs both servers by turns and prints what a request costs each.
-func measure(ctx context.Context, o options) error {
-	if o.database == "" {
-		return errors.New("name a database with -database; runledger seed fills one")
-	}
-	conn, err := pgx.Connect(ctx, o.database)
+// run does what the options ask for.
+func run(ctx context.Context, o options) (err error) {
+	wanted, err := chosenSections(o)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	world, err := findWorld(ctx, conn)
+	b, err := newBench(ctx, o)
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "runledger-bench-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	bare, err := startBare(ctx, o, world)
-	if err != nil {
-		return err
-	}
-	defer bare.stop()
-	full, err := startFull(ctx, o, world, dir)
-	if err != nil {
-		return err
-	}
-	defer full.stop()
-	if err := sameData(ctx, full, bare); err != nil {
-		return err
-	}
-	contenders := []*contender{full, bare}
-	for _, c := range contenders { // statements are prepared, pools filled, caches warm
-		if err := c.load(ctx, o.connections, o.requests/10+o.connections); err != nil {
-			return err
+	defer func() { err = errors.Join(err, b.close()) }()
+	if o.prepare {
+		for _, size := range b.sizes {
+			fmt.Println(b.url(size))
 		}
+		<-ctx.Done()
+		return nil
 	}
-	for range o.rounds {
-		for _, c := range contenders {
-			if err := c.round(ctx, conn, o); err != nil {
+	var regressions []string
+	for _, s := range wanted {
+		note("measuring %s", s.name)
+		t, err := s.measure(ctx, b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		fmt.Println(t.markdown())
+		switch {
+		case o.check:
+			worse, err := compare(o, s.name, t)
+			if err != nil {
+				return err
+			}
+			regressions = append(regressions, worse...)
+		case o.document != "" && !o.quick:
+			if err := b.write(ctx, s.name, t); err != nil {
 				return err
 			}
 		}
 	}
-	return report(o, full, bare)
-}
-
-// round loads a contender once and notes what that cost.
-func (c *contender) round(ctx context.Context, conn *pgx.Conn, o options) error {
-	before, err := c.spent(ctx, conn)
-	if err != nil {
-		return err
+	if len(regressions) > 0 {
+		return fmt.Errorf("worse than %s by more than %.0f %%:\n  %s", o.document, 100*o.tolerance, strings.Join(regressions, "\n  "))
 	}
-	start := time.Now()
-	if err := c.load(ctx, o.connections, o.requests); err != nil {
-		return err
-	}
-	took := time.Since(start)
-	after, err := c.spent(ctx, conn)
-	if err != nil {
-		return err
-	}
-	per := func(d time.Duration) time.Duration { return d * 1000 / time.Duration(o.requests) }
-	c.costs = append(c.costs, cost{per(after.server - before.server), per(after.database - before.database)})
-	c.rates = append(c.rates, float64(o.requests)/took.Seconds())
 	return nil
 }
 
-// report prints the medians and the ratio of the two.
-func report(o options, full, bare *contender) error {
-	const gap = 2
-	fmt.Printf("CPU seconds per 1,000 requests for a page of %d runs, medians of %d rounds of %d requests over %d connections\n\n",
-		o.pageSize, o.rounds, o.requests, o.connections)
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, gap, ' ', 0)
-	_, _ = fmt.Fprintln(w, "\tserver\tPostgreSQL\tboth\trequests/s")
-	for _, c := range []*contender{full, bare} {
-		m := c.median()
-		slices.Sort(c.rates)
-		_, _ = fmt.Fprintf(w, "%s\t%.3f\t%.3f\t%.3f\t%.0f\n", c.name, m.server.Seconds(), m.database.Seconds(), m.total().Seconds(),
-			c.rates[len(c.rates)/2])
-	}
-	f, b := full.median(), bare.median()
-	_, _ = fmt.Fprintf(w, "ratio\t%.2f\t%.2f\t%.2f\t\n", ratio(f.server, b.server), ratio(f.database, b.database), ratio(f.total(), b.total()))
-	return w.Flush()
+// section is a part of the document that is measured by itself.
+type section struct {
+	name    string
+	measure func(ctx context.Context, b *bench) (*table, error)
+	// checked says that the section's ratios are what -check compares.
+	checked bool
 }
 
-func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
+// sections are all of them, in the order of the document.
+func sections() []section {
+	return []section{
+		{name: "lists", measure: measureLists, checked: true},
+	}
+}
 
-// median is the middle of a contender's rounds, of each part apart.
-func (c *contender) median() cost {
-	middle := func(part func(cost) time.Duration) time.Duration {
-		all := make([]time.Duration, 0, len(c.costs))
-		for _, each := range c.costs {
-			all = append(all, part(each))
+func sectionNames() []string {
+	var names []string
+	for _, s := range sections() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// chosenSections are the sections that the options name: all, or those of -check, unless told.
+func chosenSections(o options) ([]section, error) {
+	var chosen []section
+	names := strings.FieldsFunc(o.only, func(r rune) bool { return r == ',' })
+	for _, s := range sections() {
+		if slices.Contains(names, s.name) || len(names) == 0 && (!o.check || s.checked) {
+			chosen = append(chosen, s)
 		}
-		slices.Sort(all)
-		return all[len(all)/2]
 	}
-	return cost{
-		server:   middle(func(c cost) time.Duration { return c.server }),
-		database: middle(func(c cost) time.Duration { return c.database }),
+	for _, name := range names {
+		if !slices.Contains(sectionNames(), name) {
+			return nil, fmt.Errorf("there is no section %q; there are %s", name, strings.Join(sectionNames(), ", "))
+		}
 	}
+	return chosen, nil
 }

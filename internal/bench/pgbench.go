@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// pgbenchProgram finds pgbench: on PATH, or where packages put it, the newest version first.
+func pgbenchProgram() (string, error) {
+	if path, err := exec.LookPath("pgbench"); err == nil {
+		return path, nil
+	}
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pgbench") // the pattern is a constant
+	if len(found) == 0 {
+		return "", errors.New("there is no pgbench here; it comes with PostgreSQL's server package (postgresql-contrib on some systems)")
+	}
+	return slices.Max(found), nil
+}
+
+// pgbenchScript writes the query as a script of pgbench and returns the arguments that name it.
+// The query's arguments are variables, so that -M prepared sends them as parameters.
+func (b *bench) pgbenchScript(name string, q query) ([]string, error) {
+	path := filepath.Join(b.dir, name+".sql")
+	arguments := []string{"-f", path}
+	statement := q.sql
+	for i, arg := range slices.Backward(q.args) { // $12 before $1
+		variable := "a" + strconv.Itoa(i+1)
+		arguments = append(arguments, "-D", variable+"="+literal(arg))
+		statement = strings.ReplaceAll(statement, "$"+strconv.Itoa(i+1), ":"+variable)
+	}
+	lines := strings.Split(statement, "\n")
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, "--") })
+	return arguments, os.WriteFile(path, []byte(strings.TrimSpace(strings.Join(lines, " "))+";\n"), 0o600)
+}
+
+var tpsLine = regexp.MustCompile(`tps = ([0-9.]+)`)
+
+// pgbench runs the script about n times over as many connections as told. What it takes to
+// connect, and to plan the statement the first few times, is measured by a short run before and
+// taken off.
+func (b *bench) pgbench(ctx context.Context, script []string, databaseURL string, connections, n int) (sample, error) {
+	const first = 10
+	each := max(n/connections, 1)
+	beginning, _, err := b.pgbenchRun(ctx, script, databaseURL, connections, first)
+	if err != nil {
+		return sample{}, err
+	}
+	whole, rate, err := b.pgbenchRun(ctx, script, databaseURL, connections, first+each)
+	return sample{cost{database: (whole - beginning) * 1000 / time.Duration(each*connections)}, rate}, err
+}
+
+// pgbenchRun runs the script so many times on each connection, and returns the CPU time of the
+// backends and the rate of statements. What the backends have run is in the postmaster's account
+// of ended children.
+func (b *bench) pgbenchRun(
+	ctx context.Context, script []string, databaseURL string, connections, each int,
+) (time.Duration, float64, error) {
+	program, err := pgbenchProgram()
+	if err != nil {
+		return 0, 0, err
+	}
+	postmaster := b.pg.PID()
+	children := childrenOf(postmaster)
+	before, err := childrenTime(postmaster)
+	if err != nil {
+		return 0, 0, err
+	}
+	arguments := append([]string{
+		"-M", "prepared", "-n", "-c", strconv.Itoa(connections), "-j", strconv.Itoa(min(connections, 2)), "-t", strconv.Itoa(each),
+	}, script...)
+	command := exec.CommandContext(ctx, program, append(arguments, databaseURL)...)
+	command.Env = append(os.Environ(), "PGOPTIONS=-c enable_seqscan=off -c timezone=UTC")
+	out, err := command.CombinedOutput()
+	if err != nil {
+		return 0, 0, fmt.Errorf("pgbench: %w\n%s", err, out)
+	}
+	for start := time.Now(); childrenOf(postmaster) > children && time.Since(start) < time.Second; {
+		time.Sleep(time.Millisecond) // the last backends are ending
+	}
+	after, err := childrenTime(postmaster)
+	if err != nil {
+		return 0, 0, err
+	}
+	match := tpsLine.FindSubmatch(out)
+	if match == nil {
+		return 0, 0, fmt.Errorf("pgbench tells no rate:\n%s", out)
+	}
+	rate, err := strconv.ParseFloat(string(match[1]), 64)
+	return after - before, rate, err
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/runledger/runledger/db"
+	"github.com/runledger/runledger/internal/localpg"
+	"github.com/runledger/runledger/internal/seed"
+)
+
+const (
+	small  = 10_000
+	middle = 1_000_000
+	huge   = 10_000_000
+)
+
+// bench is what the sections measure with: a PostgreSQL with seeded databases and a built server.
+type bench struct {
+	options
+
+	pg     *localpg.Server
+	sizes  []int // how many runs there are in each database
+	binary string
+	dir    string // for what is not kept
+}
+
+// defaultDataDir is a place that PostgreSQL's user can reach when root starts it, the user's own
+// cache otherwise.
+func defaultDataDir() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/runledger/bench"
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	return filepath.Join(cache, "runledger", "bench")
+}
+
+// newBench starts PostgreSQL, fills what is not filled yet, and builds the server.
+func newBench(ctx context.Context, o options) (_ *bench, err error) {
+	b := &bench{options: o, sizes: []int{small, middle}}
+	if o.large {
+		b.sizes = append(b.sizes, huge)
+	}
+	note("starting a private PostgreSQL in %s", o.dataDir)
+	b.pg, err = localpg.Start(ctx, localpg.Options{Dir: o.dataDir, Fresh: o.fresh, Settings: map[string]string{
+		"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "1h",
+		"fsync":      "off", // the data can be made again, and no read waits for the disk
+		"autovacuum": "off", // nothing but what is measured takes CPU time
+		"jit":        "off", // as a plan's cost is below its threshold in life
+	}})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.close())
+		}
+	}()
+	for _, size := range b.sizes {
+		if err := b.fill(ctx, size); err != nil {
+			return nil, fmt.Errorf("seed %d runs: %w", size, err)
+		}
+	}
+	if b.dir, err = os.MkdirTemp("", "runledger-bench-"); err != nil {
+		return nil, err
+	}
+	b.binary = filepath.Join(b.dir, "runledger")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.binary, "./cmd/runledger")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build the server: %w\n%s", err, out)
+	}
+	return b, nil
+}
+
+func (b *bench) close() error {
+	var removed error
+	if b.dir != "" {
+		removed = os.RemoveAll(b.dir)
+	}
+	return errors.Join(removed, b.pg.Stop(context.Background()))
+}
+
+func databaseName(size int) string { return fmt.Sprintf("runs_%d", size) }
+
+func (b *bench) url(size int) string { return b.pg.URL(databaseName(size)) }
+
+// fill makes the database of a size, unless it is there, and brings its schema up to date. A
+// database has its name only once it is whole.
+func (b *bench) fill(ctx context.Context, size int) error {
+	name, unfinished := databaseName(size), databaseName(size)+"_unfinished"
+	admin, err := pgx.Connect(ctx, b.pg.URL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = admin.Close(context.WithoutCancel(ctx)) }()
+	var there bool
+	if err := admin.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name).Scan(&there); err != nil {
+		return err
+	}
+	if there {
+		_, err := db.Up(ctx, b.pg.URL(name))
+		return err
+	}
+	for _, statement := range []string{"DROP DATABASE IF EXISTS " + unfinished, "CREATE DATABASE " + unfinished} {
+		if _, err := admin.Exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	if err := seedDatabase(ctx, b.pg.URL(unfinished), size); err != nil {
+		return err
+	}
+	_, err = admin.Exec(ctx, "ALTER DATABASE "+unfinished+" RENAME TO "+name)
+	return err
+}
+
+// seedDatabase fills an empty database with the same data each time.
+func seedDatabase(ctx context.Context, databaseURL string, size int) error {
+	if _, err := db.Up(ctx, databaseURL); err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	last := time.Now()
+	_, err = seed.Run(ctx, conn, seed.Options{
+		Workspaces: 20, Runs: size, Seed: 1, Until: time.Date(2026, time.June, 1, 0, 0, 0, 0, time.UTC),
+	}, func(done, total int) {
+		if time.Since(last) > 10*time.Second {
+			last = time.Now()
+			note("seeding %d runs: %d %%", size, 100*done/total)
+		}
+	})
+	return err
+}
+
+// place is what is asked for: the workspace with the most runs, by one of its members, and the
+// schedule in it with the longest history.
+type place struct {
+	workspaceID int64
+	scheduleID  int64
+	subject     string
+}
+
+func findPlace(ctx context.Context, databaseURL string) (place, error) {
+	var p place
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return p, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	err = conn.QueryRow(ctx, `
+		SELECT m.workspace_id, u.subject, (
+			SELECT context ->> 'backup_schedule_id' FROM operation_runs AS r
+			WHERE r.workspace_id = m.workspace_id AND r.context ->> 'backup_schedule_id' IS NOT NULL
+			  AND r.type IN ('backup_schedule_run', 'backup_schedule_retention', 'backup_schedule_purge')
+			GROUP BY 1 ORDER BY count(*) DESC LIMIT 1)::bigint
+		FROM workspace_memberships AS m JOIN users AS u ON u.id = m.user_id
+		WHERE u.subject IS NOT NULL AND m.workspace_id =
+			(SELECT workspace_id FROM operation_runs GROUP BY workspace_id ORDER BY count(*) DESC LIMIT 1)
+		ORDER BY u.id LIMIT 1`).Scan(&p.workspaceID, &p.subject, &p.scheduleID)
+	return p, err
+}
+
+// postgresVersion is the version of the server, as it calls itself.
+func (b *bench) postgresVersion(ctx context.Context) (string, error) {
+	conn, err := pgx.Connect(ctx, b.url(small))
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var version string
+	err = conn.QueryRow(ctx, "SHOW server_version").Scan(&version)
+	version, _, _ = strings.Cut(version, " ")
+	return version, err
+}
