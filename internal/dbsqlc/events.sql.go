@@ -11,30 +11,39 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-const adoptChanges = `-- name: AdoptChanges :execrows
-UPDATE operation_run_events AS adopted SET transaction_id = '0'
-WHERE adopted.workspace_id = $1 AND (adopted.run_id, adopted.id) IN (
-    SELECT e.run_id, e.id FROM operation_run_events AS e
-    WHERE e.workspace_id = $1 AND e.transaction_id > '0' AND e.id <= $2
-    ORDER BY e.transaction_id, e.id
-    LIMIT $3
+const adoptChanges = `-- name: AdoptChanges :one
+WITH foreigner AS MATERIALIZED (
+    SELECT e.run_id, e.id, e.transaction_id FROM operation_run_events AS e
+    WHERE e.workspace_id = $2 AND e.transaction_id > '0' AND e.id <= $3
+    UNION ALL
+    SELECT 0, e.id, e.transaction_id FROM backup_schedule_events AS e
+    WHERE e.workspace_id = $2 AND e.transaction_id > '0' AND e.id <= $3
+    ORDER BY transaction_id, id
+    LIMIT $1
+), of_run AS (
+    UPDATE operation_run_events AS adopted SET transaction_id = '0'
+    WHERE adopted.workspace_id = $2 AND (adopted.run_id, adopted.id) IN (SELECT f.run_id, f.id FROM foreigner AS f)
+), of_schedule AS (
+    UPDATE backup_schedule_events AS adopted SET transaction_id = '0'
+    WHERE adopted.workspace_id = $2 AND adopted.id IN (SELECT f.id FROM foreigner AS f WHERE f.run_id = 0)
 )
+SELECT count(*) FROM foreigner
 `
 
 type AdoptChangesParams struct {
+	PageSize      int32
 	WorkspaceID   int64
 	LastForeignID int64
-	PageSize      int32
 }
 
-// Puts changes that another cluster wrote before all of this one, in the order of their ids. Those
-// that tell that there are foreign ones come last, so that whoever is interrupted goes on.
+// Puts changes that another cluster wrote before all of this one, in the order of their ids, and
+// counts them. Those that tell that there are foreign ones come last, so that whoever is interrupted
+// goes on: one order for the events of runs and those of schedules.
 func (q *Queries) AdoptChanges(ctx context.Context, db DBTX, arg AdoptChangesParams) (int64, error) {
-	result, err := db.Exec(ctx, adoptChanges, arg.WorkspaceID, arg.LastForeignID, arg.PageSize)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	row := db.QueryRow(ctx, adoptChanges, arg.PageSize, arg.WorkspaceID, arg.LastForeignID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const getFeedHorizon = `-- name: GetFeedHorizon :one
@@ -78,26 +87,46 @@ SELECT horizon.horizon,
            SELECT FROM operation_run_events AS e
            WHERE e.workspace_id = $1
              AND e.transaction_id = ($2::bigint)::text::xid8 AND e.id = $3
+           UNION ALL
+           SELECT FROM backup_schedule_events AS e
+           WHERE e.workspace_id = $1
+             AND e.transaction_id = ($2::bigint)::text::xid8 AND e.id = $3
        )::boolean AS is_there,
        EXISTS (
            SELECT FROM operation_run_events AS e
+           WHERE e.workspace_id = $1 AND e.transaction_id = '0' AND e.id = $3
+           UNION ALL
+           SELECT FROM backup_schedule_events AS e
            WHERE e.workspace_id = $1 AND e.transaction_id = '0' AND e.id = $3
        )::boolean AS is_adopted,
        (($2::bigint)::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot()))::boolean AS is_ahead,
        coalesce(last.transaction_id::text::bigint, 0)::bigint AS last_transaction,
        coalesce(last.id, 0)::bigint AS last_id,
-       coalesce((
+       greatest(coalesce((
            SELECT max(newest.id) FROM (
                SELECT e.id FROM operation_run_events AS e
                WHERE e.workspace_id = $1 AND e.transaction_id >= pg_snapshot_xmax(pg_current_snapshot())
                ORDER BY e.transaction_id DESC, e.id DESC LIMIT 1000
            ) AS newest
-       ), 0)::bigint AS last_foreign_id
+       ), 0), coalesce((
+           SELECT max(newest.id) FROM (
+               SELECT e.id FROM backup_schedule_events AS e
+               WHERE e.workspace_id = $1 AND e.transaction_id >= pg_snapshot_xmax(pg_current_snapshot())
+               ORDER BY e.transaction_id DESC, e.id DESC LIMIT 1000
+           ) AS newest
+       ), 0))::bigint AS last_foreign_id
 FROM horizon
 LEFT JOIN LATERAL (
-    SELECT e.transaction_id, e.id FROM operation_run_events AS e
-    WHERE e.workspace_id = $1 AND e.transaction_id < (horizon.horizon)::text::xid8
-    ORDER BY e.transaction_id DESC, e.id DESC LIMIT 1
+    SELECT newest.transaction_id, newest.id FROM (
+        (SELECT e.transaction_id, e.id FROM operation_run_events AS e
+         WHERE e.workspace_id = $1 AND e.transaction_id < (horizon.horizon)::text::xid8
+         ORDER BY e.transaction_id DESC, e.id DESC LIMIT 1)
+        UNION ALL
+        (SELECT e.transaction_id, e.id FROM backup_schedule_events AS e
+         WHERE e.workspace_id = $1 AND e.transaction_id < (horizon.horizon)::text::xid8
+         ORDER BY e.transaction_id DESC, e.id DESC LIMIT 1)
+    ) AS newest
+    ORDER BY newest.transaction_id DESC, newest.id DESC LIMIT 1
 ) AS last ON true
 `
 
@@ -137,12 +166,26 @@ func (q *Queries) GetFeedPlace(ctx context.Context, db DBTX, arg GetFeedPlacePar
 }
 
 const listChanges = `-- name: ListChanges :many
-SELECT id, run_id, kind, at, actor, data, transaction_id::text::bigint AS transaction
-FROM operation_run_events
-WHERE workspace_id = $1
-  AND (transaction_id, id) > (($2::bigint)::text::xid8, $3::bigint)
-  AND transaction_id < ($4::bigint)::text::xid8
-ORDER BY transaction_id, id
+SELECT change.id, change.run_id, change.kind, change.at, change.actor, change.data,
+       change.transaction_id::text::bigint AS transaction
+FROM (
+    (SELECT r.id, r.run_id, r.kind, r.at, r.actor, r.data, r.transaction_id
+     FROM operation_run_events AS r
+     WHERE r.workspace_id = $1
+       AND (r.transaction_id, r.id) > (($2::bigint)::text::xid8, $3::bigint)
+       AND r.transaction_id < ($4::bigint)::text::xid8
+     ORDER BY r.transaction_id, r.id
+     LIMIT $5)
+    UNION ALL
+    (SELECT s.id, 0, s.kind, s.at, s.actor, s.data, s.transaction_id
+     FROM backup_schedule_events AS s
+     WHERE s.workspace_id = $1
+       AND (s.transaction_id, s.id) > (($2::bigint)::text::xid8, $3::bigint)
+       AND s.transaction_id < ($4::bigint)::text::xid8
+     ORDER BY s.transaction_id, s.id
+     LIMIT $5)
+) AS change
+ORDER BY change.transaction_id, change.id
 LIMIT $5
 `
 
@@ -164,7 +207,8 @@ type ListChangesRow struct {
 	Transaction int64
 }
 
-// The settled changes behind a position. horizon comes from one of the two queries below.
+// The settled changes behind a position: of runs, and of backup schedules, whose run_id is 0. Both
+// take their ids from one sequence. horizon comes from one of the two queries below.
 func (q *Queries) ListChanges(ctx context.Context, db DBTX, arg ListChangesParams) ([]ListChangesRow, error) {
 	rows, err := db.Query(ctx, listChanges,
 		arg.WorkspaceID,

@@ -24,6 +24,8 @@ type BackupSchedule struct {
 	DeletedAt         pgtype.Timestamptz
 	CreatedAt         pgtype.Timestamptz
 	UpdatedAt         pgtype.Timestamptz
+	Revision          int64
+	GraceSeconds      *int64
 }
 
 type Finding struct {

@@ -10,7 +10,7 @@ import (
 )
 
 const getBackupSchedule = `-- name: GetBackupSchedule :one
-SELECT id, workspace_id, tenant_id, name, is_enabled, timezone, frequency, time_of_day, days_of_week, retention_keep_last, last_run_at, next_run_at, deleted_at, created_at, updated_at FROM backup_schedules WHERE workspace_id = $1 AND id = $2
+SELECT id, workspace_id, tenant_id, name, is_enabled, timezone, frequency, time_of_day, days_of_week, retention_keep_last, last_run_at, next_run_at, deleted_at, created_at, updated_at, revision, grace_seconds FROM backup_schedules WHERE workspace_id = $1 AND id = $2
 `
 
 type GetBackupScheduleParams struct {
@@ -37,12 +37,14 @@ func (q *Queries) GetBackupSchedule(ctx context.Context, db DBTX, arg GetBackupS
 		&i.DeletedAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.Revision,
+		&i.GraceSeconds,
 	)
 	return i, err
 }
 
 const listBackupSchedules = `-- name: ListBackupSchedules :many
-SELECT id, workspace_id, tenant_id, name, is_enabled, timezone, frequency, time_of_day, days_of_week, retention_keep_last, last_run_at, next_run_at, deleted_at, created_at, updated_at FROM backup_schedules
+SELECT id, workspace_id, tenant_id, name, is_enabled, timezone, frequency, time_of_day, days_of_week, retention_keep_last, last_run_at, next_run_at, deleted_at, created_at, updated_at, revision, grace_seconds FROM backup_schedules
 WHERE workspace_id = $1 AND true AND id < $2
 ORDER BY id DESC
 LIMIT $3
@@ -79,6 +81,8 @@ func (q *Queries) ListBackupSchedules(ctx context.Context, db DBTX, arg ListBack
 			&i.DeletedAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Revision,
+			&i.GraceSeconds,
 		); err != nil {
 			return nil, err
 		}

@@ -1,7 +1,9 @@
-// Package feed brings the committed changes of runs to those who follow a workspace, each change
-// once and in one order for everybody, whichever server they follow it on.
+// Package feed brings the committed changes of runs, and what is found out about backup schedules, to
+// those who follow a workspace, each change once and in one order for everybody, whichever server
+// they follow it on.
 //
-// Changes are rows of operation_run_events. Their ids are no order to read them in: a transaction
+// Changes are rows of operation_run_events and of backup_schedule_events, which share one sequence,
+// so that no two have one id. Their ids are no order to read them in: a transaction
 // may commit after another one whose ids are higher, and a reader that has passed those would
 // never see its changes. The order is (transaction, id), and a change counts when it is settled:
 // every transaction up to its own has ended, so that none can come before it any more. A

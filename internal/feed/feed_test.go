@@ -21,8 +21,8 @@ const patience = time.Minute
 
 // workspace is one with a run whose events a test writes.
 type workspace struct {
-	pool    *pgxpool.Pool
-	id, run int64
+	pool              *pgxpool.Pool
+	id, run, schedule int64
 }
 
 func newWorkspace(t *testing.T) workspace {
@@ -34,29 +34,51 @@ func newWorkspace(t *testing.T) workspace {
 	if err != nil {
 		t.Fatal(err)
 	}
+	err = pool.QueryRow(t.Context(), `INSERT INTO backup_schedules (workspace_id, name, frequency, time_of_day)
+		VALUES ($1, 'Nightly', 'daily', '02:30') RETURNING id`, w.id).Scan(&w.schedule)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return w
 }
 
-// record writes n events with one statement.
+// record writes n events with one statement, every tenth of them of a backup schedule.
 func (w workspace) record(t *testing.T, n int) {
 	t.Helper()
-	_, err := w.pool.Exec(t.Context(), `INSERT INTO operation_run_events (workspace_id, run_id, kind, data)
-		SELECT $1, $2, 'reported', jsonb_build_object('filler', repeat('x', 1000)) FROM generate_series(1, $3)`, w.id, w.run, n)
+	_, err := w.pool.Exec(t.Context(), `WITH run AS (
+			INSERT INTO operation_run_events (workspace_id, run_id, kind, data)
+			SELECT $1, $2, 'reported', jsonb_build_object('filler', repeat('x', 1000)) FROM generate_series(1, $3 - $3 / 10))
+		INSERT INTO backup_schedule_events (workspace_id, schedule_id, slot_at, kind)
+		SELECT $1, $4, now() - g * '1 hour'::interval, 'schedule_missed' FROM generate_series(1, $3 / 10) AS g`,
+		w.id, w.run, n, w.schedule)
 	if err != nil {
 		t.Fatal(err)
 	}
 }
+
+// events are the events of the workspace in either table.
+const events = `(SELECT id, transaction_id FROM operation_run_events WHERE workspace_id = $1
+	UNION ALL SELECT id, transaction_id FROM backup_schedule_events WHERE workspace_id = $1) AS event`
 
 // recorded are the ids of all events in the order of the feed.
 func (w workspace) recorded(t *testing.T) []int64 {
 	t.Helper()
 	var ids []int64
-	err := w.pool.QueryRow(t.Context(), `SELECT coalesce(array_agg(id ORDER BY transaction_id, id), '{}')
-		FROM operation_run_events WHERE workspace_id = $1`, w.id).Scan(&ids)
+	err := w.pool.QueryRow(t.Context(), "SELECT coalesce(array_agg(id ORDER BY transaction_id, id), '{}') FROM "+events, w.id).Scan(&ids)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return ids
+}
+
+// exec runs a statement on both tables of events; $1 is the workspace.
+func (w workspace) exec(t *testing.T, before, after string) {
+	t.Helper()
+	for _, table := range []string{"operation_run_events", "backup_schedule_events"} {
+		if _, err := w.pool.Exec(t.Context(), before+" "+table+" "+after+" WHERE workspace_id = $1", w.id); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // newFeed is a Feed whose frames are the ids of changes.
@@ -134,9 +156,7 @@ func TestASubscriberGoesOnWhereWhatItHadIsDeleted(t *testing.T) {
 	old := before.At()
 	w.record(t, 3)
 	take(t, before, 3)
-	if _, err := w.pool.Exec(t.Context(), "DELETE FROM operation_run_events WHERE workspace_id = $1", w.id); err != nil {
-		t.Fatal(err)
-	}
+	w.exec(t, "DELETE FROM", "")
 	before.Close()
 	for _, after := range []feed.Position{{}, old} {
 		s := subscribe(t, f, w.id, &after)
@@ -183,11 +203,7 @@ func TestThousandsOfAdoptedChangesStayInOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorkspace(t)
 	w.record(t, 12_000)
-	_, err := w.pool.Exec(t.Context(), `UPDATE operation_run_events SET transaction_id = ((1::bigint << 50) + id / 7)::text::xid8
-		WHERE workspace_id = $1`, w.id)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.exec(t, "UPDATE", "SET transaction_id = ((1::bigint << 50) + id / 7)::text::xid8")
 	w.record(t, 5)
 	s := subscribe(t, newFeed(t, w.pool), w.id, &feed.Position{})
 	all := w.recorded(t)

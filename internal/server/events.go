@@ -104,9 +104,19 @@ func appendRunEvent(b []byte, event *dbsqlc.ListRunEventsRow) []byte {
 	return append(b, '}')
 }
 
-// appendChange appends a change of a run, which is shown as in the run's timeline.
+// appendChange appends a change: of a run, shown as in the run's timeline, or of a backup schedule,
+// which has no run.
 func appendChange(b []byte, change *dbsqlc.ListChangesRow) []byte {
-	return appendRunEvent(b, &dbsqlc.ListRunEventsRow{
-		ID: change.ID, RunID: change.RunID, Kind: change.Kind, At: change.At, Actor: change.Actor, Data: change.Data,
-	})
+	var run *int64
+	if change.RunID != 0 {
+		run = &change.RunID
+	}
+	b = append(b, '{')
+	b = appendInt(b, "id", change.ID)
+	b = appendOptionalInt(b, "run_id", run)
+	b = appendText(b, "kind", change.Kind)
+	b = appendTime(b, "at", change.At)
+	b = appendText(b, "actor", change.Actor)
+	b = appendJSON(b, "data", change.Data)
+	return append(b, '}')
 }

@@ -9,13 +9,28 @@ ORDER BY id
 LIMIT @page_size;
 
 -- name: ListChanges :many
--- The settled changes behind a position. horizon comes from one of the two queries below.
-SELECT id, run_id, kind, at, actor, data, transaction_id::text::bigint AS transaction
-FROM operation_run_events
-WHERE workspace_id = @workspace_id
-  AND (transaction_id, id) > ((@position_transaction::bigint)::text::xid8, @position_id::bigint)
-  AND transaction_id < (@horizon::bigint)::text::xid8
-ORDER BY transaction_id, id
+-- The settled changes behind a position: of runs, and of backup schedules, whose run_id is 0. Both
+-- take their ids from one sequence. horizon comes from one of the two queries below.
+SELECT change.id, change.run_id, change.kind, change.at, change.actor, change.data,
+       change.transaction_id::text::bigint AS transaction
+FROM (
+    (SELECT r.id, r.run_id, r.kind, r.at, r.actor, r.data, r.transaction_id
+     FROM operation_run_events AS r
+     WHERE r.workspace_id = @workspace_id
+       AND (r.transaction_id, r.id) > ((@position_transaction::bigint)::text::xid8, @position_id::bigint)
+       AND r.transaction_id < (@horizon::bigint)::text::xid8
+     ORDER BY r.transaction_id, r.id
+     LIMIT @page_size)
+    UNION ALL
+    (SELECT s.id, 0, s.kind, s.at, s.actor, s.data, s.transaction_id
+     FROM backup_schedule_events AS s
+     WHERE s.workspace_id = @workspace_id
+       AND (s.transaction_id, s.id) > ((@position_transaction::bigint)::text::xid8, @position_id::bigint)
+       AND s.transaction_id < (@horizon::bigint)::text::xid8
+     ORDER BY s.transaction_id, s.id
+     LIMIT @page_size)
+) AS change
+ORDER BY change.transaction_id, change.id
 LIMIT @page_size;
 
 -- name: GetFeedHorizon :one
@@ -50,35 +65,65 @@ SELECT horizon.horizon,
            SELECT FROM operation_run_events AS e
            WHERE e.workspace_id = @workspace_id
              AND e.transaction_id = (@position_transaction::bigint)::text::xid8 AND e.id = @position_id
+           UNION ALL
+           SELECT FROM backup_schedule_events AS e
+           WHERE e.workspace_id = @workspace_id
+             AND e.transaction_id = (@position_transaction::bigint)::text::xid8 AND e.id = @position_id
        )::boolean AS is_there,
        EXISTS (
            SELECT FROM operation_run_events AS e
+           WHERE e.workspace_id = @workspace_id AND e.transaction_id = '0' AND e.id = @position_id
+           UNION ALL
+           SELECT FROM backup_schedule_events AS e
            WHERE e.workspace_id = @workspace_id AND e.transaction_id = '0' AND e.id = @position_id
        )::boolean AS is_adopted,
        ((@position_transaction::bigint)::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot()))::boolean AS is_ahead,
        coalesce(last.transaction_id::text::bigint, 0)::bigint AS last_transaction,
        coalesce(last.id, 0)::bigint AS last_id,
-       coalesce((
+       greatest(coalesce((
            SELECT max(newest.id) FROM (
                SELECT e.id FROM operation_run_events AS e
                WHERE e.workspace_id = @workspace_id AND e.transaction_id >= pg_snapshot_xmax(pg_current_snapshot())
                ORDER BY e.transaction_id DESC, e.id DESC LIMIT 1000
            ) AS newest
-       ), 0)::bigint AS last_foreign_id
+       ), 0), coalesce((
+           SELECT max(newest.id) FROM (
+               SELECT e.id FROM backup_schedule_events AS e
+               WHERE e.workspace_id = @workspace_id AND e.transaction_id >= pg_snapshot_xmax(pg_current_snapshot())
+               ORDER BY e.transaction_id DESC, e.id DESC LIMIT 1000
+           ) AS newest
+       ), 0))::bigint AS last_foreign_id
 FROM horizon
 LEFT JOIN LATERAL (
-    SELECT e.transaction_id, e.id FROM operation_run_events AS e
-    WHERE e.workspace_id = @workspace_id AND e.transaction_id < (horizon.horizon)::text::xid8
-    ORDER BY e.transaction_id DESC, e.id DESC LIMIT 1
+    SELECT newest.transaction_id, newest.id FROM (
+        (SELECT e.transaction_id, e.id FROM operation_run_events AS e
+         WHERE e.workspace_id = @workspace_id AND e.transaction_id < (horizon.horizon)::text::xid8
+         ORDER BY e.transaction_id DESC, e.id DESC LIMIT 1)
+        UNION ALL
+        (SELECT e.transaction_id, e.id FROM backup_schedule_events AS e
+         WHERE e.workspace_id = @workspace_id AND e.transaction_id < (horizon.horizon)::text::xid8
+         ORDER BY e.transaction_id DESC, e.id DESC LIMIT 1)
+    ) AS newest
+    ORDER BY newest.transaction_id DESC, newest.id DESC LIMIT 1
 ) AS last ON true;
 
--- name: AdoptChanges :execrows
--- Puts changes that another cluster wrote before all of this one, in the order of their ids. Those
--- that tell that there are foreign ones come last, so that whoever is interrupted goes on.
-UPDATE operation_run_events AS adopted SET transaction_id = '0'
-WHERE adopted.workspace_id = @workspace_id AND (adopted.run_id, adopted.id) IN (
-    SELECT e.run_id, e.id FROM operation_run_events AS e
+-- name: AdoptChanges :one
+-- Puts changes that another cluster wrote before all of this one, in the order of their ids, and
+-- counts them. Those that tell that there are foreign ones come last, so that whoever is interrupted
+-- goes on: one order for the events of runs and those of schedules.
+WITH foreigner AS MATERIALIZED (
+    SELECT e.run_id, e.id, e.transaction_id FROM operation_run_events AS e
     WHERE e.workspace_id = @workspace_id AND e.transaction_id > '0' AND e.id <= @last_foreign_id
-    ORDER BY e.transaction_id, e.id
+    UNION ALL
+    SELECT 0, e.id, e.transaction_id FROM backup_schedule_events AS e
+    WHERE e.workspace_id = @workspace_id AND e.transaction_id > '0' AND e.id <= @last_foreign_id
+    ORDER BY transaction_id, id
     LIMIT @page_size
-);
+), of_run AS (
+    UPDATE operation_run_events AS adopted SET transaction_id = '0'
+    WHERE adopted.workspace_id = @workspace_id AND (adopted.run_id, adopted.id) IN (SELECT f.run_id, f.id FROM foreigner AS f)
+), of_schedule AS (
+    UPDATE backup_schedule_events AS adopted SET transaction_id = '0'
+    WHERE adopted.workspace_id = @workspace_id AND adopted.id IN (SELECT f.id FROM foreigner AS f WHERE f.run_id = 0)
+)
+SELECT count(*) FROM foreigner;
