@@ -515,6 +515,45 @@ type BatchStart struct {
 	Type string `json:"type"`
 }
 
+// Change One thing that happened to a run, as in its timeline, or that was found out about a backup
+// schedule: then `run_id` is null, and `data` has its `backup_schedule_id` and `name`, and the
+// slot that it is about as `slot_at`.
+type Change struct {
+	// Actor The name of who did it; empty where nobody is known.
+	//
+	// Examples: Worker 7
+	Actor string `json:"actor"`
+
+	// At When it was recorded.
+	//
+	// Examples: 2026-01-31T21:04:11.020417Z
+	At *time.Time `json:"at"`
+
+	// Data Any JSON value.
+	//
+	// Examples: {"trigger":"scheduled"}
+	Data FreeJSON `json:"data"`
+
+	// ID Of two events of a run, the later one has the higher id.
+	//
+	// Examples: 812204
+	ID int64 `json:"id"`
+
+	// Kind What happened. To a run: `created`, `started`, `reported`, `heartbeat`, `cancel_requested`,
+	// `stalled`, `completed`. To a backup schedule: `schedule_missed`, when the grace of a slot
+	// has passed and nothing came, and `schedule_recovered`, at the first slot after that whose
+	// backup was made. Or another that a later version knows.
+	//
+	//
+	// Examples: completed
+	Kind string `json:"kind"`
+
+	// RunID The run; null where it is a backup schedule that the change is about.
+	//
+	// Examples: 48213
+	RunID *int64 `json:"run_id"`
+}
+
 // Context Free data, at most 64 KiB of JSON. Values under keys that name a secret are stored as
 // `[redacted]`.
 //
@@ -1104,9 +1143,9 @@ type RunBatchResults struct {
 	Results []RunResult `json:"results"`
 }
 
-// RunChanges What happened to a workspace's runs.
+// RunChanges What happened to a workspace's runs, and what was found out about its backup schedules.
 type RunChanges struct {
-	Data []RunEvent `json:"data"`
+	Data []Change `json:"data"`
 
 	// NextAfter The `after` to go on with.
 	//
@@ -2440,8 +2479,8 @@ type ClientInterface interface {
 
 	// ListOperationRunChanges Read what happened to the runs, by polling
 	//
-	// Every committed change of the workspace's runs, each once and in one order for all readers:
-	// what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
+	// Every committed change of the workspace's runs, and what is found out about the slots of its
+	// backup schedules, each once and in one order for all readers: what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
 	// there; ask again with `after` set to it, at once if the answer was full and later if not.
 	//
 	// Without `after` the answer begins with the oldest change. `after=now` has no changes and
@@ -3029,8 +3068,8 @@ func (c *Client) BatchOperationRuns(ctx context.Context, workspaceID WorkspaceID
 
 // ListOperationRunChanges Read what happened to the runs, by polling
 //
-// Every committed change of the workspace's runs, each once and in one order for all readers:
-// what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
+// Every committed change of the workspace's runs, and what is found out about the slots of its
+// backup schedules, each once and in one order for all readers: what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
 // there; ask again with `after` set to it, at once if the answer was full and later if not.
 //
 // Without `after` the answer begins with the oldest change. `after=now` has no changes and
@@ -6574,8 +6613,8 @@ type ClientWithResponsesInterface interface {
 
 	// ListOperationRunChangesWithResponse Read what happened to the runs, by polling
 	//
-	// Every committed change of the workspace's runs, each once and in one order for all readers:
-	// what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
+	// Every committed change of the workspace's runs, and what is found out about the slots of its
+	// backup schedules, each once and in one order for all readers: what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
 	// there; ask again with `after` set to it, at once if the answer was full and later if not.
 	//
 	// Without `after` the answer begins with the oldest change. `after=now` has no changes and
@@ -9365,8 +9404,8 @@ func (c *ClientWithResponses) BatchOperationRunsWithResponse(ctx context.Context
 
 // ListOperationRunChangesWithResponse Read what happened to the runs, by polling
 //
-// Every committed change of the workspace's runs, each once and in one order for all readers:
-// what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
+// Every committed change of the workspace's runs, and what is found out about the slots of its
+// backup schedules, each once and in one order for all readers: what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
 // there; ask again with `after` set to it, at once if the answer was full and later if not.
 //
 // Without `after` the answer begins with the oldest change. `after=now` has no changes and
