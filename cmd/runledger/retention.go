@@ -45,7 +45,8 @@ what it says, and the next time goes on from there.`
 that ended within --keep-days, and the --keep-last latest of each tenant in each
 workspace. A run goes when no part of the policy keeps it; a type without a policy
 keeps all. Never goes what is queued or running, what a kept run is a retry of, and,
-without --including-referenced, what a finding or an inventory item refers to.`
+without --including-referenced, what a finding or an inventory item refers to. What
+was recalled stays for as long as anything refers to it.`
 	return g
 }
 

@@ -16,7 +16,8 @@ SELECT findings.id, findings.workspace_id, findings.tenant_id, findings.finding_
        baseline.type AS baseline_type, baseline.status AS baseline_status, baseline.outcome AS baseline_outcome,
        baseline.started_at AS baseline_started_at, baseline.completed_at AS baseline_completed_at,
        current.type AS current_type, current.status AS current_status, current.outcome AS current_outcome,
-       current.started_at AS current_started_at, current.completed_at AS current_completed_at
+       current.started_at AS current_started_at, current.completed_at AS current_completed_at,
+       (baseline.recalled_at IS NOT NULL OR current.recalled_at IS NOT NULL)::boolean AS recalled
 FROM findings
 LEFT JOIN operation_runs AS baseline
     ON baseline.workspace_id = findings.workspace_id AND baseline.id = findings.baseline_operation_run_id
@@ -42,6 +43,7 @@ type GetFindingRow struct {
 	CurrentOutcome      *string
 	CurrentStartedAt    pgtype.Timestamptz
 	CurrentCompletedAt  pgtype.Timestamptz
+	Recalled            bool
 }
 
 func (q *Queries) GetFinding(ctx context.Context, db DBTX, arg GetFindingParams) (GetFindingRow, error) {
@@ -76,6 +78,7 @@ func (q *Queries) GetFinding(ctx context.Context, db DBTX, arg GetFindingParams)
 		&i.CurrentOutcome,
 		&i.CurrentStartedAt,
 		&i.CurrentCompletedAt,
+		&i.Recalled,
 	)
 	return i, err
 }
@@ -85,7 +88,8 @@ SELECT findings.id, findings.workspace_id, findings.tenant_id, findings.finding_
        baseline.type AS baseline_type, baseline.status AS baseline_status, baseline.outcome AS baseline_outcome,
        baseline.started_at AS baseline_started_at, baseline.completed_at AS baseline_completed_at,
        current.type AS current_type, current.status AS current_status, current.outcome AS current_outcome,
-       current.started_at AS current_started_at, current.completed_at AS current_completed_at
+       current.started_at AS current_started_at, current.completed_at AS current_completed_at,
+       (baseline.recalled_at IS NOT NULL OR current.recalled_at IS NOT NULL)::boolean AS recalled
 FROM findings
 LEFT JOIN operation_runs AS baseline
     ON baseline.workspace_id = findings.workspace_id AND baseline.id = findings.baseline_operation_run_id
@@ -114,6 +118,7 @@ type ListFindingsRow struct {
 	CurrentOutcome      *string
 	CurrentStartedAt    pgtype.Timestamptz
 	CurrentCompletedAt  pgtype.Timestamptz
+	Recalled            bool
 }
 
 func (q *Queries) ListFindings(ctx context.Context, db DBTX, arg ListFindingsParams) ([]ListFindingsRow, error) {
@@ -154,6 +159,7 @@ func (q *Queries) ListFindings(ctx context.Context, db DBTX, arg ListFindingsPar
 			&i.CurrentOutcome,
 			&i.CurrentStartedAt,
 			&i.CurrentCompletedAt,
+			&i.Recalled,
 		); err != nil {
 			return nil, err
 		}
@@ -185,7 +191,8 @@ SELECT found.place::bigint AS place,
        baseline.type AS baseline_type, baseline.status AS baseline_status, baseline.outcome AS baseline_outcome,
        baseline.started_at AS baseline_started_at, baseline.completed_at AS baseline_completed_at,
        current.type AS current_type, current.status AS current_status, current.outcome AS current_outcome,
-       current.started_at AS current_started_at, current.completed_at AS current_completed_at
+       current.started_at AS current_started_at, current.completed_at AS current_completed_at,
+       (baseline.recalled_at IS NOT NULL OR current.recalled_at IS NOT NULL)::boolean AS recalled
 FROM found
 JOIN findings ON findings.workspace_id = $1 AND findings.id = found.id
 LEFT JOIN operation_runs AS baseline
@@ -214,6 +221,7 @@ type ListFindingsByFingerprintRow struct {
 	CurrentOutcome      *string
 	CurrentStartedAt    pgtype.Timestamptz
 	CurrentCompletedAt  pgtype.Timestamptz
+	Recalled            bool
 }
 
 // The findings that the items name, each with its place among them.
@@ -261,6 +269,7 @@ func (q *Queries) ListFindingsByFingerprint(ctx context.Context, db DBTX, arg Li
 			&i.CurrentOutcome,
 			&i.CurrentStartedAt,
 			&i.CurrentCompletedAt,
+			&i.Recalled,
 		); err != nil {
 			return nil, err
 		}

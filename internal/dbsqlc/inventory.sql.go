@@ -14,7 +14,8 @@ import (
 const getInventoryItem = `-- name: GetInventoryItem :one
 SELECT inventory_items.id, inventory_items.workspace_id, inventory_items.tenant_id, inventory_items.policy_type, inventory_items.external_id, inventory_items.display_name, inventory_items.category, inventory_items.platform, inventory_items.meta, inventory_items.last_seen_at, inventory_items.last_seen_operation_run_id, inventory_items.created_at, inventory_items.updated_at,
        run.type AS run_type, run.status AS run_status, run.outcome AS run_outcome,
-       run.started_at AS run_started_at, run.completed_at AS run_completed_at
+       run.started_at AS run_started_at, run.completed_at AS run_completed_at,
+       (run.recalled_at IS NOT NULL)::boolean AS recalled
 FROM inventory_items
 LEFT JOIN operation_runs AS run
     ON run.workspace_id = inventory_items.workspace_id AND run.id = inventory_items.last_seen_operation_run_id
@@ -33,6 +34,7 @@ type GetInventoryItemRow struct {
 	RunOutcome     *string
 	RunStartedAt   pgtype.Timestamptz
 	RunCompletedAt pgtype.Timestamptz
+	Recalled       bool
 }
 
 func (q *Queries) GetInventoryItem(ctx context.Context, db DBTX, arg GetInventoryItemParams) (GetInventoryItemRow, error) {
@@ -57,6 +59,7 @@ func (q *Queries) GetInventoryItem(ctx context.Context, db DBTX, arg GetInventor
 		&i.RunOutcome,
 		&i.RunStartedAt,
 		&i.RunCompletedAt,
+		&i.Recalled,
 	)
 	return i, err
 }
@@ -64,7 +67,8 @@ func (q *Queries) GetInventoryItem(ctx context.Context, db DBTX, arg GetInventor
 const listInventoryItems = `-- name: ListInventoryItems :many
 SELECT inventory_items.id, inventory_items.workspace_id, inventory_items.tenant_id, inventory_items.policy_type, inventory_items.external_id, inventory_items.display_name, inventory_items.category, inventory_items.platform, inventory_items.meta, inventory_items.last_seen_at, inventory_items.last_seen_operation_run_id, inventory_items.created_at, inventory_items.updated_at,
        run.type AS run_type, run.status AS run_status, run.outcome AS run_outcome,
-       run.started_at AS run_started_at, run.completed_at AS run_completed_at
+       run.started_at AS run_started_at, run.completed_at AS run_completed_at,
+       (run.recalled_at IS NOT NULL)::boolean AS recalled
 FROM inventory_items
 LEFT JOIN operation_runs AS run
     ON run.workspace_id = inventory_items.workspace_id AND run.id = inventory_items.last_seen_operation_run_id
@@ -86,6 +90,7 @@ type ListInventoryItemsRow struct {
 	RunOutcome     *string
 	RunStartedAt   pgtype.Timestamptz
 	RunCompletedAt pgtype.Timestamptz
+	Recalled       bool
 }
 
 func (q *Queries) ListInventoryItems(ctx context.Context, db DBTX, arg ListInventoryItemsParams) ([]ListInventoryItemsRow, error) {
@@ -116,6 +121,7 @@ func (q *Queries) ListInventoryItems(ctx context.Context, db DBTX, arg ListInven
 			&i.RunOutcome,
 			&i.RunStartedAt,
 			&i.RunCompletedAt,
+			&i.Recalled,
 		); err != nil {
 			return nil, err
 		}
@@ -148,7 +154,8 @@ WITH item AS (
 SELECT found.place::bigint AS place,
        inventory_items.id, inventory_items.workspace_id, inventory_items.tenant_id, inventory_items.policy_type, inventory_items.external_id, inventory_items.display_name, inventory_items.category, inventory_items.platform, inventory_items.meta, inventory_items.last_seen_at, inventory_items.last_seen_operation_run_id, inventory_items.created_at, inventory_items.updated_at,
        run.type AS run_type, run.status AS run_status, run.outcome AS run_outcome,
-       run.started_at AS run_started_at, run.completed_at AS run_completed_at
+       run.started_at AS run_started_at, run.completed_at AS run_completed_at,
+       (run.recalled_at IS NOT NULL)::boolean AS recalled
 FROM found
 JOIN inventory_items ON inventory_items.workspace_id = $1 AND inventory_items.id = found.id
 LEFT JOIN operation_runs AS run
@@ -171,6 +178,7 @@ type ListInventoryItemsByExternalIDRow struct {
 	RunOutcome     *string
 	RunStartedAt   pgtype.Timestamptz
 	RunCompletedAt pgtype.Timestamptz
+	Recalled       bool
 }
 
 // The inventory items that the keys name, each with its place among them.
@@ -209,6 +217,7 @@ func (q *Queries) ListInventoryItemsByExternalID(ctx context.Context, db DBTX, a
 			&i.RunOutcome,
 			&i.RunStartedAt,
 			&i.RunCompletedAt,
+			&i.Recalled,
 		); err != nil {
 			return nil, err
 		}

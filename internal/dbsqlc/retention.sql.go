@@ -349,7 +349,7 @@ WITH RECURSIVE candidate AS MATERIALIZED (
 ), kept AS (
     SELECT r.id, r.retry_of_id
     FROM candidate JOIN operation_runs AS r ON r.workspace_id = $2 AND r.id = candidate.id
-    WHERE NOT $3::boolean AND (
+    WHERE (NOT $3::boolean OR r.recalled_at IS NOT NULL) AND (
               EXISTS (SELECT FROM findings AS f WHERE f.workspace_id = $2 AND f.baseline_operation_run_id = r.id)
               OR EXISTS (SELECT FROM findings AS f WHERE f.workspace_id = $2 AND f.current_operation_run_id = r.id)
               OR EXISTS (SELECT FROM inventory_items AS i WHERE i.workspace_id = $2 AND i.last_seen_operation_run_id = r.id))
@@ -374,7 +374,9 @@ type ListReleasableRunsParams struct {
 }
 
 // Of the given runs those that nothing which stays refers to: no finding and no item, unless the
-// references are to be cleared, and no retry. What a kept run is a retry of is kept with it.
+// references are to be cleared, and no retry. What a kept run is a retry of is kept with it. A
+// recalled run stays for as long as anything refers to it: without it, nothing would tell that
+// what it saw is not to be trusted.
 func (q *Queries) ListReleasableRuns(ctx context.Context, db DBTX, arg ListReleasableRunsParams) ([]int64, error) {
 	rows, err := db.Query(ctx, listReleasableRuns, arg.Ids, arg.WorkspaceID, arg.IncludingReferenced)
 	if err != nil {

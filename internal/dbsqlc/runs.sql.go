@@ -32,7 +32,7 @@ func (q *Queries) CountRuns(ctx context.Context, db DBTX, arg CountRunsParams) (
 }
 
 const getRun = `-- name: GetRun :one
-SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision FROM operation_runs WHERE workspace_id = $1 AND id = $2
+SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision, recalled_at, recalled_by_user_id, recall_reason, recalled FROM operation_runs WHERE workspace_id = $1 AND id = $2
 `
 
 type GetRunParams struct {
@@ -69,13 +69,17 @@ func (q *Queries) GetRun(ctx context.Context, db DBTX, arg GetRunParams) (Operat
 		&i.RetryOfID,
 		&i.Attempt,
 		&i.Revision,
+		&i.RecalledAt,
+		&i.RecalledByUserID,
+		&i.RecallReason,
+		&i.Recalled,
 	)
 	return i, err
 }
 
 const listRuns = `-- name: ListRuns :many
 
-SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision FROM operation_runs
+SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision, recalled_at, recalled_by_user_id, recall_reason, recalled FROM operation_runs
 WHERE workspace_id = $1 AND true
   AND (coalesce(created_at, '-infinity'), id) < ($2::timestamptz, $3::bigint)
 ORDER BY coalesce(created_at, '-infinity') DESC, id DESC
@@ -133,6 +137,10 @@ func (q *Queries) ListRuns(ctx context.Context, db DBTX, arg ListRunsParams) ([]
 			&i.RetryOfID,
 			&i.Attempt,
 			&i.Revision,
+			&i.RecalledAt,
+			&i.RecalledByUserID,
+			&i.RecallReason,
+			&i.Recalled,
 		); err != nil {
 			return nil, err
 		}
@@ -145,7 +153,7 @@ func (q *Queries) ListRuns(ctx context.Context, db DBTX, arg ListRunsParams) ([]
 }
 
 const listRunsByUpdate = `-- name: ListRunsByUpdate :many
-SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision FROM operation_runs
+SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision, recalled_at, recalled_by_user_id, recall_reason, recalled FROM operation_runs
 WHERE workspace_id = $1 AND true
   AND (coalesce(updated_at, '-infinity'), id) > ($2::timestamptz, $3::bigint)
 ORDER BY coalesce(updated_at, '-infinity'), id
@@ -199,6 +207,10 @@ func (q *Queries) ListRunsByUpdate(ctx context.Context, db DBTX, arg ListRunsByU
 			&i.RetryOfID,
 			&i.Attempt,
 			&i.Revision,
+			&i.RecalledAt,
+			&i.RecalledByUserID,
+			&i.RecallReason,
+			&i.Recalled,
 		); err != nil {
 			return nil, err
 		}
@@ -211,7 +223,7 @@ func (q *Queries) ListRunsByUpdate(ctx context.Context, db DBTX, arg ListRunsByU
 }
 
 const listRunsOldestFirst = `-- name: ListRunsOldestFirst :many
-SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision FROM operation_runs
+SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision, recalled_at, recalled_by_user_id, recall_reason, recalled FROM operation_runs
 WHERE workspace_id = $1 AND true
   AND (coalesce(created_at, '-infinity'), id) > ($2::timestamptz, $3::bigint)
 ORDER BY coalesce(created_at, '-infinity'), id
@@ -265,6 +277,10 @@ func (q *Queries) ListRunsOldestFirst(ctx context.Context, db DBTX, arg ListRuns
 			&i.RetryOfID,
 			&i.Attempt,
 			&i.Revision,
+			&i.RecalledAt,
+			&i.RecalledByUserID,
+			&i.RecallReason,
+			&i.Recalled,
 		); err != nil {
 			return nil, err
 		}

@@ -17,12 +17,12 @@ WITH run AS (
     SET cancel_requested_at = now(), updated_at = now(), revision = r.revision + 1
     WHERE r.workspace_id = $1 AND r.id = $2
       AND r.status IN ('queued', 'running') AND r.cancel_requested_at IS NULL
-    RETURNING r.id, r.workspace_id, r.tenant_id, r.user_id, r.initiator_name, r.type, r.status, r.outcome, r.run_identity_hash, r.summary_counts, r.failure_summary, r.context, r.started_at, r.completed_at, r.created_at, r.updated_at, r.idempotency_key, r.heartbeat_at, r.progressed_at, r.stalled_at, r.stalled, r.cancel_requested_at, r.retry_of_id, r.attempt, r.revision
+    RETURNING r.id, r.workspace_id, r.tenant_id, r.user_id, r.initiator_name, r.type, r.status, r.outcome, r.run_identity_hash, r.summary_counts, r.failure_summary, r.context, r.started_at, r.completed_at, r.created_at, r.updated_at, r.idempotency_key, r.heartbeat_at, r.progressed_at, r.stalled_at, r.stalled, r.cancel_requested_at, r.retry_of_id, r.attempt, r.revision, r.recalled_at, r.recalled_by_user_id, r.recall_reason, r.recalled
 ), event AS (
     INSERT INTO operation_run_events (workspace_id, run_id, kind, actor)
     SELECT run.workspace_id, run.id, 'cancel_requested', $3 FROM run
 )
-SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision FROM run
+SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision, recalled_at, recalled_by_user_id, recall_reason, recalled FROM run
 `
 
 type CancelRunParams struct {
@@ -57,6 +57,10 @@ type CancelRunRow struct {
 	RetryOfID         *int64
 	Attempt           int64
 	Revision          int64
+	RecalledAt        pgtype.Timestamptz
+	RecalledByUserID  *int64
+	RecallReason      *string
+	Recalled          bool
 }
 
 func (q *Queries) CancelRun(ctx context.Context, db DBTX, arg CancelRunParams) (CancelRunRow, error) {
@@ -88,12 +92,16 @@ func (q *Queries) CancelRun(ctx context.Context, db DBTX, arg CancelRunParams) (
 		&i.RetryOfID,
 		&i.Attempt,
 		&i.Revision,
+		&i.RecalledAt,
+		&i.RecalledByUserID,
+		&i.RecallReason,
+		&i.Recalled,
 	)
 	return i, err
 }
 
 const getRunByIdempotencyKey = `-- name: GetRunByIdempotencyKey :one
-SELECT operation_runs.id, operation_runs.workspace_id, operation_runs.tenant_id, operation_runs.user_id, operation_runs.initiator_name, operation_runs.type, operation_runs.status, operation_runs.outcome, operation_runs.run_identity_hash, operation_runs.summary_counts, operation_runs.failure_summary, operation_runs.context, operation_runs.started_at, operation_runs.completed_at, operation_runs.created_at, operation_runs.updated_at, operation_runs.idempotency_key, operation_runs.heartbeat_at, operation_runs.progressed_at, operation_runs.stalled_at, operation_runs.stalled, operation_runs.cancel_requested_at, operation_runs.retry_of_id, operation_runs.attempt, operation_runs.revision, keys.request_hash
+SELECT operation_runs.id, operation_runs.workspace_id, operation_runs.tenant_id, operation_runs.user_id, operation_runs.initiator_name, operation_runs.type, operation_runs.status, operation_runs.outcome, operation_runs.run_identity_hash, operation_runs.summary_counts, operation_runs.failure_summary, operation_runs.context, operation_runs.started_at, operation_runs.completed_at, operation_runs.created_at, operation_runs.updated_at, operation_runs.idempotency_key, operation_runs.heartbeat_at, operation_runs.progressed_at, operation_runs.stalled_at, operation_runs.stalled, operation_runs.cancel_requested_at, operation_runs.retry_of_id, operation_runs.attempt, operation_runs.revision, operation_runs.recalled_at, operation_runs.recalled_by_user_id, operation_runs.recall_reason, operation_runs.recalled, keys.request_hash
 FROM operation_run_idempotency_keys AS keys
 JOIN operation_runs ON operation_runs.workspace_id = keys.workspace_id AND operation_runs.id = keys.run_id
 WHERE keys.workspace_id = $1 AND keys.key = $2
@@ -138,6 +146,10 @@ func (q *Queries) GetRunByIdempotencyKey(ctx context.Context, db DBTX, arg GetRu
 		&i.OperationRun.RetryOfID,
 		&i.OperationRun.Attempt,
 		&i.OperationRun.Revision,
+		&i.OperationRun.RecalledAt,
+		&i.OperationRun.RecalledByUserID,
+		&i.OperationRun.RecallReason,
+		&i.OperationRun.Recalled,
 		&i.RequestHash,
 	)
 	return i, err
@@ -150,12 +162,12 @@ WITH run AS (
         stalled_at = CASE WHEN r.stalled = 'no_progress' THEN r.stalled_at END,
         stalled = CASE WHEN r.stalled = 'no_progress' THEN r.stalled END
     WHERE r.workspace_id = $1 AND r.id = $2 AND r.status IN ('queued', 'running')
-    RETURNING r.id, r.workspace_id, r.tenant_id, r.user_id, r.initiator_name, r.type, r.status, r.outcome, r.run_identity_hash, r.summary_counts, r.failure_summary, r.context, r.started_at, r.completed_at, r.created_at, r.updated_at, r.idempotency_key, r.heartbeat_at, r.progressed_at, r.stalled_at, r.stalled, r.cancel_requested_at, r.retry_of_id, r.attempt, r.revision
+    RETURNING r.id, r.workspace_id, r.tenant_id, r.user_id, r.initiator_name, r.type, r.status, r.outcome, r.run_identity_hash, r.summary_counts, r.failure_summary, r.context, r.started_at, r.completed_at, r.created_at, r.updated_at, r.idempotency_key, r.heartbeat_at, r.progressed_at, r.stalled_at, r.stalled, r.cancel_requested_at, r.retry_of_id, r.attempt, r.revision, r.recalled_at, r.recalled_by_user_id, r.recall_reason, r.recalled
 ), event AS (
     INSERT INTO operation_run_events (workspace_id, run_id, kind, actor)
     SELECT run.workspace_id, run.id, 'heartbeat', $3 FROM run
 )
-SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision FROM run
+SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision, recalled_at, recalled_by_user_id, recall_reason, recalled FROM run
 `
 
 type HeartbeatRunParams struct {
@@ -190,6 +202,10 @@ type HeartbeatRunRow struct {
 	RetryOfID         *int64
 	Attempt           int64
 	Revision          int64
+	RecalledAt        pgtype.Timestamptz
+	RecalledByUserID  *int64
+	RecallReason      *string
+	Recalled          bool
 }
 
 func (q *Queries) HeartbeatRun(ctx context.Context, db DBTX, arg HeartbeatRunParams) (HeartbeatRunRow, error) {
@@ -221,6 +237,10 @@ func (q *Queries) HeartbeatRun(ctx context.Context, db DBTX, arg HeartbeatRunPar
 		&i.RetryOfID,
 		&i.Attempt,
 		&i.Revision,
+		&i.RecalledAt,
+		&i.RecalledByUserID,
+		&i.RecallReason,
+		&i.Recalled,
 	)
 	return i, err
 }
@@ -276,7 +296,17 @@ WITH report AS (
       AND (move.revision IS NULL OR move.revision = r.revision)
       AND (move.context_patch IS NULL
            OR octet_length(runledger_merge_patch(r.context, move.context_patch)::text) <= greatest($10::integer, octet_length(r.context::text)))
-    RETURNING r.id, r.workspace_id, r.tenant_id, r.user_id, r.initiator_name, r.type, r.status, r.outcome, r.run_identity_hash, r.summary_counts, r.failure_summary, r.context, r.started_at, r.completed_at, r.created_at, r.updated_at, r.idempotency_key, r.heartbeat_at, r.progressed_at, r.stalled_at, r.stalled, r.cancel_requested_at, r.retry_of_id, r.attempt, r.revision
+    RETURNING r.id, r.workspace_id, r.tenant_id, r.user_id, r.initiator_name, r.type, r.status, r.outcome, r.run_identity_hash, r.summary_counts, r.failure_summary, r.context, r.started_at, r.completed_at, r.created_at, r.updated_at, r.idempotency_key, r.heartbeat_at, r.progressed_at, r.stalled_at, r.stalled, r.cancel_requested_at, r.retry_of_id, r.attempt, r.revision, r.recalled_at, r.recalled_by_user_id, r.recall_reason, r.recalled
+), replaced AS (
+    -- What named a recalled run is replaced by a run of the same identity that does not.
+    UPDATE operation_runs AS old
+    SET recalled = false, updated_at = now()
+    FROM run
+    WHERE old.workspace_id = $9 AND old.run_identity_hash = run.run_identity_hash
+      AND old.tenant_id IS NOT DISTINCT FROM run.tenant_id AND old.recalled AND old.recalled_at IS NULL
+      AND run.outcome IN ('succeeded', 'partially_succeeded') AND NOT run.recalled
+      AND old.id <> ALL ($1::bigint[])
+    RETURNING old.workspace_id, old.id, run.id AS by_id
 ), event AS (
     INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
     SELECT run.workspace_id, run.id,
@@ -289,8 +319,13 @@ WITH report AS (
                'failure_summary', move.failure_summary, 'at', move.at,
                'overruled', CASE WHEN move.old_status = 'completed' THEN 'run_stalled' END))
     FROM run JOIN move ON move.id = run.id
+), replaced_event AS (
+    INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
+    SELECT replaced.workspace_id, replaced.id, 'replaced', $11,
+           jsonb_build_object('operation_run_id', replaced.by_id)
+    FROM replaced
 )
-SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision FROM run
+SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision, recalled_at, recalled_by_user_id, recall_reason, recalled FROM run
 `
 
 type ReportRunsParams struct {
@@ -333,6 +368,10 @@ type ReportRunsRow struct {
 	RetryOfID         *int64
 	Attempt           int64
 	Revision          int64
+	RecalledAt        pgtype.Timestamptz
+	RecalledByUserID  *int64
+	RecallReason      *string
+	Recalled          bool
 }
 
 // Applies one report to each of several runs. A run that is completed does not change, unless it
@@ -385,6 +424,10 @@ func (q *Queries) ReportRuns(ctx context.Context, db DBTX, arg ReportRunsParams)
 			&i.RetryOfID,
 			&i.Attempt,
 			&i.Revision,
+			&i.RecalledAt,
+			&i.RecalledByUserID,
+			&i.RecallReason,
+			&i.Recalled,
 		); err != nil {
 			return nil, err
 		}
@@ -403,7 +446,7 @@ WITH item AS (
            nullif(unnest($2::bigint[]), 0) AS tenant_id,
            unnest($3::text[]) AS initiator_name,
            unnest($4::text[]) AS run_identity_hash,
-           unnest($5::text[]) AS context,
+           unnest($5::text[])::jsonb AS context,
            nullif(unnest($6::text[]), '') AS idempotency_key,
            unnest($7::text[]) AS request_hash,
            nullif(unnest($8::bigint[]), 0) AS retry_of_id,
@@ -419,14 +462,20 @@ WITH item AS (
               WHERE retried.workspace_id = $10 AND retried.id = item.retry_of_id AND retried.status = 'completed'))
 ), run AS (
     INSERT INTO operation_runs (workspace_id, id, tenant_id, user_id, initiator_name, type, run_identity_hash,
-                                context, idempotency_key, retry_of_id, attempt)
+                                context, idempotency_key, retry_of_id, attempt, recalled)
     SELECT $10, id, tenant_id, $11, initiator_name, type, run_identity_hash,
-           context::jsonb, idempotency_key, retry_of_id, attempt
+           context, idempotency_key, retry_of_id, attempt, EXISTS (
+               -- What names a recalled run rests on it from the start.
+               SELECT FROM operation_runs AS named
+               WHERE named.workspace_id = $10 AND named.recalled_at IS NOT NULL
+                 AND named.id::text IN (candidate.context ->> 'baseline_operation_run_id',
+                                        candidate.context ->> 'current_operation_run_id',
+                                        candidate.context ->> 'operation_run_id')) AS recalled
     FROM candidate
     ORDER BY tenant_id, run_identity_hash -- the same order for everybody, so that none waits in a circle
     ON CONFLICT (workspace_id, tenant_id, run_identity_hash) WHERE status IN ('queued', 'running')
     DO UPDATE SET revision = operation_runs.revision
-    RETURNING id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision
+    RETURNING id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision, recalled_at, recalled_by_user_id, recall_reason, recalled
 ), event AS (
     INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
     SELECT run.workspace_id, run.id, 'created', $12,
@@ -439,7 +488,7 @@ WITH item AS (
                            AND candidate.tenant_id IS NOT DISTINCT FROM run.tenant_id
     WHERE candidate.idempotency_key IS NOT NULL
 )
-SELECT run.id, run.workspace_id, run.tenant_id, run.user_id, run.initiator_name, run.type, run.status, run.outcome, run.run_identity_hash, run.summary_counts, run.failure_summary, run.context, run.started_at, run.completed_at, run.created_at, run.updated_at, run.idempotency_key, run.heartbeat_at, run.progressed_at, run.stalled_at, run.stalled, run.cancel_requested_at, run.retry_of_id, run.attempt, run.revision, EXISTS (SELECT FROM candidate WHERE candidate.id = run.id)::boolean AS created FROM run
+SELECT run.id, run.workspace_id, run.tenant_id, run.user_id, run.initiator_name, run.type, run.status, run.outcome, run.run_identity_hash, run.summary_counts, run.failure_summary, run.context, run.started_at, run.completed_at, run.created_at, run.updated_at, run.idempotency_key, run.heartbeat_at, run.progressed_at, run.stalled_at, run.stalled, run.cancel_requested_at, run.retry_of_id, run.attempt, run.revision, run.recalled_at, run.recalled_by_user_id, run.recall_reason, run.recalled, EXISTS (SELECT FROM candidate WHERE candidate.id = run.id)::boolean AS created FROM run
 `
 
 type StartRunsParams struct {
@@ -483,6 +532,10 @@ type StartRunsRow struct {
 	RetryOfID         *int64
 	Attempt           int64
 	Revision          int64
+	RecalledAt        pgtype.Timestamptz
+	RecalledByUserID  *int64
+	RecallReason      *string
+	Recalled          bool
 	Created           bool
 }
 
@@ -540,6 +593,10 @@ func (q *Queries) StartRuns(ctx context.Context, db DBTX, arg StartRunsParams) (
 			&i.RetryOfID,
 			&i.Attempt,
 			&i.Revision,
+			&i.RecalledAt,
+			&i.RecalledByUserID,
+			&i.RecallReason,
+			&i.Recalled,
 			&i.Created,
 		); err != nil {
 			return nil, err

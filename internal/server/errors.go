@@ -98,6 +98,10 @@ var (
 		status: http.StatusForbidden, kind: "forbidden", title: "Forbidden",
 		detail: "Your role in this workspace may read and not write.",
 	}
+	errNotManager = &apiError{
+		status: http.StatusForbidden, kind: "forbidden", title: "Forbidden",
+		detail: "This is for the managers and owners of the workspace.",
+	}
 	errArchived = &apiError{
 		status: http.StatusForbidden, kind: "workspace-archived", title: "Workspace archived",
 		detail: "This workspace is archived: it can be read and takes no more writes.",

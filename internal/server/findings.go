@@ -91,5 +91,6 @@ func appendFinding(b []byte, row *dbsqlc.ListFindingsRow) []byte {
 	b = appendTime(b, "created_at", finding.CreatedAt)
 	b = appendTime(b, "updated_at", finding.UpdatedAt)
 	b = appendInt(b, "revision", finding.Revision)
+	b = appendBool(b, "recalled", row.Recalled)
 	return append(b, '}')
 }

@@ -185,6 +185,7 @@ func findingRow(row *dbsqlc.ListFindingsByFingerprintRow) func(b []byte) []byte 
 			BaselineStartedAt: row.BaselineStartedAt, BaselineCompletedAt: row.BaselineCompletedAt,
 			CurrentType: row.CurrentType, CurrentStatus: row.CurrentStatus, CurrentOutcome: row.CurrentOutcome,
 			CurrentStartedAt: row.CurrentStartedAt, CurrentCompletedAt: row.CurrentCompletedAt,
+			Recalled: row.Recalled,
 		})
 	}
 }

@@ -168,3 +168,9 @@ func decode[T any](t testing.TB, body string) T {
 	}
 	return v
 }
+
+// newHarnessOnFresh serves from a database of the test's own.
+func newHarnessOnFresh(t testing.TB) *harness {
+	t.Helper()
+	return newHarnessOn(t, dbtest.Connect(t, dbtest.Fresh(t)), server.Options{})
+}

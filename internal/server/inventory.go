@@ -78,5 +78,6 @@ func appendInventoryItem(b []byte, row *dbsqlc.ListInventoryItemsRow) []byte {
 	})
 	b = appendTime(b, "created_at", item.CreatedAt)
 	b = appendTime(b, "updated_at", item.UpdatedAt)
+	b = appendBool(b, "recalled", row.Recalled)
 	return append(b, '}')
 }

@@ -187,6 +187,10 @@ func appendRun(b []byte, run *dbsqlc.OperationRun) []byte {
 	b = appendOptionalInt(b, "retry_of_id", run.RetryOfID)
 	b = appendInt(b, "attempt", run.Attempt)
 	b = appendInt(b, "revision", run.Revision)
+	b = appendBool(b, "recalled", run.Recalled)
+	b = appendTime(b, "recalled_at", run.RecalledAt)
+	b = appendOptionalInt(b, "recalled_by_user_id", run.RecalledByUserID)
+	b = appendOptionalText(b, "recall_reason", run.RecallReason)
 	return append(b, '}')
 }
 

@@ -106,10 +106,12 @@ func (s *Server) routes() *chi.Mux {
 	r.Post("/workspaces/{workspace_id}/operation-runs/batch", s.scoped(recording(s.batchRuns)))
 	r.Get("/workspaces/{workspace_id}/operation-runs/{id}", s.scoped(s.getRun))
 	r.Get("/workspaces/{workspace_id}/operation-runs/{id}/events", s.scoped(s.listRunEvents))
+	r.Get("/workspaces/{workspace_id}/operation-runs/{id}/dependents", s.scoped(s.listDependents))
 	r.Patch("/workspaces/{workspace_id}/operation-runs/{id}", s.scoped(recording(s.patchRun)))
 	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/heartbeat", s.scoped(recording(s.heartbeatRun)))
 	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/cancel", s.scoped(recording(s.cancelRun)))
 	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/retry", s.scoped(recording(s.retryRun)))
+	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/recall", s.scoped(managing(s.recallRun)))
 
 	r.Get("/workspaces/{workspace_id}/findings", s.scoped(s.listFindings))
 	r.Get("/workspaces/{workspace_id}/findings/{id}", s.scoped(s.getFinding))

@@ -53,6 +53,16 @@ func recording(h scopedHandler) scopedHandler {
 	}
 }
 
+// managing lets only members pass who may decide about runs, in a workspace that takes writes.
+func managing(h scopedHandler) scopedHandler {
+	return recording(func(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+		if !ws.CanManage() {
+			return errNotManager
+		}
+		return h(w, r, ws)
+	})
+}
+
 func (s *Server) startRun(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
 	key, err := idempotencyKey(r)
 	if err != nil {
@@ -322,5 +332,6 @@ func startedRun(row *dbsqlc.StartRunsRow) dbsqlc.OperationRun {
 		UpdatedAt: row.UpdatedAt, IdempotencyKey: row.IdempotencyKey, HeartbeatAt: row.HeartbeatAt,
 		ProgressedAt: row.ProgressedAt, StalledAt: row.StalledAt, Stalled: row.Stalled,
 		CancelRequestedAt: row.CancelRequestedAt, RetryOfID: row.RetryOfID, Attempt: row.Attempt, Revision: row.Revision,
+		RecalledAt: row.RecalledAt, RecalledByUserID: row.RecalledByUserID, RecallReason: row.RecallReason, Recalled: row.Recalled,
 	}
 }

@@ -55,6 +55,9 @@ func (s Scope) CanRecord() bool {
 	return s.role == RoleOwner || s.role == RoleManager || s.role == RoleOperator
 }
 
+// CanManage tells whether the member may decide about runs that others recorded.
+func (s Scope) CanManage() bool { return s.role == RoleOwner || s.role == RoleManager }
+
 // ErrNotMember is the answer for whoever is not a member of the workspace asked for, whether or
 // not there is such a workspace.
 var ErrNotMember = errors.New("not a member of the workspace")

@@ -3,7 +3,8 @@ SELECT sqlc.embed(findings),
        baseline.type AS baseline_type, baseline.status AS baseline_status, baseline.outcome AS baseline_outcome,
        baseline.started_at AS baseline_started_at, baseline.completed_at AS baseline_completed_at,
        current.type AS current_type, current.status AS current_status, current.outcome AS current_outcome,
-       current.started_at AS current_started_at, current.completed_at AS current_completed_at
+       current.started_at AS current_started_at, current.completed_at AS current_completed_at,
+       (baseline.recalled_at IS NOT NULL OR current.recalled_at IS NOT NULL)::boolean AS recalled
 FROM findings
 LEFT JOIN operation_runs AS baseline
     ON baseline.workspace_id = findings.workspace_id AND baseline.id = findings.baseline_operation_run_id
@@ -18,7 +19,8 @@ SELECT sqlc.embed(findings),
        baseline.type AS baseline_type, baseline.status AS baseline_status, baseline.outcome AS baseline_outcome,
        baseline.started_at AS baseline_started_at, baseline.completed_at AS baseline_completed_at,
        current.type AS current_type, current.status AS current_status, current.outcome AS current_outcome,
-       current.started_at AS current_started_at, current.completed_at AS current_completed_at
+       current.started_at AS current_started_at, current.completed_at AS current_completed_at,
+       (baseline.recalled_at IS NOT NULL OR current.recalled_at IS NOT NULL)::boolean AS recalled
 FROM findings
 LEFT JOIN operation_runs AS baseline
     ON baseline.workspace_id = findings.workspace_id AND baseline.id = findings.baseline_operation_run_id
@@ -121,7 +123,8 @@ SELECT found.place::bigint AS place,
        baseline.type AS baseline_type, baseline.status AS baseline_status, baseline.outcome AS baseline_outcome,
        baseline.started_at AS baseline_started_at, baseline.completed_at AS baseline_completed_at,
        current.type AS current_type, current.status AS current_status, current.outcome AS current_outcome,
-       current.started_at AS current_started_at, current.completed_at AS current_completed_at
+       current.started_at AS current_started_at, current.completed_at AS current_completed_at,
+       (baseline.recalled_at IS NOT NULL OR current.recalled_at IS NOT NULL)::boolean AS recalled
 FROM found
 JOIN findings ON findings.workspace_id = @workspace_id AND findings.id = found.id
 LEFT JOIN operation_runs AS baseline

@@ -1,7 +1,8 @@
 -- name: ListInventoryItems :many
 SELECT sqlc.embed(inventory_items),
        run.type AS run_type, run.status AS run_status, run.outcome AS run_outcome,
-       run.started_at AS run_started_at, run.completed_at AS run_completed_at
+       run.started_at AS run_started_at, run.completed_at AS run_completed_at,
+       (run.recalled_at IS NOT NULL)::boolean AS recalled
 FROM inventory_items
 LEFT JOIN operation_runs AS run
     ON run.workspace_id = inventory_items.workspace_id AND run.id = inventory_items.last_seen_operation_run_id
@@ -12,7 +13,8 @@ LIMIT @page_size;
 -- name: GetInventoryItem :one
 SELECT sqlc.embed(inventory_items),
        run.type AS run_type, run.status AS run_status, run.outcome AS run_outcome,
-       run.started_at AS run_started_at, run.completed_at AS run_completed_at
+       run.started_at AS run_started_at, run.completed_at AS run_completed_at,
+       (run.recalled_at IS NOT NULL)::boolean AS recalled
 FROM inventory_items
 LEFT JOIN operation_runs AS run
     ON run.workspace_id = inventory_items.workspace_id AND run.id = inventory_items.last_seen_operation_run_id
@@ -85,7 +87,8 @@ WITH item AS (
 SELECT found.place::bigint AS place,
        sqlc.embed(inventory_items),
        run.type AS run_type, run.status AS run_status, run.outcome AS run_outcome,
-       run.started_at AS run_started_at, run.completed_at AS run_completed_at
+       run.started_at AS run_started_at, run.completed_at AS run_completed_at,
+       (run.recalled_at IS NOT NULL)::boolean AS recalled
 FROM found
 JOIN inventory_items ON inventory_items.workspace_id = @workspace_id AND inventory_items.id = found.id
 LEFT JOIN operation_runs AS run

@@ -34,13 +34,15 @@ FOR UPDATE SKIP LOCKED;
 
 -- name: ListReleasableRuns :many
 -- Of the given runs those that nothing which stays refers to: no finding and no item, unless the
--- references are to be cleared, and no retry. What a kept run is a retry of is kept with it.
+-- references are to be cleared, and no retry. What a kept run is a retry of is kept with it. A
+-- recalled run stays for as long as anything refers to it: without it, nothing would tell that
+-- what it saw is not to be trusted.
 WITH RECURSIVE candidate AS MATERIALIZED (
     SELECT unnest(@ids::bigint[]) AS id
 ), kept AS (
     SELECT r.id, r.retry_of_id
     FROM candidate JOIN operation_runs AS r ON r.workspace_id = @workspace_id AND r.id = candidate.id
-    WHERE NOT @including_referenced::boolean AND (
+    WHERE (NOT @including_referenced::boolean OR r.recalled_at IS NOT NULL) AND (
               EXISTS (SELECT FROM findings AS f WHERE f.workspace_id = @workspace_id AND f.baseline_operation_run_id = r.id)
               OR EXISTS (SELECT FROM findings AS f WHERE f.workspace_id = @workspace_id AND f.current_operation_run_id = r.id)
               OR EXISTS (SELECT FROM inventory_items AS i WHERE i.workspace_id = @workspace_id AND i.last_seen_operation_run_id = r.id))

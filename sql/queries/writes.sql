@@ -11,7 +11,7 @@ WITH item AS (
            nullif(unnest(@tenant_ids::bigint[]), 0) AS tenant_id,
            unnest(@initiator_names::text[]) AS initiator_name,
            unnest(@run_identity_hashes::text[]) AS run_identity_hash,
-           unnest(@contexts::text[]) AS context,
+           unnest(@contexts::text[])::jsonb AS context,
            nullif(unnest(@idempotency_keys::text[]), '') AS idempotency_key,
            unnest(@request_hashes::text[]) AS request_hash,
            nullif(unnest(@retry_of_ids::bigint[]), 0) AS retry_of_id,
@@ -27,9 +27,15 @@ WITH item AS (
               WHERE retried.workspace_id = @workspace_id AND retried.id = item.retry_of_id AND retried.status = 'completed'))
 ), run AS (
     INSERT INTO operation_runs (workspace_id, id, tenant_id, user_id, initiator_name, type, run_identity_hash,
-                                context, idempotency_key, retry_of_id, attempt)
+                                context, idempotency_key, retry_of_id, attempt, recalled)
     SELECT @workspace_id, id, tenant_id, @user_id, initiator_name, type, run_identity_hash,
-           context::jsonb, idempotency_key, retry_of_id, attempt
+           context, idempotency_key, retry_of_id, attempt, EXISTS (
+               -- What names a recalled run rests on it from the start.
+               SELECT FROM operation_runs AS named
+               WHERE named.workspace_id = @workspace_id AND named.recalled_at IS NOT NULL
+                 AND named.id::text IN (candidate.context ->> 'baseline_operation_run_id',
+                                        candidate.context ->> 'current_operation_run_id',
+                                        candidate.context ->> 'operation_run_id')) AS recalled
     FROM candidate
     ORDER BY tenant_id, run_identity_hash -- the same order for everybody, so that none waits in a circle
     ON CONFLICT (workspace_id, tenant_id, run_identity_hash) WHERE status IN ('queued', 'running')
@@ -110,6 +116,16 @@ WITH report AS (
       AND (move.context_patch IS NULL
            OR octet_length(runledger_merge_patch(r.context, move.context_patch)::text) <= greatest(@context_limit::integer, octet_length(r.context::text)))
     RETURNING r.*
+), replaced AS (
+    -- What named a recalled run is replaced by a run of the same identity that does not.
+    UPDATE operation_runs AS old
+    SET recalled = false, updated_at = now()
+    FROM run
+    WHERE old.workspace_id = @workspace_id AND old.run_identity_hash = run.run_identity_hash
+      AND old.tenant_id IS NOT DISTINCT FROM run.tenant_id AND old.recalled AND old.recalled_at IS NULL
+      AND run.outcome IN ('succeeded', 'partially_succeeded') AND NOT run.recalled
+      AND old.id <> ALL (@ids::bigint[])
+    RETURNING old.workspace_id, old.id, run.id AS by_id
 ), event AS (
     INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
     SELECT run.workspace_id, run.id,
@@ -122,6 +138,11 @@ WITH report AS (
                'failure_summary', move.failure_summary, 'at', move.at,
                'overruled', CASE WHEN move.old_status = 'completed' THEN 'run_stalled' END))
     FROM run JOIN move ON move.id = run.id
+), replaced_event AS (
+    INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
+    SELECT replaced.workspace_id, replaced.id, 'replaced', @actor,
+           jsonb_build_object('operation_run_id', replaced.by_id)
+    FROM replaced
 )
 SELECT * FROM run;
 
