@@ -107,6 +107,7 @@ func (s *Server) routes() *chi.Mux {
 	r.Get("/workspaces/{workspace_id}/operation-runs/{id}", s.scoped(s.getRun))
 	r.Get("/workspaces/{workspace_id}/operation-runs/{id}/events", s.scoped(s.listRunEvents))
 	r.Get("/workspaces/{workspace_id}/operation-runs/{id}/dependents", s.scoped(s.listDependents))
+	r.Get("/workspaces/{workspace_id}/operation-runs/{id}/diff", s.scoped(s.getRunDiff))
 	r.Patch("/workspaces/{workspace_id}/operation-runs/{id}", s.scoped(recording(s.patchRun)))
 	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/heartbeat", s.scoped(recording(s.heartbeatRun)))
 	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/cancel", s.scoped(recording(s.cancelRun)))
@@ -115,6 +116,7 @@ func (s *Server) routes() *chi.Mux {
 
 	r.Get("/workspaces/{workspace_id}/findings", s.scoped(s.listFindings))
 	r.Get("/workspaces/{workspace_id}/findings/{id}", s.scoped(s.getFinding))
+	r.Get("/workspaces/{workspace_id}/findings/{id}/diff", s.scoped(s.getFindingDiff))
 	r.Patch("/workspaces/{workspace_id}/findings/{id}", s.scoped(recording(s.patchFinding)))
 	r.Post("/workspaces/{workspace_id}/findings/batch", s.scoped(recording(s.batchFindings)))
 
