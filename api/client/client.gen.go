@@ -101,6 +101,54 @@ func (e CountRelation) Valid() bool {
 	}
 }
 
+// Defines values for DependentKind.
+const (
+	DependentKindFinding       DependentKind = "finding"
+	DependentKindInventoryItem DependentKind = "inventory_item"
+	DependentKindOperationRun  DependentKind = "operation_run"
+)
+
+// Valid indicates whether the value is a known member of the DependentKind enum.
+func (e DependentKind) Valid() bool {
+	switch e {
+	case DependentKindFinding:
+		return true
+	case DependentKindInventoryItem:
+		return true
+	case DependentKindOperationRun:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DependentRelation.
+const (
+	DependentRelationBaseline DependentRelation = "baseline"
+	DependentRelationContext  DependentRelation = "context"
+	DependentRelationCurrent  DependentRelation = "current"
+	DependentRelationLastSeen DependentRelation = "last_seen"
+	DependentRelationRetry    DependentRelation = "retry"
+)
+
+// Valid indicates whether the value is a known member of the DependentRelation enum.
+func (e DependentRelation) Valid() bool {
+	switch e {
+	case DependentRelationBaseline:
+		return true
+	case DependentRelationContext:
+		return true
+	case DependentRelationCurrent:
+		return true
+	case DependentRelationLastSeen:
+		return true
+	case DependentRelationRetry:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for FindingStatusChangeStatus.
 const (
 	FindingStatusChangeStatusAcknowledged FindingStatusChangeStatus = "acknowledged"
@@ -185,6 +233,54 @@ func (e ReportedFindingSeverity) Valid() bool {
 	case ReportedFindingSeverityLow:
 		return true
 	case ReportedFindingSeverityMedium:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RunDiffAgainstBy.
+const (
+	RunDiffAgainstByBackupSchedule RunDiffAgainstBy = "backup_schedule"
+	RunDiffAgainstByID             RunDiffAgainstBy = "id"
+	RunDiffAgainstByIdentity       RunDiffAgainstBy = "identity"
+	RunDiffAgainstByLessThanNil    RunDiffAgainstBy = "<nil>"
+	RunDiffAgainstByType           RunDiffAgainstBy = "type"
+)
+
+// Valid indicates whether the value is a known member of the RunDiffAgainstBy enum.
+func (e RunDiffAgainstBy) Valid() bool {
+	switch e {
+	case RunDiffAgainstByBackupSchedule:
+		return true
+	case RunDiffAgainstByID:
+		return true
+	case RunDiffAgainstByIdentity:
+		return true
+	case RunDiffAgainstByLessThanNil:
+		return true
+	case RunDiffAgainstByType:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RunDiffContextKind.
+const (
+	RunDiffContextKindAdded   RunDiffContextKind = "added"
+	RunDiffContextKindChanged RunDiffContextKind = "changed"
+	RunDiffContextKindRemoved RunDiffContextKind = "removed"
+)
+
+// Valid indicates whether the value is a known member of the RunDiffContextKind enum.
+func (e RunDiffContextKind) Valid() bool {
+	switch e {
+	case RunDiffContextKindAdded:
+		return true
+	case RunDiffContextKindChanged:
+		return true
+	case RunDiffContextKindRemoved:
 		return true
 	default:
 		return false
@@ -576,6 +672,52 @@ type Count struct {
 // Examples: eq
 type CountRelation string
 
+// Dependent A row that rests on a run.
+type Dependent struct {
+	// ID Examples: 9031
+	ID int64 `json:"id"`
+
+	// Kind What it is.
+	//
+	// Examples: finding
+	Kind DependentKind `json:"kind"`
+
+	// Name For people: the display name of an item, the subject of a finding, the type of a run; the
+	// external id or the fingerprint where there is none.
+	//
+	//
+	// Examples: Device restrictions – Zürich windows10
+	Name string `json:"name"`
+
+	// Relation How it rests on the run: an item as `last_seen`, a finding as `baseline` or `current`, a
+	// run as `retry` or by its `context`.
+	//
+	//
+	// Examples: baseline
+	Relation DependentRelation `json:"relation"`
+}
+
+// DependentKind What it is.
+//
+// Examples: finding
+type DependentKind string
+
+// DependentRelation How it rests on the run: an item as `last_seen`, a finding as `baseline` or `current`, a
+// run as `retry` or by its `context`.
+//
+// Examples: baseline
+type DependentRelation string
+
+// DependentList A page of what rests on a run.
+type DependentList struct {
+	Data []Dependent `json:"data"`
+
+	// NextCursor The cursor of the next page; null on the last one.
+	//
+	// Examples: null
+	NextCursor *string `json:"next_cursor"`
+}
+
 // Failure One thing that failed.
 type Failure struct {
 	// Code What failed, for programs.
@@ -649,6 +791,11 @@ type Finding struct {
 
 	// ID Examples: 9031
 	ID int64 `json:"id"`
+
+	// Recalled Whether its baseline or current run was recalled.
+	//
+	// Examples: false
+	Recalled bool `json:"recalled"`
 
 	// Revision Grows with every change of the finding.
 	//
@@ -781,6 +928,11 @@ type InventoryItem struct {
 	// Examples: deviceConfiguration
 	PolicyType string `json:"policy_type"`
 
+	// Recalled Whether the run that last saw the object was recalled.
+	//
+	// Examples: false
+	Recalled bool `json:"recalled"`
+
 	// TenantID Examples: 31
 	TenantID *int64 `json:"tenant_id"`
 
@@ -902,6 +1054,14 @@ type Problem struct {
 	//
 	// Examples: urn:runledger:problem:invalid-parameters
 	Type string `json:"type"`
+}
+
+// Recall Why a run is not to be trusted.
+type Recall struct {
+	// Reason For people. What looks like a secret in it is stored as `[redacted]`.
+	//
+	// Examples: The tenant's permissions were cut while it ran.
+	Reason string `json:"reason"`
 }
 
 // ReportRun What a worker says of a run. Whatever is absent or null stays as it is.
@@ -1062,6 +1222,28 @@ type Run struct {
 	// Examples: 2026-01-31T21:02:34.5Z
 	ProgressedAt *time.Time `json:"progressed_at"`
 
+	// RecallReason Why.
+	//
+	// Examples: null
+	RecallReason *string `json:"recall_reason"`
+
+	// Recalled Whether the run is not to be trusted: because somebody recalled it, or because it names a
+	// recalled run and no newer run of its identity has succeeded since.
+	//
+	//
+	// Examples: false
+	Recalled bool `json:"recalled"`
+
+	// RecalledAt When somebody recalled the run itself.
+	//
+	// Examples: null
+	RecalledAt *time.Time `json:"recalled_at"`
+
+	// RecalledByUserID Who recalled it.
+	//
+	// Examples: null
+	RecalledByUserID *int64 `json:"recalled_by_user_id"`
+
 	// RetryOfID The run that this one tries again.
 	//
 	// Examples: 48190
@@ -1153,6 +1335,105 @@ type RunChanges struct {
 	NextAfter string `json:"next_after"`
 }
 
+// RunDiff Two runs side by side.
+type RunDiff struct {
+	// Against The run that it is compared with; null if there is none.
+	Against *RunSummary `json:"against"`
+
+	// AgainstBy Why it is that one: `id` if it was asked for or is the baseline of a finding; for
+	// `last_good` what the two have in common: `backup_schedule`, `identity` or only the `type`.
+	//
+	//
+	// Examples: identity
+	AgainstBy *RunDiffAgainstBy `json:"against_by"`
+
+	// Context Where the contexts differ, in the order of the paths. Objects are compared member by
+	// member; an array is one value.
+	Context []struct {
+		// After Any JSON value.
+		//
+		// Examples: {"trigger":"scheduled"}
+		After FreeJSON `json:"after"`
+
+		// Before Any JSON value.
+		//
+		// Examples: {"trigger":"scheduled"}
+		Before FreeJSON `json:"before"`
+
+		// Kind Examples: changed
+		Kind RunDiffContextKind `json:"kind"`
+
+		// Path A JSON pointer (RFC 6901).
+		//
+		// Examples: /selection/name
+		Path string `json:"path"`
+	} `json:"context"`
+
+	// Counts Every count of either run, in the order of the names.
+	Counts []struct {
+		// After Examples: 5
+		After *float32 `json:"after"`
+
+		// Before Null if that run has no such count.
+		//
+		// Examples: 3
+		Before *float32 `json:"before"`
+
+		// Change By how much it moved; a missing count is 0.
+		//
+		// Examples: 2
+		Change float32 `json:"change"`
+
+		// Name Examples: created
+		Name string `json:"name"`
+	} `json:"counts"`
+
+	// Duration How long they took from start to end; null where that is not known.
+	Duration struct {
+		// AfterSeconds Examples: 150.5
+		AfterSeconds *float32 `json:"after_seconds"`
+
+		// BeforeSeconds Examples: 90
+		BeforeSeconds *float32 `json:"before_seconds"`
+
+		// ChangeSeconds Examples: 60.5
+		ChangeSeconds *float32 `json:"change_seconds"`
+	} `json:"duration"`
+
+	// Failures Every code of a failure of either run, in the order of the codes.
+	Failures []struct {
+		// After Examples: 2
+		After int64 `json:"after"`
+
+		// Before How often it came.
+		//
+		// Examples: 0
+		Before int64 `json:"before"`
+
+		// Change Examples: 2
+		Change int64 `json:"change"`
+
+		// Code Examples: graph_throttled
+		Code string `json:"code"`
+
+		// Messages At most ten different messages of the later run, or of the earlier one where the
+		// later has no such failure.
+		Messages []string `json:"messages"`
+	} `json:"failures"`
+
+	// Run The later run.
+	Run *RunSummary `json:"run"`
+}
+
+// RunDiffAgainstBy Why it is that one: `id` if it was asked for or is the baseline of a finding; for
+// `last_good` what the two have in common: `backup_schedule`, `identity` or only the `type`.
+//
+// Examples: identity
+type RunDiffAgainstBy string
+
+// RunDiffContextKind Examples: changed
+type RunDiffContextKind string
+
 // RunEvent One thing that happened to a run.
 type RunEvent struct {
 	// Actor The name of who did it; empty where nobody is known.
@@ -1176,7 +1457,9 @@ type RunEvent struct {
 	ID int64 `json:"id"`
 
 	// Kind What happened: `created`, `started`, `reported`, `heartbeat`, `cancel_requested`,
-	// `stalled`, `completed`, or another that a later version knows.
+	// `stalled`, `completed`, `recalled` (with the `reason`, or the `operation_run_id` of the
+	// recalled run that it names), `replaced` (the run that names a recalled one, by a newer
+	// `operation_run_id`), or another that a later version knows.
 	//
 	//
 	// Examples: completed
@@ -1399,6 +1682,9 @@ type WorkspaceList struct {
 
 // After defines model for After.
 type After = string
+
+// Against defines model for Against.
+type Against = string
 
 // BackupScheduleID defines model for BackupScheduleID.
 type BackupScheduleID = int64
@@ -1817,6 +2103,16 @@ type SetFindingStatusParams struct {
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
 }
 
+// GetFindingDiffParams defines parameters for GetFindingDiff.
+type GetFindingDiffParams struct {
+	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
 // ListInventoryItemsParams defines parameters for ListInventoryItems.
 type ListInventoryItemsParams struct {
 	// TenantID Those of this tenant.
@@ -2092,6 +2388,37 @@ type CancelOperationRunParams struct {
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
 }
 
+// ListOperationRunDependentsParams defines parameters for ListOperationRunDependents.
+type ListOperationRunDependentsParams struct {
+	// Limit The most rows of a page. One above 200 is lowered to 200.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
+	// filters and order alone.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// GetOperationRunDiffParams defines parameters for GetOperationRunDiff.
+type GetOperationRunDiffParams struct {
+	// Against What to compare with: the id of another run, or `last_good` (the default) for the last one of
+	// the same work that succeeded.
+	Against *Against `form:"against,omitempty" json:"against,omitempty"`
+
+	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
 // ListOperationRunEventsParams defines parameters for ListOperationRunEvents.
 type ListOperationRunEventsParams struct {
 	// Limit The most rows of a page. One above 200 is lowered to 200.
@@ -2111,6 +2438,13 @@ type ListOperationRunEventsParams struct {
 
 // HeartbeatOperationRunParams defines parameters for HeartbeatOperationRun.
 type HeartbeatOperationRunParams struct {
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// RecallOperationRunParams defines parameters for RecallOperationRun.
+type RecallOperationRunParams struct {
 	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
@@ -2154,6 +2488,9 @@ type BatchOperationRunsJSONRequestBody = RunBatch
 
 // ReportOperationRunJSONRequestBody defines body for ReportOperationRun for application/json ContentType.
 type ReportOperationRunJSONRequestBody = ReportRun
+
+// RecallOperationRunJSONRequestBody defines body for RecallOperationRun for application/json ContentType.
+type RecallOperationRunJSONRequestBody = Recall
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -2376,6 +2713,14 @@ type ClientInterface interface {
 	// Corresponds with PATCH /workspaces/{workspace_id}/findings/{id} (the `SetFindingStatus` operationId).
 	SetFindingStatus(ctx context.Context, workspaceID WorkspaceID, id ID, params *SetFindingStatusParams, body SetFindingStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetFindingDiff Tell what changed between its two runs
+	//
+	// The finding's current run beside its baseline run, as for a run. Either may be null, if it is
+	// not known.
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/findings/{id}/diff (the `GetFindingDiff` operationId).
+	GetFindingDiff(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetFindingDiffParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListInventoryItems List inventory items
 	//
 	// The inventory items of the workspace, the one with the highest id first.
@@ -2546,6 +2891,29 @@ type ClientInterface interface {
 	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/cancel (the `CancelOperationRun` operationId).
 	CancelOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *CancelOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListOperationRunDependents List what rests on a run
+	//
+	// The inventory items that were last seen by the run, the findings whose baseline or current run
+	// it is, and the later runs that try it again or whose context names it as
+	// `baseline_operation_run_id`, `current_operation_run_id` or `operation_run_id`. In this order,
+	// and in that of their ids; what rests on the run in two ways comes twice. The run need not be
+	// recalled.
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id}/dependents (the `ListOperationRunDependents` operationId).
+	ListOperationRunDependents(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListOperationRunDependentsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetOperationRunDiff Tell what changed since it last worked
+	//
+	// This run beside another: its counts, failures and duration, and where its context differs.
+	//
+	// Without `against`, or with `last_good`, the other is the last run before this one that
+	// succeeded and is not recalled: of the same backup schedule and type where this run is part of
+	// a schedule, else of the same tenant and identity, else of the same tenant and type.
+	// `against_by` tells which. Where there is none, `against` is null and all is new.
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id}/diff (the `GetOperationRunDiff` operationId).
+	GetOperationRunDiff(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetOperationRunDiffParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListOperationRunEvents List what happened to a run
 	//
 	// The run's timeline, the oldest event first. Runs from older stores have none.
@@ -2560,6 +2928,40 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/heartbeat (the `HeartbeatOperationRun` operationId).
 	HeartbeatOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *HeartbeatOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RecallOperationRunWithBody Recall a completed run
+	//
+	// Marks a completed run as not to be trusted, for good; the run stays as it is otherwise. For
+	// members with the role `manager` or above.
+	//
+	// From then on `recalled` is true for the run; for the inventory items that were last seen by it
+	// and the findings whose baseline or current run it is, until a newer run sees them; and for
+	// later runs that name it (see its dependents), until a newer run of their identity succeeds. A
+	// retry that is started after the recall is what replaces the run, and is not marked.
+	//
+	// Recalling a run again changes nothing: the first reason stays. For an active run it is a 409.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/recall (the `RecallOperationRun` operationId).
+	RecallOperationRunWithBody(ctx context.Context, workspaceID WorkspaceID, id ID, params *RecallOperationRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RecallOperationRun Recall a completed run
+	//
+	// Marks a completed run as not to be trusted, for good; the run stays as it is otherwise. For
+	// members with the role `manager` or above.
+	//
+	// From then on `recalled` is true for the run; for the inventory items that were last seen by it
+	// and the findings whose baseline or current run it is, until a newer run sees them; and for
+	// later runs that name it (see its dependents), until a newer run of their identity succeeds. A
+	// retry that is started after the recall is what replaces the run, and is not marked.
+	//
+	// Recalling a run again changes nothing: the first reason stays. For an active run it is a 409.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/recall (the `RecallOperationRun` operationId).
+	RecallOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *RecallOperationRunParams, body RecallOperationRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RetryOperationRun Start a completed run again
 	//
@@ -2865,6 +3267,24 @@ func (c *Client) SetFindingStatusWithBody(ctx context.Context, workspaceID Works
 // Corresponds with PATCH /workspaces/{workspace_id}/findings/{id} (the `SetFindingStatus` operationId).
 func (c *Client) SetFindingStatus(ctx context.Context, workspaceID WorkspaceID, id ID, params *SetFindingStatusParams, body SetFindingStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewSetFindingStatusRequest(c.Server, workspaceID, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetFindingDiff Tell what changed between its two runs
+//
+// The finding's current run beside its baseline run, as for a run. Either may be null, if it is
+// not known.
+//
+// Corresponds with GET /workspaces/{workspace_id}/findings/{id}/diff (the `GetFindingDiff` operationId).
+func (c *Client) GetFindingDiff(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetFindingDiffParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetFindingDiffRequest(c.Server, workspaceID, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3195,6 +3615,49 @@ func (c *Client) CancelOperationRun(ctx context.Context, workspaceID WorkspaceID
 	return c.Client.Do(req)
 }
 
+// ListOperationRunDependents List what rests on a run
+//
+// The inventory items that were last seen by the run, the findings whose baseline or current run
+// it is, and the later runs that try it again or whose context names it as
+// `baseline_operation_run_id`, `current_operation_run_id` or `operation_run_id`. In this order,
+// and in that of their ids; what rests on the run in two ways comes twice. The run need not be
+// recalled.
+//
+// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id}/dependents (the `ListOperationRunDependents` operationId).
+func (c *Client) ListOperationRunDependents(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListOperationRunDependentsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListOperationRunDependentsRequest(c.Server, workspaceID, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetOperationRunDiff Tell what changed since it last worked
+//
+// This run beside another: its counts, failures and duration, and where its context differs.
+//
+// Without `against`, or with `last_good`, the other is the last run before this one that
+// succeeded and is not recalled: of the same backup schedule and type where this run is part of
+// a schedule, else of the same tenant and identity, else of the same tenant and type.
+// `against_by` tells which. Where there is none, `against` is null and all is new.
+//
+// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id}/diff (the `GetOperationRunDiff` operationId).
+func (c *Client) GetOperationRunDiff(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetOperationRunDiffParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetOperationRunDiffRequest(c.Server, workspaceID, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListOperationRunEvents List what happened to a run
 //
 // The run's timeline, the oldest event first. Runs from older stores have none.
@@ -3220,6 +3683,60 @@ func (c *Client) ListOperationRunEvents(ctx context.Context, workspaceID Workspa
 // Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/heartbeat (the `HeartbeatOperationRun` operationId).
 func (c *Client) HeartbeatOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *HeartbeatOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewHeartbeatOperationRunRequest(c.Server, workspaceID, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RecallOperationRunWithBody Recall a completed run
+//
+// Marks a completed run as not to be trusted, for good; the run stays as it is otherwise. For
+// members with the role `manager` or above.
+//
+// From then on `recalled` is true for the run; for the inventory items that were last seen by it
+// and the findings whose baseline or current run it is, until a newer run sees them; and for
+// later runs that name it (see its dependents), until a newer run of their identity succeeds. A
+// retry that is started after the recall is what replaces the run, and is not marked.
+//
+// Recalling a run again changes nothing: the first reason stays. For an active run it is a 409.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/recall (the `RecallOperationRun` operationId).
+func (c *Client) RecallOperationRunWithBody(ctx context.Context, workspaceID WorkspaceID, id ID, params *RecallOperationRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRecallOperationRunRequestWithBody(c.Server, workspaceID, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RecallOperationRun Recall a completed run
+//
+// Marks a completed run as not to be trusted, for good; the run stays as it is otherwise. For
+// members with the role `manager` or above.
+//
+// From then on `recalled` is true for the run; for the inventory items that were last seen by it
+// and the findings whose baseline or current run it is, until a newer run sees them; and for
+// later runs that name it (see its dependents), until a newer run of their identity succeeds. A
+// retry that is started after the recall is what replaces the run, and is not marked.
+//
+// Recalling a run again changes nothing: the first reason stays. For an active run it is a 409.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/recall (the `RecallOperationRun` operationId).
+func (c *Client) RecallOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *RecallOperationRunParams, body RecallOperationRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRecallOperationRunRequest(c.Server, workspaceID, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4623,6 +5140,73 @@ func NewSetFindingStatusRequestWithBody(server string, workspaceID WorkspaceID, 
 	return req, nil
 }
 
+// NewGetFindingDiffRequest constructs an http.Request for the GetFindingDiff method
+func NewGetFindingDiffRequest(server string, workspaceID WorkspaceID, id ID, params *GetFindingDiffParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/findings/%s/diff", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewListInventoryItemsRequest constructs an http.Request for the ListInventoryItems method
 func NewListInventoryItemsRequest(server string, workspaceID WorkspaceID, params *ListInventoryItemsParams) (*http.Request, error) {
 	var err error
@@ -6002,6 +6586,206 @@ func NewCancelOperationRunRequest(server string, workspaceID WorkspaceID, id ID,
 	return req, nil
 }
 
+// NewListOperationRunDependentsRequest constructs an http.Request for the ListOperationRunDependents method
+func NewListOperationRunDependentsRequest(server string, workspaceID WorkspaceID, id ID, params *ListOperationRunDependentsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/operation-runs/%s/dependents", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetOperationRunDiffRequest constructs an http.Request for the GetOperationRunDiff method
+func NewGetOperationRunDiffRequest(server string, workspaceID WorkspaceID, id ID, params *GetOperationRunDiffParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/operation-runs/%s/diff", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Against != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "against", *params.Against, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewListOperationRunEventsRequest constructs an http.Request for the ListOperationRunEvents method
 func NewListOperationRunEventsRequest(server string, workspaceID WorkspaceID, id ID, params *ListOperationRunEventsParams) (*http.Request, error) {
 	var err error
@@ -6145,6 +6929,75 @@ func NewHeartbeatOperationRunRequest(server string, workspaceID WorkspaceID, id 
 	if err != nil {
 		return nil, err
 	}
+
+	if params != nil {
+
+		if params.XRequestID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRecallOperationRunRequest calls the generic RecallOperationRun builder with application/json body
+func NewRecallOperationRunRequest(server string, workspaceID WorkspaceID, id ID, params *RecallOperationRunParams, body RecallOperationRunJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRecallOperationRunRequestWithBody(server, workspaceID, id, params, "application/json", bodyReader)
+}
+
+// NewRecallOperationRunRequestWithBody constructs an http.Request for the RecallOperationRun method, with any body, and a specified content type
+func NewRecallOperationRunRequestWithBody(server string, workspaceID WorkspaceID, id ID, params *RecallOperationRunParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/operation-runs/%s/recall", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	if params != nil {
 
@@ -6504,6 +7357,16 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /workspaces/{workspace_id}/findings/{id} (the `SetFindingStatus` operationId).
 	SetFindingStatusWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *SetFindingStatusParams, body SetFindingStatusJSONRequestBody, reqEditors ...RequestEditorFn) (*SetFindingStatusResponse, error)
 
+	// GetFindingDiffWithResponse Tell what changed between its two runs
+	//
+	// The finding's current run beside its baseline run, as for a run. Either may be null, if it is
+	// not known.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/findings/{id}/diff (the `GetFindingDiff` operationId).
+	GetFindingDiffWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetFindingDiffParams, reqEditors ...RequestEditorFn) (*GetFindingDiffResponse, error)
+
 	// ListInventoryItemsWithResponse List inventory items
 	//
 	// The inventory items of the workspace, the one with the highest id first.
@@ -6688,6 +7551,33 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/cancel (the `CancelOperationRun` operationId).
 	CancelOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *CancelOperationRunParams, reqEditors ...RequestEditorFn) (*CancelOperationRunResponse, error)
 
+	// ListOperationRunDependentsWithResponse List what rests on a run
+	//
+	// The inventory items that were last seen by the run, the findings whose baseline or current run
+	// it is, and the later runs that try it again or whose context names it as
+	// `baseline_operation_run_id`, `current_operation_run_id` or `operation_run_id`. In this order,
+	// and in that of their ids; what rests on the run in two ways comes twice. The run need not be
+	// recalled.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id}/dependents (the `ListOperationRunDependents` operationId).
+	ListOperationRunDependentsWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListOperationRunDependentsParams, reqEditors ...RequestEditorFn) (*ListOperationRunDependentsResponse, error)
+
+	// GetOperationRunDiffWithResponse Tell what changed since it last worked
+	//
+	// This run beside another: its counts, failures and duration, and where its context differs.
+	//
+	// Without `against`, or with `last_good`, the other is the last run before this one that
+	// succeeded and is not recalled: of the same backup schedule and type where this run is part of
+	// a schedule, else of the same tenant and identity, else of the same tenant and type.
+	// `against_by` tells which. Where there is none, `against` is null and all is new.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id}/diff (the `GetOperationRunDiff` operationId).
+	GetOperationRunDiffWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetOperationRunDiffParams, reqEditors ...RequestEditorFn) (*GetOperationRunDiffResponse, error)
+
 	// ListOperationRunEventsWithResponse List what happened to a run
 	//
 	// The run's timeline, the oldest event first. Runs from older stores have none.
@@ -6706,6 +7596,40 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/heartbeat (the `HeartbeatOperationRun` operationId).
 	HeartbeatOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *HeartbeatOperationRunParams, reqEditors ...RequestEditorFn) (*HeartbeatOperationRunResponse, error)
+
+	// RecallOperationRunWithBodyWithResponse Recall a completed run
+	//
+	// Marks a completed run as not to be trusted, for good; the run stays as it is otherwise. For
+	// members with the role `manager` or above.
+	//
+	// From then on `recalled` is true for the run; for the inventory items that were last seen by it
+	// and the findings whose baseline or current run it is, until a newer run sees them; and for
+	// later runs that name it (see its dependents), until a newer run of their identity succeeds. A
+	// retry that is started after the recall is what replaces the run, and is not marked.
+	//
+	// Recalling a run again changes nothing: the first reason stays. For an active run it is a 409.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/recall (the `RecallOperationRun` operationId).
+	RecallOperationRunWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *RecallOperationRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RecallOperationRunResponse, error)
+
+	// RecallOperationRunWithResponse Recall a completed run
+	//
+	// Marks a completed run as not to be trusted, for good; the run stays as it is otherwise. For
+	// members with the role `manager` or above.
+	//
+	// From then on `recalled` is true for the run; for the inventory items that were last seen by it
+	// and the findings whose baseline or current run it is, until a newer run sees them; and for
+	// later runs that name it (see its dependents), until a newer run of their identity succeeds. A
+	// retry that is started after the recall is what replaces the run, and is not marked.
+	//
+	// Recalling a run again changes nothing: the first reason stays. For an active run it is a 409.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/recall (the `RecallOperationRun` operationId).
+	RecallOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *RecallOperationRunParams, body RecallOperationRunJSONRequestBody, reqEditors ...RequestEditorFn) (*RecallOperationRunResponse, error)
 
 	// RetryOperationRunWithResponse Start a completed run again
 	//
@@ -7640,6 +8564,82 @@ func (r SetFindingStatusResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r SetFindingStatusResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetFindingDiffResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RunDiff
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *InvalidParameters
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetFindingDiffResponse) GetJSON200() *RunDiff {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetFindingDiffResponse) GetApplicationProblemJSON400() *InvalidParameters {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetFindingDiffResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetFindingDiffResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetFindingDiffResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetFindingDiffResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetFindingDiffResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetFindingDiffResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetFindingDiffResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetFindingDiffResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8636,6 +9636,158 @@ func (r CancelOperationRunResponse) ContentType() string {
 	return ""
 }
 
+type ListOperationRunDependentsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DependentList
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *InvalidParameters
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListOperationRunDependentsResponse) GetJSON200() *DependentList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListOperationRunDependentsResponse) GetApplicationProblemJSON400() *InvalidParameters {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListOperationRunDependentsResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListOperationRunDependentsResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListOperationRunDependentsResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListOperationRunDependentsResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListOperationRunDependentsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListOperationRunDependentsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListOperationRunDependentsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListOperationRunDependentsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetOperationRunDiffResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RunDiff
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *InvalidParameters
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetOperationRunDiffResponse) GetJSON200() *RunDiff {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetOperationRunDiffResponse) GetApplicationProblemJSON400() *InvalidParameters {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetOperationRunDiffResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetOperationRunDiffResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetOperationRunDiffResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetOperationRunDiffResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetOperationRunDiffResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetOperationRunDiffResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetOperationRunDiffResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetOperationRunDiffResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListOperationRunEventsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -8796,6 +9948,117 @@ func (r HeartbeatOperationRunResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r HeartbeatOperationRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RecallOperationRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Run
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Conflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *BodyTooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *InvalidFields
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RecallOperationRunResponse) GetJSON200() *Run {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RecallOperationRunResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RecallOperationRunResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RecallOperationRunResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RecallOperationRunResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RecallOperationRunResponse) GetApplicationProblemJSON409() *Conflict {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r RecallOperationRunResponse) GetApplicationProblemJSON413() *BodyTooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r RecallOperationRunResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RecallOperationRunResponse) GetApplicationProblemJSON422() *InvalidFields {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RecallOperationRunResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RecallOperationRunResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RecallOperationRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RecallOperationRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RecallOperationRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RecallOperationRunResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -9241,6 +10504,22 @@ func (c *ClientWithResponses) SetFindingStatusWithResponse(ctx context.Context, 
 	return ParseSetFindingStatusResponse(rsp)
 }
 
+// GetFindingDiffWithResponse Tell what changed between its two runs
+//
+// The finding's current run beside its baseline run, as for a run. Either may be null, if it is
+// not known.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /workspaces/{workspace_id}/findings/{id}/diff (the `GetFindingDiff` operationId).
+func (c *ClientWithResponses) GetFindingDiffWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetFindingDiffParams, reqEditors ...RequestEditorFn) (*GetFindingDiffResponse, error) {
+	rsp, err := c.GetFindingDiff(ctx, workspaceID, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetFindingDiffResponse(rsp)
+}
+
 // ListInventoryItemsWithResponse List inventory items
 //
 // The inventory items of the workspace, the one with the highest id first.
@@ -9515,6 +10794,45 @@ func (c *ClientWithResponses) CancelOperationRunWithResponse(ctx context.Context
 	return ParseCancelOperationRunResponse(rsp)
 }
 
+// ListOperationRunDependentsWithResponse List what rests on a run
+//
+// The inventory items that were last seen by the run, the findings whose baseline or current run
+// it is, and the later runs that try it again or whose context names it as
+// `baseline_operation_run_id`, `current_operation_run_id` or `operation_run_id`. In this order,
+// and in that of their ids; what rests on the run in two ways comes twice. The run need not be
+// recalled.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id}/dependents (the `ListOperationRunDependents` operationId).
+func (c *ClientWithResponses) ListOperationRunDependentsWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListOperationRunDependentsParams, reqEditors ...RequestEditorFn) (*ListOperationRunDependentsResponse, error) {
+	rsp, err := c.ListOperationRunDependents(ctx, workspaceID, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListOperationRunDependentsResponse(rsp)
+}
+
+// GetOperationRunDiffWithResponse Tell what changed since it last worked
+//
+// This run beside another: its counts, failures and duration, and where its context differs.
+//
+// Without `against`, or with `last_good`, the other is the last run before this one that
+// succeeded and is not recalled: of the same backup schedule and type where this run is part of
+// a schedule, else of the same tenant and identity, else of the same tenant and type.
+// `against_by` tells which. Where there is none, `against` is null and all is new.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /workspaces/{workspace_id}/operation-runs/{id}/diff (the `GetOperationRunDiff` operationId).
+func (c *ClientWithResponses) GetOperationRunDiffWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetOperationRunDiffParams, reqEditors ...RequestEditorFn) (*GetOperationRunDiffResponse, error) {
+	rsp, err := c.GetOperationRunDiff(ctx, workspaceID, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetOperationRunDiffResponse(rsp)
+}
+
 // ListOperationRunEventsWithResponse List what happened to a run
 //
 // The run's timeline, the oldest event first. Runs from older stores have none.
@@ -9544,6 +10862,52 @@ func (c *ClientWithResponses) HeartbeatOperationRunWithResponse(ctx context.Cont
 		return nil, err
 	}
 	return ParseHeartbeatOperationRunResponse(rsp)
+}
+
+// RecallOperationRunWithBodyWithResponse Recall a completed run
+//
+// Marks a completed run as not to be trusted, for good; the run stays as it is otherwise. For
+// members with the role `manager` or above.
+//
+// From then on `recalled` is true for the run; for the inventory items that were last seen by it
+// and the findings whose baseline or current run it is, until a newer run sees them; and for
+// later runs that name it (see its dependents), until a newer run of their identity succeeds. A
+// retry that is started after the recall is what replaces the run, and is not marked.
+//
+// Recalling a run again changes nothing: the first reason stays. For an active run it is a 409.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/recall (the `RecallOperationRun` operationId).
+func (c *ClientWithResponses) RecallOperationRunWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *RecallOperationRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RecallOperationRunResponse, error) {
+	rsp, err := c.RecallOperationRunWithBody(ctx, workspaceID, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRecallOperationRunResponse(rsp)
+}
+
+// RecallOperationRunWithResponse Recall a completed run
+//
+// Marks a completed run as not to be trusted, for good; the run stays as it is otherwise. For
+// members with the role `manager` or above.
+//
+// From then on `recalled` is true for the run; for the inventory items that were last seen by it
+// and the findings whose baseline or current run it is, until a newer run sees them; and for
+// later runs that name it (see its dependents), until a newer run of their identity succeeds. A
+// retry that is started after the recall is what replaces the run, and is not marked.
+//
+// Recalling a run again changes nothing: the first reason stays. For an active run it is a 409.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/recall (the `RecallOperationRun` operationId).
+func (c *ClientWithResponses) RecallOperationRunWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *RecallOperationRunParams, body RecallOperationRunJSONRequestBody, reqEditors ...RequestEditorFn) (*RecallOperationRunResponse, error) {
+	rsp, err := c.RecallOperationRun(ctx, workspaceID, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRecallOperationRunResponse(rsp)
 }
 
 // RetryOperationRunWithResponse Start a completed run again
@@ -10296,6 +11660,70 @@ func ParseSetFindingStatusResponse(rsp *http.Response) (*SetFindingStatusRespons
 			return nil, err
 		}
 		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetFindingDiffResponse parses an HTTP response from a GetFindingDiffWithResponse call
+func ParseGetFindingDiffResponse(rsp *http.Response) (*GetFindingDiffResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetFindingDiffResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RunDiff
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest InvalidParameters
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest InternalError
@@ -11159,6 +12587,134 @@ func ParseCancelOperationRunResponse(rsp *http.Response) (*CancelOperationRunRes
 	return response, nil
 }
 
+// ParseListOperationRunDependentsResponse parses an HTTP response from a ListOperationRunDependentsWithResponse call
+func ParseListOperationRunDependentsResponse(rsp *http.Response) (*ListOperationRunDependentsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListOperationRunDependentsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DependentList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest InvalidParameters
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetOperationRunDiffResponse parses an HTTP response from a GetOperationRunDiffWithResponse call
+func ParseGetOperationRunDiffResponse(rsp *http.Response) (*GetOperationRunDiffResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetOperationRunDiffResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RunDiff
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest InvalidParameters
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListOperationRunEventsResponse parses an HTTP response from a ListOperationRunEventsWithResponse call
 func ParseListOperationRunEventsResponse(rsp *http.Response) (*ListOperationRunEventsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -11278,6 +12834,102 @@ func ParseHeartbeatOperationRunResponse(rsp *http.Response) (*HeartbeatOperation
 			return nil, err
 		}
 		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRecallOperationRunResponse parses an HTTP response from a RecallOperationRunWithResponse call
+func ParseRecallOperationRunResponse(rsp *http.Response) (*RecallOperationRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RecallOperationRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Run
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest BodyTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest InvalidFields
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest InternalError

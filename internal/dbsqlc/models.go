@@ -91,6 +91,10 @@ type OperationRun struct {
 	RetryOfID         *int64
 	Attempt           int64
 	Revision          int64
+	RecalledAt        pgtype.Timestamptz
+	RecalledByUserID  *int64
+	RecallReason      *string
+	Recalled          bool
 }
 
 type Workspace struct {
