@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -20,8 +19,7 @@ type operation struct {
 }
 
 // batchRuns does many starts and reports, answered one by one in order. A fault in one does not
-// undo the others. Neighbours of a kind that have nothing to do with each other go in one
-// statement.
+// undo the others.
 func (s *Server) batchRuns(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
 	if err := noParams(r); err != nil {
 		return err
@@ -34,12 +32,7 @@ func (s *Server) batchRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 	if err != nil {
 		return err
 	}
-	results := make([]result, len(operations))
-	for begin := 0; begin < len(operations); {
-		end := begin + group(operations[begin:])
-		s.doGroup(r.Context(), ws, operations[begin:end], results[begin:end])
-		begin = end
-	}
+	results := s.doOperations(r.Context(), ws, operations)
 	return withBuffer(func(b []byte) []byte { return appendResults(b, requestOf(r).id, results) }, func(body []byte) error {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
@@ -100,75 +93,6 @@ func parseOperation(object json.RawMessage, pointer string, ws workspace.Scope) 
 	}
 	op.report, op.faults = &item, inner.faultless()
 	return op
-}
-
-// group tells how many of the operations, from the first on, can go in one statement.
-func group(operations []operation) int {
-	starts, reports := map[identity]bool{}, map[int64]bool{}
-	for i, op := range operations {
-		switch {
-		case len(op.faults) > 0:
-		case op.start != nil:
-			// A start with a key of its own may be answered from before: it goes alone.
-			alone := op.start.idempotencyKey != ""
-			if len(reports) > 0 || starts[op.start.identity()] || alone && i > 0 {
-				return i
-			}
-			if alone {
-				return 1
-			}
-			starts[op.start.identity()] = true
-		default:
-			if len(starts) > 0 || reports[op.report.id] {
-				return i
-			}
-			reports[op.report.id] = true
-		}
-	}
-	return len(operations)
-}
-
-// doGroup does the operations of a group and writes their results.
-func (s *Server) doGroup(ctx context.Context, ws workspace.Scope, operations []operation, results []result) {
-	var starts []start
-	var reports []report
-	var places []int
-	for i, op := range operations {
-		switch {
-		case len(op.faults) > 0:
-			results[i].err = errInvalidFields(op.faults...)
-			continue
-		case op.start != nil:
-			starts = append(starts, *op.start)
-		default:
-			reports = append(reports, *op.report)
-		}
-		places = append(places, i)
-	}
-	var done []result
-	var err error
-	switch {
-	case len(starts) == 1:
-		done = []result{s.startOne(ctx, ws, starts[0])}
-	case len(starts) > 0:
-		done, err = s.startDistinct(ctx, ws, starts)
-	case len(reports) > 0:
-		done, err = s.reportDistinct(ctx, ws, reports)
-	}
-	if err != nil && len(places) > 1 && !isOutage(err) {
-		// One of them cannot be stored; alone, each gets its own answer.
-		for _, i := range places {
-			s.doGroup(ctx, ws, operations[i:i+1], results[i:i+1])
-		}
-		return
-	}
-	for n, i := range places {
-		if err != nil {
-			results[i].err = err
-		} else {
-			results[i] = done[n]
-		}
-	}
 }
 
 // appendResults appends the body of the answer to a batch (a 207 in the manner of RFC 4918).

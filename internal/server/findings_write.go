@@ -125,9 +125,6 @@ func (s *Server) writeFindings(ctx context.Context, ws workspace.Scope, items []
 		p.CurrentOperationRunIds = append(p.CurrentOperationRunIds, item.currentRunID)
 	}
 	written, err := s.queries.UpsertFindings(ctx, s.db, p)
-	if hasClass(err, "23") && len(items) == 1 {
-		return []observed{{err: errReferenceGone(err)}}, nil
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -52,11 +52,7 @@ func (s *Server) batchInventoryItems(w http.ResponseWriter, r *http.Request, ws 
 	if faults := f.faultless(); len(faults) > 0 {
 		return errInvalidFields(faults...)
 	}
-	_, err = s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: runID})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return errInvalidFields(fault{Pointer: "/operation_run_id", Detail: noSuchRun})
-	}
-	if err != nil {
+	if err := s.mustBeRun(r.Context(), ws, runID); err != nil {
 		return err
 	}
 	results := observe(r.Context(), items, seenItem.key,
@@ -64,6 +60,15 @@ func (s *Server) batchInventoryItems(w http.ResponseWriter, r *http.Request, ws 
 			return s.writeItems(ctx, ws, runID, items)
 		})
 	return answerObserved(w, r, "inventory_item", results)
+}
+
+// mustBeRun is the error that says that the run which saw the items is not one of the workspace.
+func (s *Server) mustBeRun(ctx context.Context, ws workspace.Scope, id int64) error {
+	_, err := s.queries.GetRun(ctx, s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return errInvalidFields(fault{Pointer: "/operation_run_id", Detail: noSuchRun})
+	}
+	return err
 }
 
 // parseItem reads one item of a batch.
@@ -111,8 +116,10 @@ func (s *Server) writeItems(ctx context.Context, ws workspace.Scope, runID int64
 		p.LastSeenAts = append(p.LastSeenAts, at)
 	}
 	written, err := s.queries.UpsertInventoryItems(ctx, s.db, p)
-	if hasClass(err, "23") && len(items) == 1 {
-		return []observed{{err: errReferenceGone(err)}}, nil
+	if hasClass(err, "23") {
+		if gone := s.mustBeRun(ctx, ws, runID); gone != nil {
+			return nil, gone
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -69,36 +69,17 @@ func observe[Item any, Key comparable](
 			taken[k] = true
 			round = append(round, i)
 		}
-		observeRound(ctx, observations, round, results, write)
+		items := make([]Item, len(round))
+		for n, i := range round {
+			items[n] = observations[i].item
+		}
+		done := together(items, func(items []Item) ([]observed, error) { return write(ctx, items) }, failedObservation)
+		for n, i := range round {
+			results[i] = done[n]
+		}
 		pending = later
 	}
 	return results
-}
-
-// observeRound writes the observations at places.
-func observeRound[Item any](
-	ctx context.Context, observations []observation[Item], places []int, results []observed,
-	write func(ctx context.Context, items []Item) ([]observed, error),
-) {
-	items := make([]Item, len(places))
-	for n, i := range places {
-		items[n] = observations[i].item
-	}
-	done, err := write(ctx, items)
-	if err != nil && len(places) > 1 && !isOutage(err) {
-		// One of them cannot be stored; alone, each gets its own answer.
-		for n := range places {
-			observeRound(ctx, observations, places[n:n+1], results, write)
-		}
-		return
-	}
-	for n, i := range places {
-		if err != nil {
-			results[i].err = err
-		} else {
-			results[i] = done[n]
-		}
-	}
 }
 
 // answerObserved writes the answers of a batch (a 207 in the manner of RFC 4918), each with its
@@ -133,8 +114,11 @@ func answerObserved(w http.ResponseWriter, r *http.Request, name string, results
 	})
 }
 
-// errReferenceGone is the answer to an object that refers to a row which was removed while it was
-// written.
-func errReferenceGone(cause error) error {
-	return errInvalidFields(fault{Detail: "A row that it refers to was removed at the same moment."}).because(cause)
+// failedObservation is the answer to an object that could not be written.
+func failedObservation(err error) observed {
+	if hasClass(err, "23") {
+		// However often it is asked, what it refers to is there before the write and not in it.
+		err = errInvalidFields(fault{Detail: "A row that it refers to was removed at the same moment."}).because(err)
+	}
+	return observed{err: err}
 }

@@ -43,14 +43,11 @@ func (s *Server) patchRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 		return cmp.Or(missing, err)
 	}
 	item.id = id
-	results, err := s.reportDistinct(r.Context(), ws, []report{item})
-	if err != nil {
-		return err
+	reported := s.reportMany(r.Context(), ws, []report{item})[0]
+	if reported.err != nil {
+		return reported.err
 	}
-	if results[0].err != nil {
-		return results[0].err
-	}
-	return answerRun(w, r, results[0].status, &results[0].run)
+	return answerRun(w, r, reported.status, &reported.run)
 }
 
 // readReport reads the report in a request.
@@ -217,6 +214,11 @@ func parseFailures(f *fields) json.RawMessage {
 	return clean
 }
 
+// reportMany applies reports of which no two are of one run.
+func (s *Server) reportMany(ctx context.Context, ws workspace.Scope, items []report) []result {
+	return together(items, func(items []report) ([]result, error) { return s.reportDistinct(ctx, ws, items) }, failedResult)
+}
+
 // reportDistinct applies reports of which no two are of one run, in one statement.
 func (s *Server) reportDistinct(ctx context.Context, ws workspace.Scope, items []report) ([]result, error) {
 	p := dbsqlc.ReportRunsParams{WorkspaceID: ws.ID(), Actor: ws.UserName(), ContextLimit: maxContext}
@@ -234,45 +236,70 @@ func (s *Server) reportDistinct(ctx context.Context, ws workspace.Scope, items [
 		p.Ats = append(p.Ats, at)
 		p.Revisions = append(p.Revisions, item.revision)
 	}
-	rows, err := s.queries.ReportRuns(ctx, s.db, p)
-	if err != nil && (!hasClass(err, "23") || len(items) > 1) {
-		return nil, err
+	rows, refused := s.queries.ReportRuns(ctx, s.db, p)
+	if refused != nil && (!hasClass(refused, "23") || len(items) > 1) {
+		return nil, refused
 	}
 	// A report that broke a constraint is explained below, like one that the guard refused.
 	applied := make(map[int64]dbsqlc.OperationRun, len(rows))
 	for _, row := range rows {
 		applied[row.ID] = dbsqlc.OperationRun(row)
 	}
+	asItIs, err := s.runsWithout(ctx, ws, items, applied)
+	if err != nil {
+		return nil, err
+	}
 	results := make([]result, len(items))
 	for i, item := range items {
-		run, ok := applied[item.id]
-		if ok {
+		if run, ok := applied[item.id]; ok {
 			results[i] = result{status: http.StatusOK, run: run}
-			continue
+		} else {
+			results[i] = whyNotReported(item, asItIs[item.id], refused)
 		}
-		results[i] = s.whyNotReported(ctx, ws, item, err)
 	}
 	return results, nil
 }
 
-// whyNotReported is the answer to a report that changed nothing: the run, if it says what the
-// report says already, or else why not.
-func (s *Server) whyNotReported(ctx context.Context, ws workspace.Scope, item report, cause error) result {
-	run, err := s.queries.GetRun(ctx, s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: item.id})
-	if err != nil {
-		return result{err: err}
+// runsWithout are the runs, as they are now, of those reports that were not applied.
+func (s *Server) runsWithout(
+	ctx context.Context, ws workspace.Scope, items []report, applied map[int64]dbsqlc.OperationRun,
+) (map[int64]*dbsqlc.OperationRun, error) {
+	var ids []int64
+	for _, item := range items {
+		if _, ok := applied[item.id]; !ok {
+			ids = append(ids, item.id)
+		}
 	}
+	if len(ids) == 0 {
+		return nil, nil //nolint:nilnil // an empty map
+	}
+	runs, err := s.queries.ListRunsByID(ctx, s.db, dbsqlc.ListRunsByIDParams{WorkspaceID: ws.ID(), Ids: ids})
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[int64]*dbsqlc.OperationRun, len(runs))
+	for i := range runs {
+		byID[runs[i].ID] = &runs[i]
+	}
+	return byID, nil
+}
+
+// whyNotReported is the answer to a report that changed nothing: the run, if it says what the
+// report says already, or else why not. There may be no run.
+func whyNotReported(item report, run *dbsqlc.OperationRun, refused error) result {
 	switch {
+	case run == nil:
+		return result{err: errNotFound}
 	case item.revision != 0 && item.revision != run.Revision:
 		return result{err: errRevision}
-	case isFinal(&run) && item.saysNothingNew(&run):
-		return result{status: http.StatusOK, run: run}
-	case isFinal(&run):
-		return result{err: errConflict(&run, "The run is completed and does not change any more.")}
-	case hasClass(cause, "23"):
-		return result{err: errConflict(&run, "Another run of the same identity is active by now.").because(cause)}
+	case isFinal(run) && item.saysNothingNew(run):
+		return result{status: http.StatusOK, run: *run}
+	case isFinal(run):
+		return result{err: errConflict(run, "The run is completed and does not change any more.")}
+	case hasClass(refused, "23"):
+		return result{err: errConflict(run, "Another run of the same identity is active by now.").because(refused)}
 	default:
-		return result{err: whyRefused(item, &run)}
+		return result{err: whyRefused(item, run)}
 	}
 }
 

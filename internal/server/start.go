@@ -6,13 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/ledger"
@@ -211,44 +210,67 @@ func requestHash(body []byte) string {
 
 // startOne starts a run. With an Idempotency-Key that was used before, it is the run of then.
 func (s *Server) startOne(ctx context.Context, ws workspace.Scope, item start) result {
-	if item.idempotencyKey != "" {
-		if earlier := s.startedBefore(ctx, ws, item); !errors.Is(earlier.err, pgx.ErrNoRows) {
-			return earlier
+	return s.startMany(ctx, ws, []start{item})[0]
+}
+
+// startMany starts runs of which no two have the same identity or the same Idempotency-Key. If a
+// key is used, or something that a start refers to is removed, between the two statements of an
+// attempt, the next attempt finds it so.
+func (s *Server) startMany(ctx context.Context, ws workspace.Scope, items []start) []result {
+	return together(items, func(items []start) ([]result, error) {
+		results := make([]result, len(items))
+		fresh, err := s.startedBefore(ctx, ws, items, results)
+		if err != nil || len(fresh) == 0 {
+			return results, err
+		}
+		return results, s.startFresh(ctx, ws, items, fresh, results)
+	}, failedResult)
+}
+
+// failedResult is the answer to a write that could not be done.
+func failedResult(err error) result { return result{err: err} }
+
+// startedBefore writes to results what the Idempotency-Keys of items were answered with before,
+// and returns the places of those that never were.
+func (s *Server) startedBefore(ctx context.Context, ws workspace.Scope, items []start, results []result) (fresh []int, err error) {
+	keyed := map[string]int{}
+	for i, item := range items {
+		if item.idempotencyKey != "" {
+			keyed[item.idempotencyKey] = i
 		}
 	}
-	results, err := s.startDistinct(ctx, ws, []start{item})
-	if hasClass(err, "23") && item.idempotencyKey != "" {
-		// The only constraint that can fail is the key's: the same request came twice at once.
-		return s.startedBefore(ctx, ws, item)
+	found := map[int]bool{}
+	if len(keyed) > 0 {
+		rows, err := s.queries.ListRunsByIdempotencyKeys(ctx, s.db, dbsqlc.ListRunsByIdempotencyKeysParams{
+			WorkspaceID: ws.ID(), Keys: slices.Collect(maps.Keys(keyed)),
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, row := range rows {
+			i := keyed[row.Key]
+			found[i] = true
+			results[i] = result{status: http.StatusOK, run: row.OperationRun}
+			if row.RequestHash != items[i].requestHash {
+				results[i] = result{err: errIdempotencyKeyReused}
+			}
+		}
 	}
-	if err != nil {
-		return result{err: err}
+	for i := range items {
+		if !found[i] {
+			fresh = append(fresh, i)
+		}
 	}
-	return results[0]
+	return fresh, nil
 }
 
-// startedBefore is the answer that the Idempotency-Key had before; its err is pgx.ErrNoRows if
-// there was none.
-func (s *Server) startedBefore(ctx context.Context, ws workspace.Scope, item start) result {
-	found, err := s.queries.GetRunByIdempotencyKey(ctx, s.db, dbsqlc.GetRunByIdempotencyKeyParams{
-		WorkspaceID: ws.ID(), Key: item.idempotencyKey,
-	})
-	switch {
-	case err != nil:
-		return result{err: err}
-	case found.RequestHash != item.requestHash:
-		return result{err: errIdempotencyKeyReused}
-	default:
-		return result{status: http.StatusOK, run: found.OperationRun}
-	}
-}
-
-// startDistinct starts runs of which no two have the same identity, in one statement.
-func (s *Server) startDistinct(ctx context.Context, ws workspace.Scope, items []start) ([]result, error) {
+// startFresh starts the runs at places, in one statement, and writes their results.
+func (s *Server) startFresh(ctx context.Context, ws workspace.Scope, items []start, places []int, results []result) error {
 	p := dbsqlc.StartRunsParams{WorkspaceID: ws.ID(), Actor: ws.UserName()}
 	user := ws.UserID()
 	p.UserID = &user
-	for _, item := range items {
+	for _, i := range places {
+		item := items[i]
 		p.Types = append(p.Types, item.runType)
 		p.TenantIds = append(p.TenantIds, item.tenantID)
 		p.InitiatorNames = append(p.InitiatorNames, item.initiatorName)
@@ -261,7 +283,7 @@ func (s *Server) startDistinct(ctx context.Context, ws workspace.Scope, items []
 	}
 	rows, err := s.queries.StartRuns(ctx, s.db, p)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	started := make(map[identity]result, len(rows))
 	for i := range rows {
@@ -269,17 +291,17 @@ func (s *Server) startDistinct(ctx context.Context, ws workspace.Scope, items []
 		if rows[i].Created {
 			status = http.StatusCreated
 		}
-		started[identityOf(&run)] = result{status: status, run: run}
+		started[identityOf(run.TenantID, run.RunIdentityHash)] = result{status: status, run: run}
 	}
-	results := make([]result, len(items))
-	for i, item := range items {
-		found, ok := started[item.identity()]
+	var missing []int
+	for _, i := range places {
+		found, ok := started[items[i].identity()]
 		if !ok {
-			found = result{err: s.whyNotStarted(ctx, item)}
+			missing = append(missing, i)
 		}
 		results[i] = found
 	}
-	return results, nil
+	return s.explainMissing(ctx, ws, items, missing, results)
 }
 
 // identity is what makes two starts of a workspace the same piece of work.
@@ -290,36 +312,49 @@ type identity struct {
 
 func (i start) identity() identity { return identity{i.tenantID, i.identityHash} }
 
-func identityOf(run *dbsqlc.OperationRun) identity {
-	if run.TenantID == nil {
-		return identity{0, run.RunIdentityHash}
+func identityOf(tenantID *int64, hash string) identity {
+	if tenantID == nil {
+		return identity{0, hash}
 	}
-	return identity{*run.TenantID, run.RunIdentityHash}
+	return identity{*tenantID, hash}
 }
 
-// whyNotStarted is why the statement left a start out.
-func (s *Server) whyNotStarted(ctx context.Context, item start) error {
+// explainMissing writes to results why the statement left out the starts at places.
+func (s *Server) explainMissing(ctx context.Context, ws workspace.Scope, items []start, places []int, results []result) error {
+	if len(places) == 0 {
+		return nil
+	}
 	types, err := s.queries.ListOperationTypes(ctx, s.db)
 	if err != nil {
 		return err
 	}
 	accepted := make([]string, 0, len(types))
-	known := false
 	for _, t := range types {
 		if t.AcceptsNewRuns {
 			accepted = append(accepted, t.Name)
-			known = known || t.Name == item.runType
 		}
 	}
-	if !known {
+	for _, i := range places {
+		results[i].err = s.whyNotStarted(ctx, ws, items[i], accepted)
+	}
+	return nil
+}
+
+// whyNotStarted is why the statement left a start out; accepted are the types that it may have.
+func (s *Server) whyNotStarted(ctx context.Context, ws workspace.Scope, item start, accepted []string) error {
+	switch {
+	case !slices.Contains(accepted, item.runType):
 		return errInvalidFields(fault{
 			Pointer: "/type", Detail: "No new runs of this type. Types that take new runs: " + strings.Join(accepted, ", ") + ".",
 		})
+	case item.retryOfID == 0:
+		return errInvalidFields(fault{Pointer: "/tenant_id", Detail: "There is no such tenant in this workspace."})
 	}
-	if item.retryOfID != 0 {
-		return errConflict(nil, "The run became active again; only a completed run can be started again.")
+	old, err := s.queries.GetRun(ctx, s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: item.retryOfID})
+	if err != nil {
+		return err // it may be gone by now
 	}
-	return errInvalidFields(fault{Pointer: "/tenant_id", Detail: "There is no such tenant in this workspace."})
+	return errConflict(&old, "The run became active again; only a completed run can be started again.")
 }
 
 // startedRun is the run in a row of StartRuns.

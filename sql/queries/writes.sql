@@ -52,14 +52,29 @@ WITH item AS (
     FROM run JOIN candidate ON candidate.run_identity_hash = run.run_identity_hash
                            AND candidate.tenant_id IS NOT DISTINCT FROM run.tenant_id
     WHERE candidate.idempotency_key IS NOT NULL
+    ORDER BY candidate.idempotency_key -- likewise
 )
 SELECT run.*, EXISTS (SELECT FROM candidate WHERE candidate.id = run.id)::boolean AS created FROM run;
 
--- name: GetRunByIdempotencyKey :one
-SELECT sqlc.embed(operation_runs), keys.request_hash
+-- name: ListRunsByIdempotencyKeys :many
+-- What was answered to keys before.
+SELECT sqlc.embed(operation_runs), keys.key, keys.request_hash
 FROM operation_run_idempotency_keys AS keys
 JOIN operation_runs ON operation_runs.workspace_id = keys.workspace_id AND operation_runs.id = keys.run_id
-WHERE keys.workspace_id = @workspace_id AND keys.key = @key;
+WHERE keys.workspace_id = @workspace_id AND keys.key = ANY (@keys::text[]);
+
+-- name: ListIdentitiesByIdempotencyKeys :many
+SELECT keys.key, operation_runs.tenant_id, operation_runs.run_identity_hash
+FROM operation_run_idempotency_keys AS keys
+JOIN operation_runs ON operation_runs.workspace_id = keys.workspace_id AND operation_runs.id = keys.run_id
+WHERE keys.workspace_id = @workspace_id AND keys.key = ANY (@keys::text[]);
+
+-- name: ListIdentitiesOfRuns :many
+SELECT id, tenant_id, run_identity_hash FROM operation_runs
+WHERE workspace_id = @workspace_id AND id = ANY (@ids::bigint[]);
+
+-- name: ListRunsByID :many
+SELECT * FROM operation_runs WHERE workspace_id = @workspace_id AND id = ANY (@ids::bigint[]);
 
 -- name: ReportRuns :many
 -- Applies one report to each of several runs. A run that is completed does not change, unless it
