@@ -100,61 +100,6 @@ func (q *Queries) CancelRun(ctx context.Context, db DBTX, arg CancelRunParams) (
 	return i, err
 }
 
-const getRunByIdempotencyKey = `-- name: GetRunByIdempotencyKey :one
-SELECT operation_runs.id, operation_runs.workspace_id, operation_runs.tenant_id, operation_runs.user_id, operation_runs.initiator_name, operation_runs.type, operation_runs.status, operation_runs.outcome, operation_runs.run_identity_hash, operation_runs.summary_counts, operation_runs.failure_summary, operation_runs.context, operation_runs.started_at, operation_runs.completed_at, operation_runs.created_at, operation_runs.updated_at, operation_runs.idempotency_key, operation_runs.heartbeat_at, operation_runs.progressed_at, operation_runs.stalled_at, operation_runs.stalled, operation_runs.cancel_requested_at, operation_runs.retry_of_id, operation_runs.attempt, operation_runs.revision, operation_runs.recalled_at, operation_runs.recalled_by_user_id, operation_runs.recall_reason, operation_runs.recalled, keys.request_hash
-FROM operation_run_idempotency_keys AS keys
-JOIN operation_runs ON operation_runs.workspace_id = keys.workspace_id AND operation_runs.id = keys.run_id
-WHERE keys.workspace_id = $1 AND keys.key = $2
-`
-
-type GetRunByIdempotencyKeyParams struct {
-	WorkspaceID int64
-	Key         string
-}
-
-type GetRunByIdempotencyKeyRow struct {
-	OperationRun OperationRun
-	RequestHash  string
-}
-
-func (q *Queries) GetRunByIdempotencyKey(ctx context.Context, db DBTX, arg GetRunByIdempotencyKeyParams) (GetRunByIdempotencyKeyRow, error) {
-	row := db.QueryRow(ctx, getRunByIdempotencyKey, arg.WorkspaceID, arg.Key)
-	var i GetRunByIdempotencyKeyRow
-	err := row.Scan(
-		&i.OperationRun.ID,
-		&i.OperationRun.WorkspaceID,
-		&i.OperationRun.TenantID,
-		&i.OperationRun.UserID,
-		&i.OperationRun.InitiatorName,
-		&i.OperationRun.Type,
-		&i.OperationRun.Status,
-		&i.OperationRun.Outcome,
-		&i.OperationRun.RunIdentityHash,
-		&i.OperationRun.SummaryCounts,
-		&i.OperationRun.FailureSummary,
-		&i.OperationRun.Context,
-		&i.OperationRun.StartedAt,
-		&i.OperationRun.CompletedAt,
-		&i.OperationRun.CreatedAt,
-		&i.OperationRun.UpdatedAt,
-		&i.OperationRun.IdempotencyKey,
-		&i.OperationRun.HeartbeatAt,
-		&i.OperationRun.ProgressedAt,
-		&i.OperationRun.StalledAt,
-		&i.OperationRun.Stalled,
-		&i.OperationRun.CancelRequestedAt,
-		&i.OperationRun.RetryOfID,
-		&i.OperationRun.Attempt,
-		&i.OperationRun.Revision,
-		&i.OperationRun.RecalledAt,
-		&i.OperationRun.RecalledByUserID,
-		&i.OperationRun.RecallReason,
-		&i.OperationRun.Recalled,
-		&i.RequestHash,
-	)
-	return i, err
-}
-
 const heartbeatRun = `-- name: HeartbeatRun :one
 WITH run AS (
     UPDATE operation_runs AS r
@@ -243,6 +188,210 @@ func (q *Queries) HeartbeatRun(ctx context.Context, db DBTX, arg HeartbeatRunPar
 		&i.Recalled,
 	)
 	return i, err
+}
+
+const listIdentitiesByIdempotencyKeys = `-- name: ListIdentitiesByIdempotencyKeys :many
+SELECT keys.key, operation_runs.tenant_id, operation_runs.run_identity_hash
+FROM operation_run_idempotency_keys AS keys
+JOIN operation_runs ON operation_runs.workspace_id = keys.workspace_id AND operation_runs.id = keys.run_id
+WHERE keys.workspace_id = $1 AND keys.key = ANY ($2::text[])
+`
+
+type ListIdentitiesByIdempotencyKeysParams struct {
+	WorkspaceID int64
+	Keys        []string
+}
+
+type ListIdentitiesByIdempotencyKeysRow struct {
+	Key             string
+	TenantID        *int64
+	RunIdentityHash string
+}
+
+func (q *Queries) ListIdentitiesByIdempotencyKeys(ctx context.Context, db DBTX, arg ListIdentitiesByIdempotencyKeysParams) ([]ListIdentitiesByIdempotencyKeysRow, error) {
+	rows, err := db.Query(ctx, listIdentitiesByIdempotencyKeys, arg.WorkspaceID, arg.Keys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListIdentitiesByIdempotencyKeysRow
+	for rows.Next() {
+		var i ListIdentitiesByIdempotencyKeysRow
+		if err := rows.Scan(&i.Key, &i.TenantID, &i.RunIdentityHash); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listIdentitiesOfRuns = `-- name: ListIdentitiesOfRuns :many
+SELECT id, tenant_id, run_identity_hash FROM operation_runs
+WHERE workspace_id = $1 AND id = ANY ($2::bigint[])
+`
+
+type ListIdentitiesOfRunsParams struct {
+	WorkspaceID int64
+	Ids         []int64
+}
+
+type ListIdentitiesOfRunsRow struct {
+	ID              int64
+	TenantID        *int64
+	RunIdentityHash string
+}
+
+func (q *Queries) ListIdentitiesOfRuns(ctx context.Context, db DBTX, arg ListIdentitiesOfRunsParams) ([]ListIdentitiesOfRunsRow, error) {
+	rows, err := db.Query(ctx, listIdentitiesOfRuns, arg.WorkspaceID, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListIdentitiesOfRunsRow
+	for rows.Next() {
+		var i ListIdentitiesOfRunsRow
+		if err := rows.Scan(&i.ID, &i.TenantID, &i.RunIdentityHash); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listRunsByID = `-- name: ListRunsByID :many
+SELECT id, workspace_id, tenant_id, user_id, initiator_name, type, status, outcome, run_identity_hash, summary_counts, failure_summary, context, started_at, completed_at, created_at, updated_at, idempotency_key, heartbeat_at, progressed_at, stalled_at, stalled, cancel_requested_at, retry_of_id, attempt, revision, recalled_at, recalled_by_user_id, recall_reason, recalled FROM operation_runs WHERE workspace_id = $1 AND id = ANY ($2::bigint[])
+`
+
+type ListRunsByIDParams struct {
+	WorkspaceID int64
+	Ids         []int64
+}
+
+func (q *Queries) ListRunsByID(ctx context.Context, db DBTX, arg ListRunsByIDParams) ([]OperationRun, error) {
+	rows, err := db.Query(ctx, listRunsByID, arg.WorkspaceID, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OperationRun
+	for rows.Next() {
+		var i OperationRun
+		if err := rows.Scan(
+			&i.ID,
+			&i.WorkspaceID,
+			&i.TenantID,
+			&i.UserID,
+			&i.InitiatorName,
+			&i.Type,
+			&i.Status,
+			&i.Outcome,
+			&i.RunIdentityHash,
+			&i.SummaryCounts,
+			&i.FailureSummary,
+			&i.Context,
+			&i.StartedAt,
+			&i.CompletedAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.IdempotencyKey,
+			&i.HeartbeatAt,
+			&i.ProgressedAt,
+			&i.StalledAt,
+			&i.Stalled,
+			&i.CancelRequestedAt,
+			&i.RetryOfID,
+			&i.Attempt,
+			&i.Revision,
+			&i.RecalledAt,
+			&i.RecalledByUserID,
+			&i.RecallReason,
+			&i.Recalled,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listRunsByIdempotencyKeys = `-- name: ListRunsByIdempotencyKeys :many
+SELECT operation_runs.id, operation_runs.workspace_id, operation_runs.tenant_id, operation_runs.user_id, operation_runs.initiator_name, operation_runs.type, operation_runs.status, operation_runs.outcome, operation_runs.run_identity_hash, operation_runs.summary_counts, operation_runs.failure_summary, operation_runs.context, operation_runs.started_at, operation_runs.completed_at, operation_runs.created_at, operation_runs.updated_at, operation_runs.idempotency_key, operation_runs.heartbeat_at, operation_runs.progressed_at, operation_runs.stalled_at, operation_runs.stalled, operation_runs.cancel_requested_at, operation_runs.retry_of_id, operation_runs.attempt, operation_runs.revision, operation_runs.recalled_at, operation_runs.recalled_by_user_id, operation_runs.recall_reason, operation_runs.recalled, keys.key, keys.request_hash
+FROM operation_run_idempotency_keys AS keys
+JOIN operation_runs ON operation_runs.workspace_id = keys.workspace_id AND operation_runs.id = keys.run_id
+WHERE keys.workspace_id = $1 AND keys.key = ANY ($2::text[])
+`
+
+type ListRunsByIdempotencyKeysParams struct {
+	WorkspaceID int64
+	Keys        []string
+}
+
+type ListRunsByIdempotencyKeysRow struct {
+	OperationRun OperationRun
+	Key          string
+	RequestHash  string
+}
+
+// What was answered to keys before.
+func (q *Queries) ListRunsByIdempotencyKeys(ctx context.Context, db DBTX, arg ListRunsByIdempotencyKeysParams) ([]ListRunsByIdempotencyKeysRow, error) {
+	rows, err := db.Query(ctx, listRunsByIdempotencyKeys, arg.WorkspaceID, arg.Keys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListRunsByIdempotencyKeysRow
+	for rows.Next() {
+		var i ListRunsByIdempotencyKeysRow
+		if err := rows.Scan(
+			&i.OperationRun.ID,
+			&i.OperationRun.WorkspaceID,
+			&i.OperationRun.TenantID,
+			&i.OperationRun.UserID,
+			&i.OperationRun.InitiatorName,
+			&i.OperationRun.Type,
+			&i.OperationRun.Status,
+			&i.OperationRun.Outcome,
+			&i.OperationRun.RunIdentityHash,
+			&i.OperationRun.SummaryCounts,
+			&i.OperationRun.FailureSummary,
+			&i.OperationRun.Context,
+			&i.OperationRun.StartedAt,
+			&i.OperationRun.CompletedAt,
+			&i.OperationRun.CreatedAt,
+			&i.OperationRun.UpdatedAt,
+			&i.OperationRun.IdempotencyKey,
+			&i.OperationRun.HeartbeatAt,
+			&i.OperationRun.ProgressedAt,
+			&i.OperationRun.StalledAt,
+			&i.OperationRun.Stalled,
+			&i.OperationRun.CancelRequestedAt,
+			&i.OperationRun.RetryOfID,
+			&i.OperationRun.Attempt,
+			&i.OperationRun.Revision,
+			&i.OperationRun.RecalledAt,
+			&i.OperationRun.RecalledByUserID,
+			&i.OperationRun.RecallReason,
+			&i.OperationRun.Recalled,
+			&i.Key,
+			&i.RequestHash,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const reportRuns = `-- name: ReportRuns :many
@@ -487,6 +636,7 @@ WITH item AS (
     FROM run JOIN candidate ON candidate.run_identity_hash = run.run_identity_hash
                            AND candidate.tenant_id IS NOT DISTINCT FROM run.tenant_id
     WHERE candidate.idempotency_key IS NOT NULL
+    ORDER BY candidate.idempotency_key -- likewise
 )
 SELECT run.id, run.workspace_id, run.tenant_id, run.user_id, run.initiator_name, run.type, run.status, run.outcome, run.run_identity_hash, run.summary_counts, run.failure_summary, run.context, run.started_at, run.completed_at, run.created_at, run.updated_at, run.idempotency_key, run.heartbeat_at, run.progressed_at, run.stalled_at, run.stalled, run.cancel_requested_at, run.retry_of_id, run.attempt, run.revision, run.recalled_at, run.recalled_by_user_id, run.recall_reason, run.recalled, EXISTS (SELECT FROM candidate WHERE candidate.id = run.id)::boolean AS created FROM run
 `
