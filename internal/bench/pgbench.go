@@ -78,7 +78,11 @@ func (b *bench) pgbenchRun(
 		"-M", "prepared", "-n", "-c", strconv.Itoa(connections), "-j", strconv.Itoa(min(connections, 2)), "-t", strconv.Itoa(each),
 	}, script...)
 	command := exec.CommandContext(ctx, program, append(arguments, databaseURL)...)
-	command.Env = append(os.Environ(), "PGOPTIONS=-c enable_seqscan=off -c timezone=UTC")
+	pgOptions := ""
+	for name, value := range referenceSettings() {
+		pgOptions += " -c " + name + "=" + value
+	}
+	command.Env = append(os.Environ(), "PGOPTIONS="+pgOptions)
 	out, err := command.CombinedOutput()
 	if err != nil {
 		return 0, 0, fmt.Errorf("pgbench: %w\n%s", err, out)

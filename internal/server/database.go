@@ -20,12 +20,53 @@ var errNoConnection = errors.New("no connection to the database")
 func SessionSettings() map[string]string {
 	return map[string]string{
 		"timezone": "UTC",
-		// A generic plan is taken only where it is as good as one for the values at hand.
-		"plan_cache_mode": "auto",
+		// How a connection begins; see planning.
+		"plan_cache_mode": string(planEither),
 		// Estimates for conditions that hardly any row meets are far off; no list may read a
 		// table from end to end because of that.
 		"enable_seqscan": "off",
+		// A list looks up at most a page of runs in a join. Memoize makes room for the whole
+		// workspace's first, which takes ten times as long as the page.
+		"enable_memoize": "off",
 	}
+}
+
+// planning is which plan a statement is to have: a value of PostgreSQL's plan_cache_mode.
+//
+// Left to itself, PostgreSQL plans a page anew at each request, which takes as long as reading it:
+// it guesses that a limit it does not know is a tenth of the table, and never finds that the plan
+// for all values is as cheap as one for these. So a list says which it wants.
+type planning string
+
+const (
+	planEither    planning = "auto"
+	planForAll    planning = "force_generic_plan" // made once on each connection
+	planForValues planning = "force_custom_plan"  // made at each request
+)
+
+type planningKey struct{}
+
+// withPlanning is the context of statements that are to be planned so.
+func withPlanning(ctx context.Context, p planning) context.Context {
+	return context.WithValue(ctx, planningKey{}, p)
+}
+
+// plan makes the connection plan as the statement wants it. A statement without a wish is one of
+// those that are planned alike either way.
+func (l *loan) plan(ctx context.Context) error {
+	wanted, given := ctx.Value(planningKey{}).(planning)
+	if !given {
+		return nil
+	}
+	session := l.conn.Conn().PgConn()
+	if now, known := session.CustomData()["planning"].(planning); known && now == wanted {
+		return nil
+	}
+	if err := session.Exec(ctx, "SET plan_cache_mode = "+string(wanted)).Close(); err != nil {
+		return err
+	}
+	session.CustomData()["planning"] = wanted
+	return nil
 }
 
 // database runs the statements of requests (a dbsqlc.DBTX). It bounds the wait for a connection
@@ -53,7 +94,12 @@ func (d *database) borrow(ctx context.Context) (*loan, context.Context, error) {
 		return nil, nil, fmt.Errorf("%w: %w", errNoConnection, err)
 	}
 	running, stop := context.WithTimeout(context.WithoutCancel(ctx), d.queryTimeout)
-	return &loan{conn: conn, stop: stop}, running, nil
+	l := &loan{conn: conn, stop: stop}
+	if err := l.plan(running); err != nil {
+		defer l.giveBack()
+		return nil, nil, l.explain(err)
+	}
+	return l, running, nil
 }
 
 // explain adds to a statement's error that its connection is gone, where it is.

@@ -105,13 +105,22 @@ var qualifier = regexp.MustCompile(`[a-z_]+\.`)
 // Query runs the statement narrowed.
 func (n narrowed) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	sql, args = n.narrow(sql, args)
-	return n.DBTX.Query(ctx, sql, args...)
+	return n.DBTX.Query(withPlanning(ctx, n.planning()), sql, args...)
 }
 
 // QueryRow runs the statement narrowed.
 func (n narrowed) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	sql, args = n.narrow(sql, args)
-	return n.DBTX.QueryRow(ctx, sql, args...)
+	return n.DBTX.QueryRow(withPlanning(ctx, n.planning()), sql, args...)
+}
+
+// planning tells how the statement is planned. With several filters, which index is best depends
+// on their values.
+func (n narrowed) planning() planning {
+	if len(n.filter.all)+len(n.filter.choices) > 1 || n.unindexed {
+		return planForValues
+	}
+	return planForAll
 }
 
 func (n narrowed) narrow(sql string, args []any) (string, []any) {
@@ -129,8 +138,7 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 	for _, conditions := range branches {
 		statements = append(statements, before+bind(conditions, &args)+after)
 	}
-	// With several filters, which index is best depends on their values.
-	if len(n.filter.all)+len(n.filter.choices) > 1 || n.unindexed {
+	if n.planning() == planForValues { // there are too many of these statements to prepare each
 		args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
 	}
 	if len(statements) == 1 {

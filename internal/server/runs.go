@@ -140,8 +140,8 @@ func runFilter(p *params) filter {
 // ofSchedule keeps the history of a backup schedule.
 func (f *filter) ofSchedule(id int64) {
 	f.selective = true
-	f.and("context ->> 'backup_schedule_id' = ?", strconv.FormatInt(id, 10))
-	f.and("type IN ('backup_schedule_run', 'backup_schedule_retention', 'backup_schedule_purge')")
+	f.and("context ->> 'backup_schedule_id' = ?"+
+		" AND type IN ('backup_schedule_run', 'backup_schedule_retention', 'backup_schedule_purge')", strconv.FormatInt(id, 10))
 }
 
 // failureCode keeps the runs that have a failure with that code. Nearly all runs that failed have
