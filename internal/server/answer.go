@@ -18,10 +18,12 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 const largestKeptBuffer = 1 << 20
 
 // withBuffer lends an empty buffer to fill, which returns it filled for write.
-func withBuffer(fill func(b []byte) []byte, write func(b []byte) error) error {
+func withBuffer(fill func(b []byte) ([]byte, error), write func(b []byte) error) error {
 	kept, _ := buffers.Get().(*[]byte) // the pool holds nothing else
-	b := fill((*kept)[:0])
-	err := write(b)
+	b, err := fill((*kept)[:0])
+	if err == nil {
+		err = write(b)
+	}
 	if cap(b) <= largestKeptBuffer {
 		*kept = b
 		buffers.Put(kept)
@@ -44,23 +46,29 @@ func answerRun(w http.ResponseWriter, r *http.Request, status int, run *dbsqlc.O
 func answerTagged(
 	w http.ResponseWriter, r *http.Request, status int, mark string, fill func(b []byte) []byte,
 ) error {
-	return withBuffer(fill, func(body []byte) error {
-		tag := entityTag(mark, body)
-		h := w.Header()
-		h.Set("Cache-Control", "private, no-cache")
-		h.Set("Vary", "Authorization")
-		h.Set("ETag", tag)
-		reading := r.Method == http.MethodGet || r.Method == http.MethodHead
-		if reading && matchesTag(r.Header.Values("If-None-Match"), tag) {
-			w.WriteHeader(http.StatusNotModified)
-			return nil
-		}
-		h.Set("Content-Type", "application/json")
-		h.Set("Content-Length", strconv.Itoa(len(body)))
-		w.WriteHeader(status)
-		_, _ = w.Write(body) // a client that hung up is nobody to report to
+	return withBuffer(
+		func(b []byte) ([]byte, error) { return fill(b), nil },
+		func(body []byte) error { return answerBody(w, r, status, mark, body) },
+	)
+}
+
+// answerBody writes a body with a tag that begins with mark, or 304 if the client has it already.
+func answerBody(w http.ResponseWriter, r *http.Request, status int, mark string, body []byte) error {
+	tag := entityTag(mark, body)
+	h := w.Header()
+	h.Set("Cache-Control", "private, no-cache")
+	h.Set("Vary", "Authorization")
+	h.Set("ETag", tag)
+	reading := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if reading && matchesTag(r.Header.Values("If-None-Match"), tag) {
+		w.WriteHeader(http.StatusNotModified)
 		return nil
-	})
+	}
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that hung up is nobody to report to
+	return nil
 }
 
 // revisionMark is how the tag of a row with a revision begins.

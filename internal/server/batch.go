@@ -33,7 +33,8 @@ func (s *Server) batchRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 		return err
 	}
 	results := s.doOperations(r.Context(), ws, operations)
-	return withBuffer(func(b []byte) []byte { return appendResults(b, requestOf(r).id, results) }, func(body []byte) error {
+	fill := func(b []byte) ([]byte, error) { return appendResults(b, requestOf(r).id, results), nil }
+	return withBuffer(fill, func(body []byte) error {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusMultiStatus)

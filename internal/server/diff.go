@@ -165,8 +165,8 @@ func answerDiff(w http.ResponseWriter, r *http.Request, before, after *dbsqlc.Op
 		return err
 	}
 	return answerJSON(w, r, func(b []byte) []byte {
-		b = appendRunSummary(append(b, '{'), "run", summaryOf(after))
-		b = appendRunSummary(b, "against", summaryOf(before))
+		b = appendRunSummary(append(b, '{'), "run", after)
+		b = appendRunSummary(b, "against", before)
 		b = appendKey(b, "against_by")
 		if by == "" {
 			b = append(b, "null"...)
@@ -197,13 +197,17 @@ func durationOf(started, completed pgtype.Timestamptz) *time.Duration {
 	return &d
 }
 
-// summaryOf is the summary of a run, which may be nil.
-func summaryOf(run *dbsqlc.OperationRun) runSummary {
+// appendRunSummary appends the summary of a run, null for none, as runSummary shows one.
+func appendRunSummary(b []byte, name string, run *dbsqlc.OperationRun) []byte {
+	b = appendKey(b, name)
 	if run == nil {
-		return runSummary{}
+		return append(b, "null"...)
 	}
-	return runSummary{
-		id: &run.ID, runType: &run.Type, status: &run.Status, outcome: &run.Outcome,
-		startedAt: run.StartedAt, completedAt: run.CompletedAt,
-	}
+	b = appendInt(append(b, '{'), "id", run.ID)
+	b = appendText(b, "type", run.Type)
+	b = appendText(b, "status", run.Status)
+	b = appendText(b, "outcome", run.Outcome)
+	b = appendTime(b, "started_at", run.StartedAt)
+	b = appendTime(b, "completed_at", run.CompletedAt)
+	return append(b, '}')
 }

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"context"
 	"net/http"
+	"slices"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/workspace"
@@ -10,17 +12,16 @@ import (
 func (s *Server) listFindings(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
 	p := parseParams(r)
 	f := findingFilter(p)
+	show := p.fields(findingMembers)
 	pg, err := s.pageOf(r, ws, p, afterAll)
 	if err != nil {
 		return err
 	}
-	findings, err := s.queries.ListFindings(r.Context(), narrowed{DBTX: s.db, filter: f},
-		dbsqlc.ListFindingsParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
-	if err != nil {
+	return s.answerRows(w, r, pg, show, narrowed{DBTX: s.db, filter: f}, func(db dbsqlc.DBTX) error {
+		_, err := s.queries.ListFindings(r.Context(), db,
+			dbsqlc.ListFindingsParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
 		return err
-	}
-	return answerPage(s, w, r, pg, findings, appendFinding,
-		func(row *dbsqlc.ListFindingsRow) position { return byID(row.Finding.ID) })
+	})
 }
 
 func (s *Server) getFinding(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
@@ -31,13 +32,20 @@ func (s *Server) getFinding(w http.ResponseWriter, r *http.Request, ws workspace
 	if err := noParams(r); err != nil {
 		return err
 	}
-	found, err := s.queries.GetFinding(r.Context(), s.db, dbsqlc.GetFindingParams{WorkspaceID: ws.ID(), ID: id})
+	body, revision, err := s.finding(r.Context(), ws, id)
 	if err != nil {
 		return err
 	}
-	row := dbsqlc.ListFindingsRow(found)
-	return answerTagged(w, r, http.StatusOK, revisionMark(row.Finding.Revision),
-		func(b []byte) []byte { return appendFinding(b, &row) })
+	return answerBody(w, r, http.StatusOK, revisionMark(revision), body)
+}
+
+// finding is a finding as the interface shows it, with its revision.
+func (s *Server) finding(ctx context.Context, ws workspace.Scope, id int64) (body []byte, revision int64, err error) {
+	db := rawRows{DBTX: s.db, show: findingMembers, each: func(row rawRow) {
+		body, revision = row.append(nil), row.int("revision")
+	}}
+	_, err = s.queries.GetFinding(ctx, db, dbsqlc.GetFindingParams{WorkspaceID: ws.ID(), ID: id})
+	return body, revision, err
 }
 
 // findingFilter reads the filters of a list of findings.
@@ -61,36 +69,12 @@ func findingFilter(p *params) filter {
 	return f
 }
 
-// appendFinding appends a finding, with a summary of the runs that it compares.
-func appendFinding(b []byte, row *dbsqlc.ListFindingsRow) []byte {
-	finding := &row.Finding
-	b = append(b, '{')
-	b = appendInt(b, "id", finding.ID)
-	b = appendInt(b, "workspace_id", finding.WorkspaceID)
-	b = appendOptionalInt(b, "tenant_id", finding.TenantID)
-	b = appendText(b, "finding_type", finding.FindingType)
-	b = appendOptionalText(b, "scope_key", finding.ScopeKey)
-	b = appendText(b, "fingerprint", finding.Fingerprint)
-	b = appendOptionalText(b, "subject_type", finding.SubjectType)
-	b = appendOptionalText(b, "subject_external_id", finding.SubjectExternalID)
-	b = appendText(b, "severity", finding.Severity)
-	b = appendText(b, "status", finding.Status)
-	b = appendTime(b, "acknowledged_at", finding.AcknowledgedAt)
-	b = appendOptionalInt(b, "acknowledged_by_user_id", finding.AcknowledgedByUserID)
-	b = appendJSON(b, "evidence", finding.Evidence)
-	b = appendOptionalInt(b, "baseline_operation_run_id", finding.BaselineOperationRunID)
-	b = appendRunSummary(b, "baseline_operation_run", runSummary{
-		id: finding.BaselineOperationRunID, runType: row.BaselineType, status: row.BaselineStatus,
-		outcome: row.BaselineOutcome, startedAt: row.BaselineStartedAt, completedAt: row.BaselineCompletedAt,
-	})
-	b = appendOptionalInt(b, "current_operation_run_id", finding.CurrentOperationRunID)
-	b = appendRunSummary(b, "current_operation_run", runSummary{
-		id: finding.CurrentOperationRunID, runType: row.CurrentType, status: row.CurrentStatus,
-		outcome: row.CurrentOutcome, startedAt: row.CurrentStartedAt, completedAt: row.CurrentCompletedAt,
-	})
-	b = appendTime(b, "created_at", finding.CreatedAt)
-	b = appendTime(b, "updated_at", finding.UpdatedAt)
-	b = appendInt(b, "revision", finding.Revision)
-	b = appendBool(b, "recalled", row.Recalled)
-	return append(b, '}')
-}
+// findingMembers are a finding, with a summary of the runs that it compares.
+var findingMembers = slices.Concat(
+	shown("id", "workspace_id", "tenant_id", "finding_type", "scope_key", "fingerprint", "subject_type", "subject_external_id",
+		"severity", "status", "acknowledged_at", "acknowledged_by_user_id", "evidence", "baseline_operation_run_id"),
+	runSummary("baseline_operation_run", "baseline_operation_run_id", "baseline_"),
+	shown("current_operation_run_id"),
+	runSummary("current_operation_run", "current_operation_run_id", "current_"),
+	shown("created_at", "updated_at", "revision", "recalled"),
+)

@@ -128,18 +128,15 @@ func (s *Server) writeFindings(ctx context.Context, ws workspace.Scope, items []
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.queries.ListFindingsByFingerprint(ctx, s.db, dbsqlc.ListFindingsByFingerprintParams{
-		WorkspaceID: ws.ID(), Places: p.Places, TenantIds: p.TenantIds, Fingerprints: p.Fingerprints,
-	})
-	if err != nil {
-		return nil, err
-	}
 	results := make([]observed, len(items))
 	for i := range results {
 		results[i].err = pgx.ErrNoRows // removed in between
 	}
-	for i := range rows {
-		results[rows[i].Place] = observed{status: http.StatusOK, row: findingRow(&rows[i])}
+	_, err = s.queries.ListFindingsByFingerprint(ctx, observedRows(s.db, findingMembers, results), dbsqlc.ListFindingsByFingerprintParams{
+		WorkspaceID: ws.ID(), Places: p.Places, TenantIds: p.TenantIds, Fingerprints: p.Fingerprints,
+	})
+	if err != nil {
+		return nil, err
 	}
 	for i := range written {
 		w, result := &written[i], &results[written[i].Place]
@@ -173,20 +170,6 @@ const (
 	noSuchRun    = "There is no such operation run in this workspace."
 )
 
-// findingRow appends the finding of a row.
-func findingRow(row *dbsqlc.ListFindingsByFingerprintRow) func(b []byte) []byte {
-	return func(b []byte) []byte {
-		return appendFinding(b, &dbsqlc.ListFindingsRow{
-			Finding:      row.Finding,
-			BaselineType: row.BaselineType, BaselineStatus: row.BaselineStatus, BaselineOutcome: row.BaselineOutcome,
-			BaselineStartedAt: row.BaselineStartedAt, BaselineCompletedAt: row.BaselineCompletedAt,
-			CurrentType: row.CurrentType, CurrentStatus: row.CurrentStatus, CurrentOutcome: row.CurrentOutcome,
-			CurrentStartedAt: row.CurrentStartedAt, CurrentCompletedAt: row.CurrentCompletedAt,
-			Recalled: row.Recalled,
-		})
-	}
-}
-
 // patchFinding acknowledges a finding or opens it again. What it is already, it stays, with the
 // name of who did it first.
 func (s *Server) patchFinding(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
@@ -206,16 +189,14 @@ func (s *Server) patchFinding(w http.ResponseWriter, r *http.Request, ws workspa
 	if err != nil {
 		return err
 	}
-	found, err := s.queries.GetFinding(r.Context(), s.db, dbsqlc.GetFindingParams{WorkspaceID: ws.ID(), ID: id})
+	body, latest, err := s.finding(r.Context(), ws, id)
 	if err != nil {
 		return err
 	}
-	if changed == 0 && revision != 0 && revision != found.Finding.Revision {
+	if changed == 0 && revision != 0 && revision != latest {
 		return errRevision
 	}
-	row := dbsqlc.ListFindingsRow(found)
-	return answerTagged(w, r, http.StatusOK, revisionMark(row.Finding.Revision),
-		func(b []byte) []byte { return appendFinding(b, &row) })
+	return answerBody(w, r, http.StatusOK, revisionMark(latest), body)
 }
 
 // readFindingStatus reads what a request makes of a finding, and the revision that it wants.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/workspace"
@@ -10,17 +11,16 @@ import (
 func (s *Server) listInventoryItems(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
 	p := parseParams(r)
 	f := inventoryFilter(p)
+	show := p.fields(inventoryItemMembers)
 	pg, err := s.pageOf(r, ws, p, afterAll)
 	if err != nil {
 		return err
 	}
-	items, err := s.queries.ListInventoryItems(r.Context(), narrowed{DBTX: s.db, filter: f},
-		dbsqlc.ListInventoryItemsParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
-	if err != nil {
+	return s.answerRows(w, r, pg, show, narrowed{DBTX: s.db, filter: f}, func(db dbsqlc.DBTX) error {
+		_, err := s.queries.ListInventoryItems(r.Context(), db,
+			dbsqlc.ListInventoryItemsParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
 		return err
-	}
-	return answerPage(s, w, r, pg, items, appendInventoryItem,
-		func(row *dbsqlc.ListInventoryItemsRow) position { return byID(row.InventoryItem.ID) })
+	})
 }
 
 func (s *Server) getInventoryItem(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
@@ -31,12 +31,12 @@ func (s *Server) getInventoryItem(w http.ResponseWriter, r *http.Request, ws wor
 	if err := noParams(r); err != nil {
 		return err
 	}
-	found, err := s.queries.GetInventoryItem(r.Context(), s.db, dbsqlc.GetInventoryItemParams{WorkspaceID: ws.ID(), ID: id})
-	if err != nil {
+	var body []byte
+	db := rawRows{DBTX: s.db, show: inventoryItemMembers, each: func(row rawRow) { body = row.append(nil) }}
+	if _, err := s.queries.GetInventoryItem(r.Context(), db, dbsqlc.GetInventoryItemParams{WorkspaceID: ws.ID(), ID: id}); err != nil {
 		return err
 	}
-	row := dbsqlc.ListInventoryItemsRow(found)
-	return answerJSON(w, r, func(b []byte) []byte { return appendInventoryItem(b, &row) })
+	return answerBody(w, r, http.StatusOK, "", body)
 }
 
 // inventoryFilter reads the filters of a list of inventory items.
@@ -57,27 +57,10 @@ func inventoryFilter(p *params) filter {
 	return f
 }
 
-// appendInventoryItem appends an inventory item, with a summary of the run that last saw it.
-func appendInventoryItem(b []byte, row *dbsqlc.ListInventoryItemsRow) []byte {
-	item := &row.InventoryItem
-	b = append(b, '{')
-	b = appendInt(b, "id", item.ID)
-	b = appendInt(b, "workspace_id", item.WorkspaceID)
-	b = appendOptionalInt(b, "tenant_id", item.TenantID)
-	b = appendText(b, "policy_type", item.PolicyType)
-	b = appendText(b, "external_id", item.ExternalID)
-	b = appendOptionalText(b, "display_name", item.DisplayName)
-	b = appendOptionalText(b, "category", item.Category)
-	b = appendOptionalText(b, "platform", item.Platform)
-	b = appendJSON(b, "meta", item.Meta)
-	b = appendTime(b, "last_seen_at", item.LastSeenAt)
-	b = appendOptionalInt(b, "last_seen_operation_run_id", item.LastSeenOperationRunID)
-	b = appendRunSummary(b, "last_seen_operation_run", runSummary{
-		id: item.LastSeenOperationRunID, runType: row.RunType, status: row.RunStatus,
-		outcome: row.RunOutcome, startedAt: row.RunStartedAt, completedAt: row.RunCompletedAt,
-	})
-	b = appendTime(b, "created_at", item.CreatedAt)
-	b = appendTime(b, "updated_at", item.UpdatedAt)
-	b = appendBool(b, "recalled", row.Recalled)
-	return append(b, '}')
-}
+// inventoryItemMembers are an inventory item, with a summary of the run that last saw it.
+var inventoryItemMembers = slices.Concat(
+	shown("id", "workspace_id", "tenant_id", "policy_type", "external_id", "display_name", "category", "platform", "meta",
+		"last_seen_at", "last_seen_operation_run_id"),
+	runSummary("last_seen_operation_run", "last_seen_operation_run_id", "run_"),
+	shown("created_at", "updated_at", "recalled"),
+)

@@ -124,18 +124,15 @@ func (s *Server) writeItems(ctx context.Context, ws workspace.Scope, runID int64
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.queries.ListInventoryItemsByExternalID(ctx, s.db, dbsqlc.ListInventoryItemsByExternalIDParams{
-		WorkspaceID: ws.ID(), Places: p.Places, TenantIds: p.TenantIds, PolicyTypes: p.PolicyTypes, ExternalIds: p.ExternalIds,
-	})
-	if err != nil {
-		return nil, err
-	}
 	results := make([]observed, len(items))
 	for i, item := range items {
 		results[i].err = errInvalidFields(fault{Pointer: item.pointer + "/tenant_id", Detail: noSuchTenant})
 	}
-	for i := range rows {
-		results[rows[i].Place] = observed{status: http.StatusOK, row: itemRow(&rows[i])}
+	_, err = s.queries.ListInventoryItemsByExternalID(ctx, observedRows(s.db, inventoryItemMembers, results), dbsqlc.ListInventoryItemsByExternalIDParams{
+		WorkspaceID: ws.ID(), Places: p.Places, TenantIds: p.TenantIds, PolicyTypes: p.PolicyTypes, ExternalIds: p.ExternalIds,
+	})
+	if err != nil {
+		return nil, err
 	}
 	for _, w := range written {
 		if w.Created {
@@ -143,14 +140,4 @@ func (s *Server) writeItems(ctx context.Context, ws workspace.Scope, runID int64
 		}
 	}
 	return results, nil
-}
-
-// itemRow appends the inventory item of a row.
-func itemRow(row *dbsqlc.ListInventoryItemsByExternalIDRow) func(b []byte) []byte {
-	return func(b []byte) []byte {
-		return appendInventoryItem(b, &dbsqlc.ListInventoryItemsRow{
-			InventoryItem: row.InventoryItem, RunType: row.RunType, RunStatus: row.RunStatus, RunOutcome: row.RunOutcome,
-			RunStartedAt: row.RunStartedAt, RunCompletedAt: row.RunCompletedAt,
-		})
-	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/workspace"
 )
 
@@ -15,6 +16,7 @@ type page struct {
 	limit   int
 	after   position // the last row of the page before
 	binding string   // what a cursor of this list is bound to
+	instant string   // the column of an instant that the list is ordered by, if it is not the id alone
 }
 
 // rows is how many rows to ask the database for: one more than fit tells that a page follows.
@@ -44,10 +46,11 @@ func (s *Server) page(r *http.Request, owner string, p *params, first position) 
 }
 
 // binding is what makes an owner's list this list and no other: its address, filters and order.
+// How many rows a page has and what it shows of each may differ from page to page.
 func binding(r *http.Request, values url.Values) string {
 	filters := url.Values{}
 	for name, value := range values {
-		if name != "cursor" && name != "limit" {
+		if name != "cursor" && name != "limit" && name != "fields" {
 			filters[name] = value
 		}
 	}
@@ -60,28 +63,68 @@ func answerPage[Row any](
 	s *Server, w http.ResponseWriter, r *http.Request, pg page, rows []Row,
 	appendRow func(b []byte, row *Row) []byte, at func(row *Row) position,
 ) error {
-	next := ""
-	if len(rows) > pg.limit {
-		rows = rows[:pg.limit]
-		next = s.cursors.seal(at(&rows[len(rows)-1]), pg.binding)
-		w.Header().Set("Link", "<"+nextPage(r, next)+`>; rel="next"`)
-	}
-	return answerJSON(w, r, func(b []byte) []byte {
-		b = append(b, `{"data":[`...)
+	return s.answerList(w, r, pg, func(l *listing) error {
 		for i := range rows {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = appendRow(b, &rows[i])
+			l.add(func(b []byte) []byte { return appendRow(b, &rows[i]) }, func() position { return at(&rows[i]) })
 		}
-		b = append(b, `],"next_cursor":`...)
-		if next == "" {
-			b = append(b, "null"...)
-		} else {
-			b = appendQuoted(b, next)
-		}
-		return append(b, '}')
+		return nil
 	})
+}
+
+// answerRows writes one page of a list: what is to be shown of the rows that query reads with the
+// database that it is given. That is db, but its rows go straight to the page.
+func (s *Server) answerRows(
+	w http.ResponseWriter, r *http.Request, pg page, show selection, db dbsqlc.DBTX, query func(db dbsqlc.DBTX) error,
+) error {
+	var read []string
+	if show.part {
+		read = append(show.columns(), columnID, pg.instant)
+	}
+	return s.answerList(w, r, pg, func(l *listing) error {
+		return query(rawRows{DBTX: db, show: show.members, read: read, each: func(row rawRow) {
+			l.add(row.append, func() position { return row.position(pg.instant) })
+		}})
+	})
+}
+
+// listing is a page while its rows come in.
+type listing struct {
+	page
+	body []byte
+	rows int      // so far
+	last position // of the last row that is shown
+}
+
+// add adds a row, unless it is the one more that tells that a page follows.
+func (l *listing) add(appendRow func(b []byte) []byte, at func() position) {
+	l.rows++
+	if l.rows > l.limit {
+		return
+	}
+	if l.rows > 1 {
+		l.body = append(l.body, ',')
+	}
+	l.body = appendRow(l.body)
+	if l.rows == l.limit {
+		l.last = at()
+	}
+}
+
+// answerList writes the page that fill adds rows to.
+func (s *Server) answerList(w http.ResponseWriter, r *http.Request, pg page, fill func(l *listing) error) error {
+	return withBuffer(func(b []byte) ([]byte, error) {
+		l := &listing{page: pg, body: append(b, `{"data":[`...)}
+		if err := fill(l); err != nil {
+			return l.body, err
+		}
+		l.body = append(l.body, `],"next_cursor":`...)
+		if l.rows <= l.limit {
+			return append(l.body, "null}"...), nil
+		}
+		next := s.cursors.seal(l.last, pg.binding)
+		w.Header().Set("Link", "<"+nextPage(r, next)+`>; rel="next"`)
+		return append(appendQuoted(l.body, next), '}'), nil
+	}, func(body []byte) error { return answerBody(w, r, http.StatusOK, "", body) })
 }
 
 // nextPage is the address of the page behind cursor, relative to the server's own (RFC 8288

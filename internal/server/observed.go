@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
 )
 
 // What runs observe, findings and inventory items, comes in batches: an array of objects in a
@@ -19,8 +21,16 @@ type observation[Item any] struct {
 // observed is the answer to one object: the row as it is now, or why not.
 type observed struct {
 	status int
-	row    func(b []byte) []byte // appends the row
+	row    []byte // as the interface shows it
 	err    error
+}
+
+// observedRows is a database that puts the rows of a statement where they belong among results,
+// as the column place says.
+func observedRows(db dbsqlc.DBTX, show members, results []observed) rawRows {
+	return rawRows{DBTX: db, show: show, each: func(row rawRow) {
+		results[row.int("place")] = observed{status: http.StatusOK, row: row.append(nil)}
+	}}
 }
 
 // parseObservations reads the array in member name of a body. What is wrong with one object is
@@ -86,7 +96,7 @@ func observe[Item any, Key comparable](
 // row under name.
 func answerObserved(w http.ResponseWriter, r *http.Request, name string, results []observed) error {
 	requestID := requestOf(r).id
-	fill := func(b []byte) []byte {
+	fill := func(b []byte) ([]byte, error) {
 		b = append(b, `{"results":[`...)
 		for i, result := range results {
 			if i > 0 {
@@ -99,11 +109,11 @@ func answerObserved(w http.ResponseWriter, r *http.Request, name string, results
 				b = appendJSON(b, "problem", answer.problem(requestID))
 			} else {
 				b = appendInt(b, "status", int64(result.status))
-				b = result.row(appendKey(b, name))
+				b = append(appendKey(b, name), result.row...)
 			}
 			b = append(b, '}')
 		}
-		return append(b, `]}`...)
+		return append(b, `]}`...), nil
 	}
 	return withBuffer(fill, func(body []byte) error {
 		w.Header().Set("Content-Type", "application/json")

@@ -2,9 +2,8 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
-
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/ledger"
@@ -23,31 +22,31 @@ func (s *Server) listRuns(w http.ResponseWriter, r *http.Request, ws workspace.S
 // answerRuns writes the page of runs that a request asks for, out of those that f keeps.
 func (s *Server) answerRuns(w http.ResponseWriter, r *http.Request, ws workspace.Scope, p *params, f filter) error {
 	order := runOrders[p.choice("order", "-created_at", "created_at", "updated_at")]
+	show := p.fields(runMembers)
 	pg, err := s.pageOf(r, ws, p, order.first())
 	if err != nil {
 		return err
 	}
-	db := narrowed{DBTX: s.db, filter: order.bind(f, pg.after)}
+	pg.instant = order.name + "_at"
+	narrow := narrowed{DBTX: s.db, filter: order.bind(f, pg.after)}
+	if order.name == "updated" {
+		narrow.unindexed = len(f.all)+len(f.choices)+len(f.ranges) > 0
+		narrow.unordered = f.selective
+	}
 	after := dbsqlc.ListRunsParams{
 		WorkspaceID: ws.ID(), Position: pg.after.timestamptz(), PositionID: pg.after.id, PageSize: pg.rows(),
 	}
-	var runs []dbsqlc.OperationRun
-	at := func(run *dbsqlc.OperationRun) position { return positionAt(run.CreatedAt, run.ID) }
-	switch {
-	case order.descending:
-		runs, err = s.queries.ListRuns(r.Context(), db, after)
-	case order.name == "created":
-		runs, err = s.queries.ListRunsOldestFirst(r.Context(), db, dbsqlc.ListRunsOldestFirstParams(after))
-	default:
-		db.unindexed = len(f.all)+len(f.choices)+len(f.ranges) > 0
-		db.unordered = f.selective
-		runs, err = s.queries.ListRunsByUpdate(r.Context(), db, dbsqlc.ListRunsByUpdateParams(after))
-		at = func(run *dbsqlc.OperationRun) position { return positionAt(run.UpdatedAt, run.ID) }
-	}
-	if err != nil {
+	return s.answerRows(w, r, pg, show, narrow, func(db dbsqlc.DBTX) (err error) {
+		switch {
+		case order.descending:
+			_, err = s.queries.ListRuns(r.Context(), db, after)
+		case order.name == "created":
+			_, err = s.queries.ListRunsOldestFirst(r.Context(), db, dbsqlc.ListRunsOldestFirstParams(after))
+		default:
+			_, err = s.queries.ListRunsByUpdate(r.Context(), db, dbsqlc.ListRunsByUpdateParams(after))
+		}
 		return err
-	}
-	return answerPage(s, w, r, pg, runs, appendRun, at)
+	})
 }
 
 // runOrders are the orders that a list of runs can have.
@@ -160,6 +159,23 @@ func failureCode(code string) []condition {
 	}
 }
 
+// runMembers are a run as the interface shows it, as appendRun appends one.
+var runMembers = slices.Concat(
+	shown("id", "workspace_id", "tenant_id", "user_id", "initiator_name", "type", "status", "outcome", "run_identity_hash",
+		"summary_counts", "failure_summary", "context", "started_at", "completed_at", "created_at", "updated_at",
+		"heartbeat_at", "progressed_at"),
+	members{stalledMember()},
+	shown("stalled_at", "cancel_requested_at", "retry_of_id", "attempt", "revision",
+		"recalled", "recalled_at", "recalled_by_user_id", "recall_reason"),
+)
+
+// stalledMember is in which way a run is stalled, as stalledText tells it.
+func stalledMember() member {
+	m := shownAs("stalled", "stalled")
+	m.implied, m.since = string(ledger.StalledNoHeartbeat), "stalled_at"
+	return m
+}
+
 // appendRun appends a run as the interface shows it.
 func appendRun(b []byte, run *dbsqlc.OperationRun) []byte {
 	b = append(b, '{')
@@ -203,27 +219,13 @@ func stalledText(run *dbsqlc.OperationRun) *string {
 	return run.Stalled
 }
 
-// runSummary is what a row that refers to a run shows of it.
-type runSummary struct {
-	id                     *int64
-	runType                *string
-	status                 *string
-	outcome                *string
-	startedAt, completedAt pgtype.Timestamptz
-}
-
-// appendRunSummary appends the summary of a run, null where there is no reference.
-func appendRunSummary(b []byte, name string, run runSummary) []byte {
-	b = appendKey(b, name)
-	if run.id == nil || run.runType == nil {
-		return append(b, "null"...)
+// runSummary is the member that sums up the run which a row refers to, null where there is none. id
+// is the column of the reference; the run's own columns have the prefix.
+func runSummary(name, id, prefix string) members {
+	summary := shownAs(name, prefix+"type")
+	summary.object = members{shownAs("id", id)}
+	for _, of := range []string{"type", "status", "outcome", "started_at", "completed_at"} {
+		summary.object = append(summary.object, shownAs(of, prefix+of))
 	}
-	b = append(b, '{')
-	b = appendInt(b, "id", *run.id)
-	b = appendText(b, "type", *run.runType)
-	b = appendOptionalText(b, "status", run.status)
-	b = appendOptionalText(b, "outcome", run.outcome)
-	b = appendTime(b, "started_at", run.startedAt)
-	b = appendTime(b, "completed_at", run.completedAt)
-	return append(b, '}')
+	return members{summary}
 }

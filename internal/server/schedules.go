@@ -74,7 +74,7 @@ func appendBackupSchedule(b []byte, schedule *dbsqlc.BackupSchedule) []byte {
 	b = appendBool(b, "is_enabled", schedule.IsEnabled)
 	b = appendText(b, "timezone", schedule.Timezone)
 	b = appendText(b, "frequency", schedule.Frequency)
-	b = appendClock(b, "time_of_day", schedule.TimeOfDay)
+	b = appendTimeOfDay(appendKey(b, "time_of_day"), schedule.TimeOfDay.Microseconds)
 	b = appendJSON(b, "days_of_week", schedule.DaysOfWeek)
 	b = appendInt(b, "retention_keep_last", int64(schedule.RetentionKeepLast))
 	b = appendTime(b, "last_run_at", schedule.LastRunAt)

@@ -62,27 +62,39 @@ func appendJSON(b []byte, name string, v []byte) []byte {
 // cannot write, beyond the year 9999 or infinite, is null.
 func appendTime(b []byte, name string, v pgtype.Timestamptz) []byte {
 	b = appendKey(b, name)
-	const lastYear = 9999
 	if !v.Valid || v.InfinityModifier != pgtype.Finite {
 		return append(b, "null"...)
 	}
-	at := v.Time.UTC()
-	if at.Year() < 0 || at.Year() > lastYear {
+	return appendInstant(b, v.Time.UnixMicro())
+}
+
+// appendInstant appends an instant in microseconds since 1970, as appendTime does.
+func appendInstant(b []byte, micros int64) []byte {
+	const begin, end = -62_167_219_200_000_000, 253_402_300_800_000_000 // of the years 0 and 10000
+	if micros < begin || micros >= end {
 		return append(b, "null"...)
 	}
 	b = append(b, '"')
-	b = at.AppendFormat(b, "2006-01-02T15:04:05.999999Z")
+	b = time.UnixMicro(micros).UTC().AppendFormat(b, time.RFC3339Nano)
 	return append(b, '"')
 }
 
-// appendClock appends a local time of day as hh:mm:ss.
-func appendClock(b []byte, name string, v pgtype.Time) []byte {
-	b = appendKey(b, name)
-	if !v.Valid {
-		return append(b, "null"...)
+// appendTimeOfDay appends a local time of day, in microseconds since midnight, as hh:mm:ss.
+func appendTimeOfDay(b []byte, micros int64) []byte {
+	b = append(b, '"')
+	b = time.UnixMicro(micros).UTC().AppendFormat(b, time.TimeOnly)
+	return append(b, '"')
+}
+
+// appendQuotedBytes appends s as a JSON string. Nearly all that is stored as text needs no escape.
+func appendQuotedBytes(b, s []byte) []byte {
+	for _, c := range s {
+		if c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return appendQuoted(b, string(s))
+		}
 	}
 	b = append(b, '"')
-	b = time.UnixMicro(v.Microseconds).UTC().AppendFormat(b, time.TimeOnly)
+	b = append(b, s...)
 	return append(b, '"')
 }
 

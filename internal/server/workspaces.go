@@ -52,8 +52,8 @@ func (s *Server) listOperationTypes(w http.ResponseWriter, r *http.Request, _ wo
 	if err != nil {
 		return err
 	}
-	// The allow-list is short and comes whole.
-	whole := page{limit: len(types)}
+	// The allow-list is short and comes whole: no page follows, nor is there a position.
+	whole := page{limit: len(types) + 1}
 	return answerPage(s, w, r, whole, types, appendOperationType, nil)
 }
 

@@ -1,0 +1,154 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// columnID is the column that every row has, and the member that it is always shown with.
+const columnID = "id"
+
+// member is a member of a row as the interface shows it.
+type member struct {
+	name   string
+	key    string  // the name in quotes, with its colon
+	column string  // of the statement
+	object members // of which the value is made, if it is an object: it is null where the column is
+	// implied is what stands for null in a row that has a value in the column since.
+	implied, since string
+}
+
+// members are the members of a row in their order.
+type members []member
+
+// shown are members that show the columns of the same names.
+func shown(names ...string) members {
+	all := make(members, 0, len(names))
+	for _, name := range names {
+		all = append(all, shownAs(name, name))
+	}
+	return all
+}
+
+// shownAs is a member that shows a column.
+func shownAs(name, column string) member {
+	return member{name: name, key: `"` + name + `":`, column: column}
+}
+
+// names are the names of the members.
+func (m members) names() []string {
+	names := make([]string, 0, len(m))
+	for i := range m {
+		names = append(names, m[i].name)
+	}
+	return names
+}
+
+// columns are the columns that the members show.
+func (m members) columns() []string {
+	columns := make([]string, 0, len(m))
+	for i := range m {
+		columns = append(columns, m[i].column)
+		if m[i].since != "" {
+			columns = append(columns, m[i].since)
+		}
+		columns = append(columns, m[i].object.columns()...)
+	}
+	return columns
+}
+
+// among finds the members' columns among those of a statement.
+func (m members) among(fields []pgconn.FieldDescription) ([]column, error) {
+	columns := make([]column, 0, len(m))
+	for i := range m {
+		index, err := indexOf(fields, m[i].column)
+		if err != nil {
+			return nil, err
+		}
+		c := column{key: m[i].key, index: index, implied: m[i].implied}
+		switch {
+		case m[i].object != nil:
+			c.object, err = m[i].object.among(fields)
+		case m[i].since != "":
+			c.since, err = indexOf(fields, m[i].since)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if c.append, err = appender(&fields[index]); err != nil {
+			return nil, err
+		}
+		columns = append(columns, c)
+	}
+	return columns, nil
+}
+
+func indexOf(fields []pgconn.FieldDescription, name string) (int, error) {
+	for i := range fields {
+		if fields[i].Name == name {
+			return i, nil
+		}
+	}
+	return 0, fmt.Errorf("the statement has no column %s", name)
+}
+
+// selection is what a list shows of its rows.
+type selection struct {
+	members
+	part bool // whether there are other members
+}
+
+// fields is which members of a list's rows a request wants: all, or those that the parameter
+// fields names and the id.
+func (p *params) fields(all members) selection {
+	text, ok := p.text("fields")
+	if !ok {
+		return selection{members: all}
+	}
+	known := all.names()
+	var named, unknown, twice []string
+	for name := range strings.SplitSeq(text, ",") {
+		switch {
+		case slices.Contains(named, name):
+			twice = append(twice, strconv.Quote(printable(name)))
+		case !slices.Contains(known, name):
+			unknown = append(unknown, strconv.Quote(printable(name)))
+		}
+		named = append(named, name)
+	}
+	if len(unknown) > 0 {
+		p.fault("fields", "Not known: %s. Known: %s.", strings.Join(unknown, ", "), strings.Join(known, ", "))
+	}
+	if len(twice) > 0 {
+		p.fault("fields", "Name each once: %s.", strings.Join(twice, ", "))
+	}
+	wanted := make(members, 0, len(all))
+	for i := range all {
+		if all[i].name == columnID || slices.Contains(named, all[i].name) {
+			wanted = append(wanted, all[i])
+		}
+	}
+	return selection{members: wanted, part: true}
+}
+
+// selectOnly is a list's statement that selects none but columns. What it selects is columns
+// alone, each of which may have a table before and another name behind it.
+func selectOnly(sql string, columns []string) string {
+	before, rest, _ := strings.Cut(sql, "\nSELECT ")
+	list, after, ok := strings.Cut(rest, "FROM ")
+	if !ok {
+		panic("server: not a statement of a list: " + sql)
+	}
+	var kept []string
+	for item := range strings.SplitSeq(list, ",") {
+		item = strings.TrimSpace(item)
+		if slices.Contains(columns, item[strings.LastIndexAny(item, ". ")+1:]) {
+			kept = append(kept, item)
+		}
+	}
+	return before + "\nSELECT " + strings.Join(kept, ", ") + " FROM " + after
+}
