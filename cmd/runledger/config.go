@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -18,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/runledger/runledger/internal/auth"
+	"github.com/runledger/runledger/internal/console"
 	"github.com/runledger/runledger/internal/server"
 )
 
@@ -35,6 +37,10 @@ type config struct {
 	JWTAlgorithms     []string `env:"JWT_ALGORITHMS"`
 	JWTIssuer         string   `env:"JWT_ISSUER"`
 	JWTAudience       string   `env:"JWT_AUDIENCE"`
+
+	ConsoleClientID string   `env:"CONSOLE_OIDC_CLIENT_ID"`
+	ConsoleScope    string   `env:"CONSOLE_OIDC_SCOPE"     envDefault:"openid"`
+	ConsoleOrigins  []string `env:"CONSOLE_OIDC_ORIGINS"`
 
 	DatabaseMaxConns       int32         `env:"DATABASE_MAX_CONNS"       envDefault:"8"`
 	DatabaseAcquireTimeout time.Duration `env:"DATABASE_ACQUIRE_TIMEOUT" envDefault:"2s"`
@@ -139,8 +145,47 @@ func (c *config) check(f *faults) {
 			f.add(variable, "cannot be negative")
 		}
 	}
+	c.checkConsole(f)
 	if !slices.Contains([]string{"auto", "json", "text"}, c.LogFormat) {
 		f.add("LOG_FORMAT", "wants auto, json or text")
+	}
+}
+
+// checkConsole finds what would keep people from signing in to the console.
+func (c *config) checkConsole(f *faults) {
+	if c.ConsoleClientID == "" {
+		return
+	}
+	const wanted = "https://host, or http on loopback"
+	if !isOrigin(c.JWTIssuer) {
+		f.add("JWT_ISSUER", "wants to be the address of an OpenID Connect provider for CONSOLE_OIDC_CLIENT_ID: "+wanted)
+	}
+	if !strings.Contains(" "+c.ConsoleScope+" ", " openid ") {
+		f.add("CONSOLE_OIDC_SCOPE", "wants openid among its words")
+	}
+	for _, origin := range c.ConsoleOrigins {
+		if !isOrigin(origin) {
+			f.add("CONSOLE_OIDC_ORIGINS", "wants each to be "+wanted)
+		}
+	}
+}
+
+// isOrigin tells whether an address is one that nobody on the way can answer for.
+func isOrigin(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Hostname() == "" || u.User != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+	return u.Scheme == "https" || u.Scheme == "http" && loopback
+}
+
+// console is how people sign in to the console.
+func (c *config) console() console.Settings {
+	return console.Settings{
+		Issuer: c.JWTIssuer, ClientID: c.ConsoleClientID, Scope: c.ConsoleScope, Audience: c.JWTAudience,
+		Origins: c.ConsoleOrigins,
 	}
 }
 

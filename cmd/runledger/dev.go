@@ -105,6 +105,7 @@ func (a *app) devOn(ctx context.Context, c config, dataDir string, pg *localpg.S
 		return err
 	}
 	c.JWTIssuer, c.JWTAudience = "runledger-dev", "runledger"
+	c.ConsoleClientID = "" // the printed link signs in
 	c.JWTPublicKeyFile, c.JWTPrivateKeyFile, c.JWTJWKSURL, c.JWTAlgorithms = "", "", "", nil
 	return a.serve(ctx, c, func(addr string) {
 		if err := a.devGreeting(c, addr, demo); err != nil {
@@ -166,6 +167,9 @@ func (a *app) devGreeting(c config, addr string, demo seed.DemoData) error {
 	history := fmt.Sprintf("http://%s/workspaces/%d/backup-schedules/%d/runs", addr, demo.WorkspaceID, demo.ScheduleID)
 	a.printf(`
 Runledger is serving on http://%[1]s (metrics on http://%[2]s/metrics).
+
+The console, signed in as a member:
+  http://%[1]s/console/#token=%[4]s
 
 Tokens, valid for %[3]s:
   a member:    %[4]s

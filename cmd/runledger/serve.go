@@ -60,6 +60,10 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
   RUNLEDGER_JWT_ALGORITHMS            algorithms to accept, comma-separated (those of the key)
   RUNLEDGER_JWT_ISSUER                iss of valid tokens (required)
   RUNLEDGER_JWT_AUDIENCE              aud of valid tokens (required)
+  RUNLEDGER_CONSOLE_OIDC_CLIENT_ID    what the console is called at the issuer, an OpenID Connect provider;
+                                        without it people sign in to the console with a token
+  RUNLEDGER_CONSOLE_OIDC_SCOPE        what the console asks the issuer for (openid)
+  RUNLEDGER_CONSOLE_OIDC_ORIGINS      further origins that the issuer answers at, comma-separated
   RUNLEDGER_DATABASE_MAX_CONNS        connections in the pool (8)
   RUNLEDGER_DATABASE_ACQUIRE_TIMEOUT  longest wait for a connection, then 503 (2s)
   RUNLEDGER_STATEMENT_TIMEOUT         longest run of a statement, then 503 (5s)
@@ -109,6 +113,7 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 	handler := server.New(server.Options{
 		Pool: pool, Verify: verifier.Verify, Log: log, SchemaVersion: db.LatestVersion(),
 		AcquireTimeout: c.DatabaseAcquireTimeout, QueryTimeout: c.StatementTimeout + time.Second,
+		Console: c.console(),
 	})
 	defer handler.Close()
 	registry := newRegistry()

@@ -58,6 +58,11 @@ func routes(t *testing.T) []string {
 	t.Cleanup(s.Close)
 	var found []string
 	err = chi.Walk(s.Routes(), func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		// The console's pages are for people in browsers, at addresses of any depth, which OpenAPI
+		// has no words for. They are no part of the interface: internal/console tests them.
+		if route == "/console" || strings.HasPrefix(route, "/console/") {
+			return nil
+		}
 		found = append(found, method+" "+route)
 		return nil
 	})

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/runledger/runledger/internal/auth"
+	"github.com/runledger/runledger/internal/console"
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/feed"
 )
@@ -28,6 +29,7 @@ type Options struct {
 	AcquireTimeout time.Duration                                                 // longest wait for a connection, 2 s if 0
 	QueryTimeout   time.Duration                                                 // longest a statement may take, 10 s if 0
 	MaxStreams     int                                                           // open streams of events, 4096 if 0
+	Console        console.Settings                                              // how people sign in to the console
 }
 
 // Server answers requests. Make one with New.
@@ -41,6 +43,9 @@ type Server struct {
 	feed    *feed.Feed
 	streams streamLimits
 	router  *chi.Mux
+
+	console       *console.Site
+	consolePolicy string
 }
 
 // New makes a Server. It does not touch the database, so that it can be made while there is none.
@@ -59,6 +64,11 @@ func New(o Options) *Server {
 		health:  newHealth(o.Pool.Config().ConnConfig, o.SchemaVersion),
 		streams: newStreamLimits(o.MaxStreams),
 	}
+	site, err := console.New(o.Console)
+	if err != nil {
+		panic(err) // made of files in the binary, which the tests have tried
+	}
+	s.console, s.consolePolicy = site, consolePolicy(o.Console)
 	s.feed = feed.New(s.db, s.frame, o.Log)
 	s.router = s.routes()
 	return s
@@ -93,6 +103,10 @@ func (s *Server) routes() *chi.Mux {
 	r.Get("/healthz", s.open(s.readyz))
 	r.Get("/openapi.yaml", s.open(s.openAPIYAML))
 	r.Get("/openapi.json", s.open(s.openAPIJSON))
+
+	r.Get("/console", s.open(s.consoleHome))
+	r.Get("/console/assets/*", s.open(s.consoleAsset))
+	r.Get("/console/*", s.open(s.consolePage))
 
 	r.Get("/workspaces", s.signedIn(s.listWorkspaces))
 	r.Get("/workspaces/{workspace_id}", s.scoped(s.getWorkspace))

@@ -1,0 +1,141 @@
+// Package console holds the operations console: the pages, styles and scripts that a browser gets
+// under /console/. They are files as they are written, without a build step, and stand in the
+// binary. The console asks the public interface alone; nothing here reads the database.
+//
+// The server serves what is here; this package knows no HTTP.
+package console
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+)
+
+//go:embed static
+var static embed.FS
+
+// page is the one HTML page. Its addresses are made of constants of this package and hex digits.
+var page = template.Must(template.ParseFS(static, "static/index.html"))
+
+// File is a file of the console, as it is sent.
+type File struct {
+	ContentType string
+	Body        []byte
+	Gzip        []byte // Body, compressed
+	ETag        string // strong, of the body
+}
+
+// Settings is what the page tells its scripts. Nothing of it is secret.
+type Settings struct {
+	// Issuer is the address of the OpenID Connect provider, and ClientID what the console is
+	// called there. Without a ClientID people sign in with a token of their own.
+	Issuer, ClientID string
+	// Scope is what the console asks the provider for, and Audience whom the tokens are for.
+	Scope, Audience string
+	// Origins are further origins at which the provider answers, beside that of Issuer.
+	Origins []string
+}
+
+// Site is the console with its settings, ready to be served. Make one with New.
+type Site struct {
+	files   map[string]File
+	page    File
+	version string
+}
+
+// New makes the console's site. It fails only if the page cannot be made, which the tests rule out.
+func New(s Settings) (*Site, error) {
+	loaded, err := assets()
+	if err != nil {
+		return nil, err
+	}
+	files, version := loaded.files, loaded.version
+	var modules []string
+	for name := range files {
+		if strings.HasSuffix(name, ".js") && name != "theme.js" && !strings.HasPrefix(name, "lib/") {
+			modules = append(modules, name)
+		}
+	}
+	slices.Sort(modules)
+	var b bytes.Buffer
+	err = page.Execute(&b, struct {
+		Settings
+
+		Base    string
+		Modules []string
+	}{s, "/console/assets/" + version, modules})
+	if err != nil {
+		return nil, fmt.Errorf("make the console's page: %w", err)
+	}
+	return &Site{files: files, version: version, page: file("index.html", b.Bytes())}, nil
+}
+
+// Page is the page that every address of the console shows; its scripts look at the address.
+func (s *Site) Page() File { return s.page }
+
+// Asset is the file at a path below /console/assets/, which begins with the version of all files.
+// Another version's path gives this version's file, for a page that another server sent during an
+// update; current tells whether it is the very one that was asked for.
+func (s *Site) Asset(name string) (f File, current, ok bool) {
+	version, name, _ := strings.Cut(name, "/")
+	f, ok = s.files[name]
+	return f, version == s.version, ok
+}
+
+// assetFiles are all files but the page, by name, and the version that changes with any of them.
+type assetFiles struct {
+	files   map[string]File
+	version string
+}
+
+// assets reads and compresses the files, once in a process.
+var assets = sync.OnceValues(func() (assetFiles, error) {
+	files := map[string]File{}
+	sum := sha256.New()
+	err := fs.WalkDir(static, "static", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		body, err := static.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(sum, "%s %d\n%s", name, len(body), body)
+		name = strings.TrimPrefix(name, "static/")
+		if name != "index.html" {
+			files[name] = file(name, body)
+		}
+		return nil
+	})
+	return assetFiles{files, hex.EncodeToString(sum.Sum(nil))[:16]}, err
+})
+
+var contentTypes = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".svg":  "image/svg+xml",
+	".md":   "text/markdown; charset=utf-8",
+}
+
+func file(name string, body []byte) File {
+	var packed bytes.Buffer
+	// Writing into memory at a level that exists does not fail.
+	w, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	_, _ = w.Write(body)
+	_ = w.Close()
+	sum := sha256.Sum256(body)
+	return File{
+		ContentType: contentTypes[path.Ext(name)], Body: body, Gzip: packed.Bytes(),
+		ETag: `"` + hex.EncodeToString(sum[:12]) + `"`,
+	}
+}

@@ -1,0 +1,217 @@
+// @ts-check
+// Who looks. Tokens are held in this module's variables and nowhere else: they are gone with the page.
+import { dialog } from './dialog.js';
+import { h, put } from './dom.js';
+import { provider } from './settings.js';
+import { claims } from './token.js';
+
+const home = '/console/';
+const callback = `${location.origin}${home}callback`;
+const kept = 'runledger.signing-in';
+
+let current = '';
+let refresh = '';
+/** @type {Promise<void> | null} */
+let renewing = null;
+/** @type {(() => void)[]} */
+const changes = [];
+
+/** The token that requests carry. */
+export function token() { return current; }
+
+/** Whether there is one. */
+export function signedIn() { return current !== ''; }
+
+/** Calls back when somebody else has signed in than before. @param {() => void} listener */
+export function onOwnerChange(listener) { changes.push(listener); }
+
+/**
+ * Looks at the address for a sign-in that comes back, or for a token in its fragment, which is
+ * removed at once. It says whether to go on.
+ * @returns {Promise<'go' | 'handed over' | string>} or why signing in failed
+ */
+export async function begin() {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  const given = fragment.get('token');
+  if (given) {
+    history.replaceState(null, '', location.pathname + location.search);
+    current = given;
+    return 'go';
+  }
+  if (location.pathname !== `${home}callback`) return 'go';
+  const parameters = new URLSearchParams(location.search);
+  const pending = take();
+  if (!pending || pending.state !== parameters.get('state')) {
+    hand(location.search);
+    return 'handed over';
+  }
+  history.replaceState(null, '', pending.path);
+  try {
+    await finish(parameters, pending);
+    return 'go';
+  } catch (error) { return reason(error); }
+}
+
+/** Leaves the page for the provider, and comes back to where one was. */
+export async function signIn() {
+  const { url, pending } = await prepare();
+  sessionStorage.setItem(kept, JSON.stringify({ ...pending, path: location.pathname + location.search }));
+  location.assign(url);
+}
+
+/** Takes a token that somebody pasted. @param {string} value */
+export function useToken(value) {
+  adopt(value.trim().replace(/^Bearer\s+/i, ''), '');
+}
+
+/** Forgets the tokens. */
+export function signOut() {
+  current = refresh = '';
+  location.assign(home);
+}
+
+/**
+ * Gets another token after the one that was used has expired: by a refresh token, or by asking.
+ * All who wait get the same one, and the page stays as it is.
+ * @param {string} used
+ */
+export function renew(used) {
+  if (current !== used) return Promise.resolve();
+  renewing ??= another().finally(() => { renewing = null; });
+  return renewing;
+}
+
+async function another() {
+  if (refresh) {
+    try { await refreshed(); return; } catch { refresh = ''; }
+  }
+  await asked();
+}
+
+/** @param {string} next @param {string} nextRefresh */
+function adopt(next, nextRefresh) {
+  const before = claims(current).sub;
+  const changed = current !== '' && before !== claims(next).sub;
+  current = next;
+  refresh = nextRefresh;
+  if (changed) for (const listener of changes) listener();
+}
+
+/** Asks in a dialog over the page. @returns {Promise<void>} */
+function asked() {
+  return new Promise((resolve) => {
+    const trouble = h('p', { class: 'trouble', role: 'alert' });
+    const done = () => { resolve(); shown.close(); };
+    const form = tokenForm((value) => { useToken(value); done(); });
+    const again = h('button', { class: 'primary', onclick: async () => {
+      put(trouble);
+      try { await inWindow(); done(); } catch (error) { put(trouble, reason(error)); }
+    } }, 'Sign in again');
+    const shown = dialog({
+      title: 'Your session has ended', must: true,
+      body: [h('p', null, 'The page stays as it is, and goes on where it was once you have signed in.'),
+        provider.clientID ? null : form, trouble],
+      actions: [h('button', { onclick: signOut }, 'Sign out'), provider.clientID ? again : null],
+    });
+  });
+}
+
+/** A field for a token, where no provider is configured. @param {(value: string) => void} use */
+export function tokenForm(use) {
+  const field = h('input', { id: 'token', type: 'password', autocomplete: 'off', spellcheck: 'false', required: true });
+  return h('form', { class: 'token-form', onsubmit: (/** @type {Event} */ event) => {
+    event.preventDefault();
+    if (field.value.trim()) use(field.value);
+  } },
+  h('label', { for: 'token' }, 'Token'), field,
+  h('p', { class: 'hint' }, '“runledger token” and “runledger dev” print one. It is kept in this page’s memory alone.'),
+  h('button', { class: 'primary', type: 'submit' }, 'Sign in'));
+}
+
+const library = () => import('./lib/oauth4webapi.js');
+const client = () => ({ client_id: provider.clientID });
+const insecure = () => new URL(provider.issuer).protocol === 'http:';
+
+async function discovered() {
+  const oauth = await library();
+  const issuer = new URL(provider.issuer);
+  const options = { [oauth.allowInsecureRequests]: insecure() };
+  const answer = await oauth.discoveryRequest(issuer, options);
+  return { oauth, options, server: await oauth.processDiscoveryResponse(issuer, answer) };
+}
+
+async function prepare() {
+  const { oauth, server } = await discovered();
+  const pending = {
+    state: oauth.generateRandomState(), nonce: oauth.generateRandomNonce(), verifier: oauth.generateRandomCodeVerifier(),
+  };
+  const url = new URL(server.authorization_endpoint);
+  const parameters = {
+    client_id: provider.clientID, redirect_uri: callback, response_type: 'code', scope: provider.scope,
+    state: pending.state, nonce: pending.nonce, code_challenge: await oauth.calculatePKCECodeChallenge(pending.verifier),
+    code_challenge_method: 'S256', audience: provider.audience,
+  };
+  for (const [key, value] of Object.entries(parameters)) url.searchParams.set(key, value);
+  return { url: url.href, pending };
+}
+
+/** @param {URLSearchParams} parameters @param {{state: string, nonce: string, verifier: string}} pending */
+async function finish(parameters, pending) {
+  const { oauth, server, options } = await discovered();
+  const checked = oauth.validateAuthResponse(server, client(), parameters, pending.state);
+  const answer = await oauth.authorizationCodeGrantRequest(
+    server, client(), oauth.None(), checked, callback, pending.verifier, options);
+  const tokens = await oauth.processAuthorizationCodeResponse(server, client(), answer, {
+    expectedNonce: pending.nonce, requireIdToken: true,
+  });
+  adopt(tokens.access_token, tokens.refresh_token ?? '');
+}
+
+async function refreshed() {
+  const { oauth, server, options } = await discovered();
+  const answer = await oauth.refreshTokenGrantRequest(server, client(), oauth.None(), refresh, options);
+  const tokens = await oauth.processRefreshTokenResponse(server, client(), answer);
+  adopt(tokens.access_token, tokens.refresh_token ?? refresh);
+}
+
+/** Signs in in a window of its own, so that this page stays. */
+async function inWindow() {
+  // It opens before anything is awaited: later it would count as unasked for.
+  const opened = window.open('about:blank', 'runledger-sign-in', 'popup,width=520,height=680');
+  if (!opened) throw new Error('The browser did not open the window to sign in. Allow windows for this page and try again.');
+  const { url, pending } = await prepare();
+  const channel = new BroadcastChannel(kept);
+  try {
+    const parameters = await new Promise((resolve, reject) => {
+      channel.onmessage = (event) => {
+        const answer = new URLSearchParams(String(event.data));
+        if (answer.get('state') === pending.state) resolve(answer);
+      };
+      window.setTimeout(() => reject(new Error('Nobody signed in within five minutes.')), 5 * 60_000);
+      opened.location.replace(url);
+    });
+    await finish(parameters, pending);
+  } finally { channel.close(); opened.close(); }
+}
+
+/** Gives the provider's answer to the page that waits for it. @param {string} search */
+function hand(search) {
+  const channel = new BroadcastChannel(kept);
+  channel.postMessage(search);
+  channel.close();
+  window.close();
+}
+
+function take() {
+  try {
+    const pending = JSON.parse(sessionStorage.getItem(kept) ?? 'null');
+    sessionStorage.removeItem(kept);
+    return pending;
+  } catch { return null; }
+}
+
+/** @param {any} error */
+export function reason(error) {
+  const said = error?.error_description || error?.error;
+  return said ? `The sign-in service says: ${said}` : `Signing in failed: ${error?.message || error}`;
+}

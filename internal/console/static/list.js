@@ -1,0 +1,177 @@
+// @ts-check
+// A list, page by page. What is on the page stays where it is: rows change in place, and new ones
+// announce themselves.
+import { get } from './api.js';
+import { announce, h, put } from './dom.js';
+import { bar, values } from './filters.js';
+import { empty, region } from './region.js';
+import { go, here, href } from './router.js';
+import { count, number } from './words.js';
+
+/**
+ * @typedef {{title: string, kind?: string, cell: (row: any) => any}} Column
+ * @typedef {{path: string, filters?: import('./filters.js').Filter[], columns: Column[], noun: [string, string],
+ *   fixed?: Record<string, any>, none: any, limit?: number, counted?: string, caption: string, live?: boolean,
+ *   aside?: any, mark?: (row: any) => string | null}} Options
+ */
+
+/**
+ * @param {any} view @param {Options} options
+ * @returns {{node: any, event: (event: any) => void, resync: () => void}}
+ */
+export function list(view, options) {
+  const { path, filters = [], columns, fixed = {}, limit = 50 } = options;
+  const chosen = values(filters, view.query);
+  const cursor = view.query.get('cursor') ?? '';
+  const query = { ...fixed, ...chosen };
+  const news = h('div', { class: 'news', hidden: true });
+  const total = h('span', { class: 'total hint' });
+  /** @type {Map<string, {row: any, element: any}>} */
+  const rows = new Map();
+
+  /** @param {any} row @param {any} element */
+  function paint(row, element) {
+    const held = element.contains(document.activeElement) ? document.activeElement : null;
+    const at = held?.matches('[data-row]') ? '[data-row]' : null;
+    put(element, columns.map((c) => h('td', { class: c.kind ?? null }, c.cell(row))));
+    element.className = options.mark?.(row) ?? '';
+    if (at) element.querySelector(at)?.focus();
+  }
+
+  const page = region(view, {
+    label: 'list',
+    skeleton: skeletonTable(columns),
+    load: (signal) => get(path, { ...query, limit, cursor }, signal),
+    render: (answer) => {
+      rows.clear();
+      if (!answer.data.length) return cursor ? [empty('Nothing further', 'The list ends here.'), pager(null)] : nothing();
+      const body = h('tbody', null, answer.data.map((/** @type {any} */ row) => {
+        const element = h('tr', { 'data-id': row.id });
+        paint(row, element);
+        rows.set(String(row.id), { row, element });
+        return element;
+      }));
+      return [h('div', { class: 'table-box' }, h('table', null, h('caption', { class: 'unseen' }, options.caption),
+        h('thead', null, h('tr', null, columns.map((c) => h('th', { scope: 'col', class: c.kind ?? null }, c.title)))), body)),
+      pager(answer.next_cursor)];
+    },
+  });
+
+  function nothing() {
+    if (!Object.keys(chosen).length) return options.none;
+    return empty(`No ${options.noun[1]} match`, 'Take a filter away, or ',
+      h('a', { href: href(here().path) }, 'look at all of them'), '.');
+  }
+
+  /** @param {string | null} next */
+  function pager(next) {
+    const before = view.state?.before ?? null;
+    const address = (/** @type {string | null} */ c) => href(here().path, { ...chosen, cursor: c });
+    const previous = before?.length ? before[before.length - 1] : null;
+    return h('nav', { class: 'pager', 'aria-label': 'Pages' },
+      cursor && !before ? h('a', { class: 'button', href: address(null), 'data-previous': true }, 'First page') : null,
+      previous !== null ? h('a', { class: 'button', href: address(previous), 'data-previous': true,
+        'data-state': JSON.stringify({ before: before.slice(0, -1) }) }, '← Previous') : null,
+      next ? h('a', { class: 'button', href: address(next), 'data-next': true,
+        'data-state': JSON.stringify({ before: [...(before ?? (cursor ? [] : [])), cursor] }) }, 'Next →') : null,
+      next || cursor ? null : h('span', { class: 'hint' }, 'That is all.'));
+  }
+
+  async function counts() {
+    if (!options.counted) return;
+    try {
+      const { count: n, relation } = await get(options.counted, query, view.signal);
+      put(total, relation === 'gte' ? `more than ${number(n)} ${options.noun[1]}` : count(n, ...options.noun));
+    } catch { put(total); }
+  }
+  counts();
+
+  const live = options.live ? follow(view, { path, query, rows, paint, news, counts, noun: options.noun, cursor, limit }) : null;
+  return {
+    node: h('div', { class: 'list' }, filters.length || options.aside ? bar(filters, view.query, [options.aside, total]) : null, news, page.node),
+    event: (event) => live?.event(event),
+    resync: () => { page.reload({ quiet: true }); counts(); },
+  };
+}
+
+/**
+ * Keeps the rows of a page true while events come in.
+ * @param {any} view @param {any} page
+ */
+function follow(view, { path, query, rows, paint, news, counts, noun, cursor, limit }) {
+  /** @type {Set<string>} */
+  const changed = new Set();
+  let since = '';
+  let timer = 0;
+  let asking = false;
+
+  async function settle() {
+    if (asking || view.signal.aborted) return;
+    asking = true;
+    try {
+      if (changed.size > 12) {
+        changed.clear();
+        const answer = await get(path, { ...query, limit, cursor }, view.signal);
+        for (const row of answer.data) change(row);
+      }
+      for (const id of [...changed]) {
+        changed.delete(id);
+        change(await get(`${view.base}/operation-runs/${id}`, {}, view.signal));
+      }
+      if (since) await lookForNew();
+    } catch { /* the next event tries again */ } finally { asking = false; }
+    if (changed.size) soon();
+  }
+
+  /** @param {any} row */
+  function change(row) {
+    const known = rows.get(String(row.id));
+    if (!known || !(row.revision > known.row.revision)) return;
+    known.row = row;
+    paint(row, known.element);
+    known.element.classList.add('changed');
+    window.setTimeout(() => known.element.classList.remove('changed'), 1600);
+  }
+
+  async function lookForNew() {
+    const from = query.created_from && query.created_from > since ? query.created_from : since;
+    if (query.order && query.order !== '-created_at') return;
+    const answer = await get(path, { ...query, created_from: from, limit: 200 }, view.signal);
+    const fresh = answer.data.filter((/** @type {any} */ row) => !rows.has(String(row.id))).length;
+    if (!fresh) return;
+    const text = `${answer.next_cursor ? 'More than ' : ''}${count(fresh, `new ${noun[0]}`, `new ${noun[1]}`)}`;
+    if (news.textContent.startsWith(text)) return;
+    put(news, h('button', { 'data-news': true, onclick: () => {
+      const { query: q } = here();
+      q.delete('cursor');
+      go(href(here().path, Object.fromEntries(q)).slice('/console'.length));
+    } }, text, ' – show'));
+    news.hidden = false;
+    announce(text);
+    counts();
+  }
+
+  function soon() {
+    if (timer) return;
+    timer = window.setTimeout(() => { timer = 0; settle(); }, 250);
+  }
+
+  return {
+    /** @param {any} event */
+    event(event) {
+      if (event.run_id && rows.has(String(event.run_id))) changed.add(String(event.run_id));
+      else if (event.kind === 'created') {
+        const at = new Date(Date.parse(event.at) - 1000).toISOString();
+        if (!since || at < since) since = at;
+      } else return;
+      soon();
+    },
+  };
+}
+
+/** @param {Column[]} columns */
+function skeletonTable(columns) {
+  return h('div', { class: 'table-box', 'aria-hidden': 'true' }, h('table', { class: 'skeleton-table' },
+    h('tbody', null, Array.from({ length: 12 }, (_, i) => h('tr', null, columns.map((c, j) =>
+      h('td', { class: c.kind ?? null }, h('span', { class: `bone w${1 + ((i * 3 + j * 5) % 5)}` }))))))));
+}

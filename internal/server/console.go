@@ -1,0 +1,104 @@
+package server
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/runledger/runledger/internal/console"
+)
+
+// consolePage answers with the console's page, whatever is asked for below /console/: which view
+// an address stands for is the page's own business, and what it may show is that of the interface
+// that it asks.
+func (s *Server) consolePage(w http.ResponseWriter, r *http.Request) error {
+	h := w.Header()
+	h.Set("Cache-Control", "no-cache")
+	h.Set("Content-Security-Policy", s.consolePolicy)
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+	// Signing in again happens in a window of its own, which tells this one.
+	h.Set("Cross-Origin-Opener-Policy", "same-origin-allow-popups")
+	return answerFile(w, r, s.console.Page())
+}
+
+// consoleAsset answers with a script or style. Its path holds a hash of all of them, so a browser
+// never has to ask twice.
+func (s *Server) consoleAsset(w http.ResponseWriter, r *http.Request) error {
+	f, current, ok := s.console.Asset(strings.TrimPrefix(r.URL.Path, "/console/assets/"))
+	if !ok {
+		return errNotFound
+	}
+	h := w.Header()
+	h.Set("Cache-Control", "no-cache")
+	if current {
+		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	}
+	h.Set("Content-Security-Policy", "default-src 'none'")
+	return answerFile(w, r, f)
+}
+
+// consoleHome sends a browser to where relative addresses work.
+func (*Server) consoleHome(w http.ResponseWriter, r *http.Request) error {
+	http.Redirect(w, r, "/console/", http.StatusPermanentRedirect)
+	return nil
+}
+
+// answerFile writes a file, compressed for those who take it so.
+func answerFile(w http.ResponseWriter, r *http.Request, f console.File) error {
+	h := w.Header()
+	h.Set("ETag", f.ETag)
+	h.Add("Vary", "Accept-Encoding")
+	body := f.Body
+	if acceptsGzip(r) {
+		body = f.Gzip
+		h.Set("Content-Encoding", "gzip")
+		h.Set("ETag", strings.TrimSuffix(f.ETag, `"`)+`-gzip"`) // another representation, another tag
+	}
+	if matchesTag(r.Header.Values("If-None-Match"), h.Get("ETag")) {
+		h.Del("Content-Encoding")
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	h.Set("Content-Type", f.ContentType)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(body) // a client that hung up is nobody to report to
+	return nil
+}
+
+// acceptsGzip tells whether the client takes gzip. Browsers name it plainly; what weighs it
+// with anything but 1 is served without.
+func acceptsGzip(r *http.Request) bool {
+	for _, value := range r.Header.Values("Accept-Encoding") {
+		for part := range strings.SplitSeq(value, ",") {
+			if strings.TrimSpace(part) == "gzip" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// consolePolicy is the Content-Security-Policy of the console: scripts and styles of this server
+// alone, no markup made of strings, and no request to anybody but this server and, at signing in,
+// the provider.
+func consolePolicy(s console.Settings) string {
+	connect := []string{"'self'"}
+	if s.ClientID != "" {
+		for _, address := range append([]string{s.Issuer}, s.Origins...) {
+			u, err := url.Parse(address)
+			if err != nil || u.Host == "" {
+				continue
+			}
+			if origin := u.Scheme + "://" + u.Host; !slices.Contains(connect, origin) {
+				connect = append(connect, origin)
+			}
+		}
+	}
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+		"connect-src " + strings.Join(connect, " ") + "; base-uri 'none'; form-action 'none'; " +
+		"frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+}
