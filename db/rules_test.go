@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 
 // references are the small tables that belong to no workspace; distributed, each node would have
 // them whole.
-var references = []string{"workspaces", "users", "operation_types", "server_keys", "goose_db_version"}
+var references = []string{"workspaces", "users", "operation_types", "server_keys", "audit_events", "goose_db_version"}
 
 // A rule is what the schema must keep to so that its tables can be distributed by workspace_id as
 // they are. Its query lists what breaks it; $1 are the reference tables.

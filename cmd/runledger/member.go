@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,17 +26,15 @@ known; a member gets the role given. Roles: owner, manager and operator record
 runs and acknowledge findings; readonly reads.`,
 		Example: `  runledger member add acme auth0|12345 --role operator --name "Ada Lovelace"`,
 		Args:    exactArgs("WORKSPACE", "SUBJECT"),
-		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
+		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
 			if !slices.Contains(workspace.Roles, workspace.Role(role)) {
-				return usageError{fmt.Errorf("--role wants one of %v, not %q", workspace.Roles, role)}
+				return change{}, usageError{fmt.Errorf("--role wants one of %v, not %q", workspace.Roles, role)}
 			}
 			subject, err := auth.ParseSubject(args[1])
 			if err != nil {
-				return usageError{err}
+				return change{}, usageError{err}
 			}
-			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-				return a.addMember(ctx, tx, args[0], string(subject), role, name, email)
-			})
+			return addMember(ctx, tx, args[0], string(subject), role, name, email)
 		}),
 	}
 	add.Flags().StringVar(&role, "role", string(workspace.RoleReadonly), "owner, manager, operator or readonly")
@@ -46,22 +45,8 @@ runs and acknowledge findings; readonly reads.`,
 		Use:   "remove WORKSPACE SUBJECT",
 		Short: "End a membership: the very next request is a 404",
 		Args:  exactArgs("WORKSPACE", "SUBJECT"),
-		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
-			found, err := findWorkspace(ctx, conn, args[0])
-			if err != nil {
-				return err
-			}
-			removed, err := dbsqlc.New().RemoveMember(ctx, conn, dbsqlc.RemoveMemberParams{
-				WorkspaceID: found.ID, Subject: &args[1],
-			})
-			if err != nil {
-				return err
-			}
-			if removed == 0 {
-				return fmt.Errorf("%q is no member of workspace %d", args[1], found.ID)
-			}
-			a.printf("Removed %s from workspace %d.\n", args[1], found.ID)
-			return nil
+		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
+			return removeMember(ctx, tx, args[0], args[1])
 		}),
 	}
 
@@ -88,24 +73,55 @@ runs and acknowledge findings; readonly reads.`,
 }
 
 // addMember makes the user known and a member, or changes the member's role.
-func (a *app) addMember(ctx context.Context, tx pgx.Tx, workspaceName, subject, role, name, email string) error {
+func addMember(ctx context.Context, tx pgx.Tx, workspaceName, subject, role, name, email string) (change, error) {
 	queries := dbsqlc.New()
 	found, err := findWorkspace(ctx, tx, workspaceName)
 	if err != nil {
-		return err
+		return change{}, err
 	}
 	if err := queries.PutUser(ctx, tx, dbsqlc.PutUserParams{
 		Subject: &subject, Name: nonEmpty(name), Email: nonEmpty(email),
 	}); err != nil {
-		return err
+		return change{}, err
+	}
+	before, err := queries.FindMemberRole(ctx, tx, dbsqlc.FindMemberRoleParams{WorkspaceID: found.ID, Subject: &subject})
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return change{}, err
 	}
 	if _, err := queries.PutMember(ctx, tx, dbsqlc.PutMemberParams{
 		WorkspaceID: found.ID, Role: role, Subject: &subject,
 	}); err != nil {
-		return err
+		return change{}, err
 	}
-	a.printf("%s is now %s of workspace %d.\n", subject, role, found.ID)
-	return nil
+	done := change{
+		action: "member_added", workspaceID: found.ID, target: subject, data: map[string]any{"role": role},
+		message: fmt.Sprintf("%s is now %s of workspace %d.", subject, role, found.ID),
+	}
+	if before != "" {
+		done.action, done.data["role_before"] = "member_role_set", before
+	}
+	return done, nil
+}
+
+// removeMember ends a membership.
+func removeMember(ctx context.Context, tx pgx.Tx, workspaceName, subject string) (change, error) {
+	queries := dbsqlc.New()
+	found, err := findWorkspace(ctx, tx, workspaceName)
+	if err != nil {
+		return change{}, err
+	}
+	role, err := queries.FindMemberRole(ctx, tx, dbsqlc.FindMemberRoleParams{WorkspaceID: found.ID, Subject: &subject})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return change{}, fmt.Errorf("%q is no member of workspace %d", subject, found.ID)
+	}
+	if err != nil {
+		return change{}, err
+	}
+	_, err = queries.RemoveMember(ctx, tx, dbsqlc.RemoveMemberParams{WorkspaceID: found.ID, Subject: &subject})
+	return change{
+		action: "member_removed", workspaceID: found.ID, target: subject, data: map[string]any{"role_before": role},
+		message: fmt.Sprintf("Removed %s from workspace %d.", subject, found.ID),
+	}, err
 }
 
 // nonEmpty is nil for an empty text.

@@ -84,5 +84,27 @@ wait and find nothing left to do.`,
 				return nil
 			},
 		},
+		&cobra.Command{
+			Use:   "grant ROLE",
+			Short: "Let a database role do what servers do, and no more",
+			Long: `Grant gives the role what "runledger serve" needs of each table, and takes from it
+whatever else it had been granted on them. That role can record and delete runs; it
+cannot make anybody a member, change a type, or alter the audit. Run it as the owner
+of the tables, again after each "migrate up".`,
+			Example: `  psql -c 'CREATE ROLE runledger_app LOGIN'
+  runledger migrate up && runledger migrate grant runledger_app`,
+			Args: exactArgs("ROLE"),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				c, err := readConfig(a.environ, needDatabase)
+				if err != nil {
+					return err
+				}
+				if err := db.Grant(cmd.Context(), c.DatabaseURL, args[0]); err != nil {
+					return err
+				}
+				a.printf("%s may do what servers do.\n", args[0])
+				return nil
+			},
+		},
 	)
 }

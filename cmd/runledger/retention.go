@@ -32,6 +32,7 @@ func (a *app) retentionCommand() *cobra.Command {
 
 	work := a.retentionStep("run", "Let go what the policies do not keep",
 		func(ctx context.Context, conn *pgx.Conn, o retention.Options) error {
+			o.Actor = operator()
 			groups, err := retention.Run(ctx, conn, o, progress(a.stderr, "letting runs go"))
 			return errors.Join(err, a.retentionTable("RUNS GONE", groups))
 		})
@@ -158,18 +159,21 @@ With both flags, a run is kept as long as one of them keeps it.`,
 		if given == forever {
 			return usageError{errors.New("give --keep-days, --keep-last or both, or --forever")}
 		}
-		return a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
-			changed, err := dbsqlc.New().SetOperationTypeRetention(ctx, conn, dbsqlc.SetOperationTypeRetentionParams{
+		return a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
+			changed, err := dbsqlc.New().SetOperationTypeRetention(ctx, tx, dbsqlc.SetOperationTypeRetentionParams{
 				Name: args[0], KeepDays: policy.KeepDays, KeepLast: policy.KeepLast,
 			})
 			if err != nil {
-				return err
+				return change{}, err
 			}
 			if changed == 0 {
-				return fmt.Errorf("there is no type %q; runledger types list shows those that there are", args[0])
+				return change{}, fmt.Errorf("there is no type %q; runledger types list shows those that there are", args[0])
 			}
-			a.printf("Runs of %s are kept: %s.\n", args[0], policyText(policy.KeepDays, policy.KeepLast))
-			return nil
+			return change{
+				action: "type_retention_set", target: args[0],
+				data:    map[string]any{"keep_days": policy.KeepDays, "keep_last": policy.KeepLast},
+				message: fmt.Sprintf("Runs of %s are kept: %s.", args[0], policyText(policy.KeepDays, policy.KeepLast)),
+			}, nil
 		})(cmd, args)
 	}
 	flags.add(c)

@@ -90,6 +90,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 130 interru
 		a.memberCommand(),
 		a.typesCommand(),
 		a.retentionCommand(),
+		a.auditCommand(),
 		a.healthcheckCommand(),
 		a.versionCommand(),
 	)

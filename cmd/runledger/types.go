@@ -45,29 +45,31 @@ func (a *app) typesCommand() *cobra.Command {
 		Short:   "Add an operation type to the allow-list",
 		Example: `  runledger types add policy_export --label "Policy export" --stale-after 1h`,
 		Args:    exactArgs("NAME"),
-		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
+		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
 			name := args[0]
 			if !typePattern.MatchString(name) {
-				return usageError{fmt.Errorf("a type is named like inventory_sync: a-z and 0-9 with single underscores between, unlike %q", name)}
+				return change{}, usageError{fmt.Errorf("a type is named like inventory_sync: a-z and 0-9 with single underscores between, unlike %q", name)}
 			}
 			if staleAfter < 0 {
-				return usageError{errors.New("--stale-after cannot be negative")}
+				return change{}, usageError{errors.New("--stale-after cannot be negative")}
 			}
 			if label == "" {
 				label = name
 			}
-			added, err := dbsqlc.New().AddOperationType(ctx, conn, dbsqlc.AddOperationTypeParams{
+			added, err := dbsqlc.New().AddOperationType(ctx, tx, dbsqlc.AddOperationTypeParams{
 				Name: name, Label: label,
 				StaleAfter: pgtype.Interval{Microseconds: staleAfter.Microseconds(), Valid: staleAfter > 0},
 			})
 			if err != nil {
-				return err
+				return change{}, err
 			}
 			if added == 0 {
-				return fmt.Errorf("there is a type %q already", name)
+				return change{}, fmt.Errorf("there is a type %q already", name)
 			}
-			a.printf("Added %s.\n", name)
-			return nil
+			return change{
+				action: "type_added", target: name, message: fmt.Sprintf("Added %s.", name),
+				data: map[string]any{"label": label, "stale_after_seconds": staleAfter.Seconds()},
+			}, nil
 		}),
 	}
 	add.Flags().StringVar(&label, "label", "", "the name for people (NAME)")
@@ -84,18 +86,17 @@ func (a *app) acceptCommand(use, short string, accepts bool) *cobra.Command {
 		Use:   use + " NAME",
 		Short: short,
 		Args:  exactArgs("NAME"),
-		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
-			changed, err := dbsqlc.New().SetOperationTypeAcceptsNewRuns(ctx, conn, dbsqlc.SetOperationTypeAcceptsNewRunsParams{
+		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
+			changed, err := dbsqlc.New().SetOperationTypeAcceptsNewRuns(ctx, tx, dbsqlc.SetOperationTypeAcceptsNewRunsParams{
 				Name: args[0], AcceptsNewRuns: accepts,
 			})
 			if err != nil {
-				return err
+				return change{}, err
 			}
 			if changed == 0 {
-				return fmt.Errorf("there is no type %q; runledger types list shows those that there are", args[0])
+				return change{}, fmt.Errorf("there is no type %q; runledger types list shows those that there are", args[0])
 			}
-			a.printf("%sd %s.\n", use, args[0])
-			return nil
+			return change{action: "type_" + use + "d", target: args[0], message: fmt.Sprintf("%sd %s.", use, args[0])}, nil
 		}),
 	}
 }

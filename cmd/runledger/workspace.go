@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -25,23 +26,22 @@ func (a *app) workspaceCommand() *cobra.Command {
 		Short:   "Make a workspace",
 		Example: `  runledger workspace create acme --name "Acme Ltd"`,
 		Args:    exactArgs("SLUG"),
-		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
+		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
 			slug := args[0]
 			if !slugPattern.MatchString(slug) {
-				return usageError{fmt.Errorf("a slug is made of a-z and 0-9 with single dashes between, unlike %q", slug)}
+				return change{}, usageError{fmt.Errorf("a slug is made of a-z and 0-9 with single dashes between, unlike %q", slug)}
 			}
 			if name == "" {
 				name = slug
 			}
-			id, err := dbsqlc.New().CreateWorkspace(ctx, conn, dbsqlc.CreateWorkspaceParams{Slug: &slug, Name: name})
+			id, err := dbsqlc.New().CreateWorkspace(ctx, tx, dbsqlc.CreateWorkspaceParams{Slug: &slug, Name: name})
 			if errors.Is(err, pgx.ErrNoRows) {
-				return fmt.Errorf("there is a workspace %q already", slug)
+				return change{}, fmt.Errorf("there is a workspace %q already", slug)
 			}
-			if err != nil {
-				return err
-			}
-			a.printf("Made workspace %d (%s). Next: runledger member add %s SUBJECT --role owner\n", id, slug, slug)
-			return nil
+			return change{
+				action: "workspace_created", workspaceID: id, target: slug, data: map[string]any{"name": name},
+				message: fmt.Sprintf("Made workspace %d (%s). Next: runledger member add %s SUBJECT --role owner", id, slug, slug),
+			}, err
 		}),
 	}
 	create.Flags().StringVar(&name, "name", "", "the name for people (the slug)")
@@ -66,21 +66,22 @@ func (a *app) workspaceCommand() *cobra.Command {
 		Use:   "archive WORKSPACE",
 		Short: "Archive a workspace: it can be read as before and takes no more writes",
 		Args:  exactArgs("WORKSPACE"),
-		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
-			found, err := findWorkspace(ctx, conn, args[0])
+		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
+			found, err := findWorkspace(ctx, tx, args[0])
 			if err != nil {
-				return err
+				return change{}, err
 			}
-			changed, err := dbsqlc.New().ArchiveWorkspace(ctx, conn, found.ID)
+			changed, err := dbsqlc.New().ArchiveWorkspace(ctx, tx, found.ID)
 			if err != nil {
-				return err
+				return change{}, err
 			}
 			if changed == 0 {
-				a.printf("Workspace %d was archived already.\n", found.ID)
-				return nil
+				return change{message: fmt.Sprintf("Workspace %d was archived already.", found.ID)}, nil
 			}
-			a.printf("Archived workspace %d.\n", found.ID)
-			return nil
+			return change{
+				action: "workspace_archived", workspaceID: found.ID, target: nameOf(found),
+				message: fmt.Sprintf("Archived workspace %d.", found.ID),
+			}, nil
 		}),
 	}
 	return group("workspace", "Make, list and archive workspaces", create, list, archive)
@@ -93,6 +94,14 @@ func findWorkspace(ctx context.Context, db dbsqlc.DBTX, name string) (dbsqlc.Fin
 		return found, fmt.Errorf("there is no workspace %q; runledger workspace list shows those that there are", name)
 	}
 	return found, err
+}
+
+// nameOf is the slug of a workspace, its id if it has none.
+func nameOf(found dbsqlc.FindWorkspaceRow) string {
+	if found.Slug != nil {
+		return *found.Slug
+	}
+	return strconv.FormatInt(found.ID, 10)
 }
 
 // withDatabase makes of f the body of a command that needs one database connection.

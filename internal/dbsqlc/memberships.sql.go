@@ -11,6 +11,25 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+const findMemberRole = `-- name: FindMemberRole :one
+SELECT m.role FROM workspace_memberships AS m JOIN users AS u ON u.id = m.user_id
+WHERE m.workspace_id = $1 AND u.subject = $2
+FOR UPDATE OF m
+`
+
+type FindMemberRoleParams struct {
+	WorkspaceID int64
+	Subject     *string
+}
+
+// Holds the membership until the transaction ends, so that what it was before a change is known.
+func (q *Queries) FindMemberRole(ctx context.Context, db DBTX, arg FindMemberRoleParams) (string, error) {
+	row := db.QueryRow(ctx, findMemberRole, arg.WorkspaceID, arg.Subject)
+	var role string
+	err := row.Scan(&role)
+	return role, err
+}
+
 const getWorkspace = `-- name: GetWorkspace :one
 SELECT id, slug, name, archived_at, created_at, updated_at FROM workspaces
 WHERE id = (SELECT m.workspace_id FROM workspace_memberships AS m

@@ -72,9 +72,26 @@ func ensureTemplate(ctx context.Context, conn *pgx.Conn) error {
 		if _, err := db.Up(ctx, databaseURL); err != nil {
 			return err
 		}
+		if err := grantApplication(ctx, conn, databaseURL); err != nil {
+			return err
+		}
 		_, err := conn.Exec(ctx, "ALTER DATABASE "+name+" WITH ALLOW_CONNECTIONS false")
 		return err
 	})
+}
+
+// applicationRole is the role of a server that tests run with no more rights than it needs.
+const applicationRole = "runledger_test_application"
+
+// grantApplication makes the role, which belongs to the whole server, and lets it use a database.
+func grantApplication(ctx context.Context, conn *pgx.Conn, databaseURL string) error {
+	_, err := conn.Exec(ctx, `DO $$ BEGIN
+		IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '`+applicationRole+`') THEN CREATE ROLE `+applicationRole+`; END IF;
+	END $$`)
+	if err != nil {
+		return err
+	}
+	return db.Grant(ctx, databaseURL, applicationRole)
 }
 
 // createUnderName makes a database and gives it its name when it is complete, so that one whose

@@ -66,6 +66,23 @@ func Connect(tb testing.TB, databaseURL string) *pgxpool.Pool {
 	return pool
 }
 
+// ApplicationPool is Pool with the rights that [db.Grant] gives to servers, and no others. A server
+// under test takes it, so that a statement which wants more is found by the test of its route.
+func ApplicationPool(tb testing.TB) *pgxpool.Pool {
+	tb.Helper()
+	config, err := pgxpool.ParseConfig(URL(tb))
+	if err != nil {
+		tb.Fatalf("dbtest: %v", err)
+	}
+	config.ConnConfig.RuntimeParams["role"] = applicationRole
+	pool, err := pgxpool.NewWithConfig(tb.Context(), config)
+	if err != nil {
+		tb.Fatalf("dbtest: %v", err)
+	}
+	tb.Cleanup(pool.Close)
+	return pool
+}
+
 // Fresh is the address of a migrated database of the test's own. It is dropped when the test
 // ends, or kept for a look if the test failed.
 func Fresh(tb testing.TB) string {

@@ -50,7 +50,7 @@ func turn(ctx context.Context, config *pgx.ConnConfig, log *slog.Logger) error {
 	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(lockKey)).Scan(&ours); err != nil || !ours {
 		return err
 	}
-	groups, err := Run(ctx, conn, Options{}, func(int, int) {})
+	groups, err := Run(ctx, conn, Options{Actor: "the servers' daily work"}, func(int, int) {})
 	for _, g := range groups {
 		log.LogAttrs(ctx, slog.LevelInfo, "let runs go", slog.Int64("workspace_id", g.WorkspaceID), slog.String("type", g.Type),
 			slog.Int("expired", g.Expired), slog.Int("released", g.Released))

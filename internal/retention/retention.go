@@ -9,6 +9,7 @@ package retention
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -34,6 +35,7 @@ type Options struct {
 	Override            *Policy  // in place of the policies of Types, if not nil
 	IncludingReferenced bool     // clear the references of findings and items, and let their runs go as well
 	BatchSize           int      // runs in a transaction, 500 if 0
+	Actor               string   // who lets them go, for the audit
 }
 
 // Group is what becomes of the runs of a type in a workspace.
@@ -147,7 +149,10 @@ func (s *selection) release(ctx context.Context, conn *pgx.Conn, p part, batch [
 			if released, err = s.releasable(ctx, tx, p, locked); err != nil {
 				return err
 			}
-			return s.delete(ctx, tx, released)
+			if err := s.delete(ctx, tx, released); err != nil || len(released.Runs) == 0 {
+				return err
+			}
+			return s.audit(ctx, tx, released)
 		})
 		if !isRetryable(err) {
 			break
@@ -182,6 +187,17 @@ func (s *selection) delete(ctx context.Context, tx pgx.Tx, r Released) error {
 		err = fmt.Errorf("%d runs were to be deleted, and %d were", len(r.Runs), deleted) // they are locked
 	}
 	return err
+}
+
+// audit records what a batch let go: nothing else tells of a run once it is gone.
+func (s *selection) audit(ctx context.Context, tx pgx.Tx, r Released) error {
+	data, err := json.Marshal(map[string]any{"run_ids": r.Runs, "finding_ids": r.Findings, "inventory_item_ids": r.Items})
+	if err != nil {
+		return fmt.Errorf("record what was let go: %w", err)
+	}
+	return s.queries.AppendAuditEvent(ctx, tx, dbsqlc.AppendAuditEventParams{
+		Action: "runs_let_go", Actor: s.options.Actor, WorkspaceID: &r.WorkspaceID, Target: r.Type, Data: data,
+	})
 }
 
 // position is where a list of runs in the order of their creation begins.

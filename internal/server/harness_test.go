@@ -39,10 +39,12 @@ type harness struct {
 	signer *auth.Signer
 }
 
-// newHarness serves from the database that all tests share.
+// newHarness serves from the database that all tests share, with a server's rights in it.
 func newHarness(t testing.TB) *harness {
 	t.Helper()
-	return newHarnessOn(t, dbtest.Pool(t), server.Options{})
+	h := newHarnessOn(t, dbtest.ApplicationPool(t), server.Options{})
+	h.pool = dbtest.Pool(t)
+	return h
 }
 
 // newHarnessOn serves from pool, with what o sets.

@@ -19,6 +19,12 @@ JOIN users AS u ON u.id = m.user_id
 WHERE m.workspace_id = @workspace_id
 ORDER BY u.id;
 
+-- name: FindMemberRole :one
+-- Holds the membership until the transaction ends, so that what it was before a change is known.
+SELECT m.role FROM workspace_memberships AS m JOIN users AS u ON u.id = m.user_id
+WHERE m.workspace_id = @workspace_id AND u.subject = @subject
+FOR UPDATE OF m;
+
 -- name: PutMember :execrows
 INSERT INTO workspace_memberships (workspace_id, user_id, role)
 SELECT @workspace_id, id, @role FROM users WHERE subject = @subject
