@@ -8,6 +8,17 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+type AuditEvent struct {
+	ID           int64
+	At           pgtype.Timestamptz
+	Action       string
+	Actor        string
+	DatabaseRole string
+	WorkspaceID  *int64
+	Target       string
+	Data         []byte
+}
+
 type BackupSchedule struct {
 	ID                int64
 	WorkspaceID       int64
