@@ -14,9 +14,10 @@ import (
 // page is which part of a list a request asks for.
 type page struct {
 	limit   int
-	after   position // the last row of the page before
-	binding string   // what a cursor of this list is bound to
-	instant string   // the column of an instant that the list is ordered by, if it is not the id alone
+	after   position     // the last row of the page before
+	binding string       // what a cursor of this list is bound to
+	instant string       // the column of an instant that the list is ordered by, if it is not the id alone
+	missing func() error // why there is no such list rather than an empty one; nil for lists that always are
 }
 
 // rows is how many rows to ask the database for: one more than fit tells that a page follows.
@@ -114,7 +115,11 @@ func (l *listing) add(appendRow func(b []byte) []byte, at func() position) {
 func (s *Server) answerList(w http.ResponseWriter, r *http.Request, pg page, fill func(l *listing) error) error {
 	return withBuffer(func(b []byte) ([]byte, error) {
 		l := &listing{page: pg, body: append(b, `{"data":[`...)}
-		if err := fill(l); err != nil {
+		err := fill(l)
+		if err == nil && l.rows == 0 && pg.missing != nil {
+			err = pg.missing()
+		}
+		if err != nil {
 			return l.body, err
 		}
 		l.body = append(l.body, `],"next_cursor":`...)

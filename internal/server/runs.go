@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,18 +17,21 @@ func (s *Server) listRuns(w http.ResponseWriter, r *http.Request, ws workspace.S
 	if err := s.bridgedFrom(r, p, &f); err != nil {
 		return err
 	}
-	return s.answerRuns(w, r, ws, p, f)
+	return s.answerRuns(w, r, ws, p, f, func() error { return nil })
 }
 
-// answerRuns writes the page of runs that a request asks for, out of those that f keeps.
-func (s *Server) answerRuns(w http.ResponseWriter, r *http.Request, ws workspace.Scope, p *params, f filter) error {
+// answerRuns writes the page of runs that a request asks for, out of those that f keeps. missing is
+// asked, where there is no page or nothing on it, whether what the runs are of is missing.
+func (s *Server) answerRuns(
+	w http.ResponseWriter, r *http.Request, ws workspace.Scope, p *params, f filter, missing func() error,
+) error {
 	order := runOrders[p.choice("order", "-created_at", "created_at", "updated_at")]
 	show := p.fields(runMembers)
 	pg, err := s.pageOf(r, ws, p, order.first())
 	if err != nil {
-		return err
+		return cmp.Or(missing(), err)
 	}
-	pg.instant = order.name + "_at"
+	pg.instant, pg.missing = order.name+"_at", missing
 	narrow := narrowed{DBTX: s.db, filter: order.bind(f, pg.after)}
 	if order.name == "updated" {
 		narrow.unindexed = len(f.all)+len(f.choices)+len(f.ranges) > 0

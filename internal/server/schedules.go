@@ -40,9 +40,11 @@ func (s *Server) getBackupSchedule(w http.ResponseWriter, r *http.Request, ws wo
 	return answerJSON(w, r, func(b []byte) []byte { return appendBackupSchedule(b, &schedule) })
 }
 
-// listBackupScheduleRuns is the history of a schedule: the list of runs, bound to the schedule.
+// listBackupScheduleRuns is the history of a schedule: the list of runs, bound to the schedule. The
+// list's own statement keeps to schedules that are there, so that another one is needed only to
+// tell a schedule without runs from none.
 func (s *Server) listBackupScheduleRuns(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
-	schedule, err := s.backupSchedule(r, ws)
+	id, err := rowID(r)
 	if err != nil {
 		return err
 	}
@@ -51,8 +53,14 @@ func (s *Server) listBackupScheduleRuns(w http.ResponseWriter, r *http.Request, 
 	if p.values.Has("backup_schedule_id") {
 		p.fault("backup_schedule_id", "The address names the schedule already.")
 	}
-	f.ofSchedule(schedule.ID)
-	return s.answerRuns(w, r, ws, p, f)
+	f.ofSchedule(id)
+	history := &f.all[len(f.all)-1]
+	history.sql += " AND EXISTS (SELECT FROM backup_schedules WHERE workspace_id = ? AND id = ?)"
+	history.args = append(history.args, ws.ID(), id)
+	return s.answerRuns(w, r, ws, p, f, func() error {
+		_, err := s.backupSchedule(r, ws)
+		return err
+	})
 }
 
 // backupSchedule is the schedule that the path names.
