@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -15,10 +17,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/runledger/runledger/api/client"
 	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/dbtest"
+	"github.com/runledger/runledger/internal/sweep"
 )
 
 // often is a heartbeat interval for tests.
@@ -33,7 +37,11 @@ type tracked struct {
 
 func newTracked(t *testing.T) tracked {
 	t.Helper()
-	pool := dbtest.Pool(t)
+	return newTrackedOn(t, dbtest.Pool(t))
+}
+
+func newTrackedOn(t *testing.T, pool *pgxpool.Pool) tracked {
+	t.Helper()
 	ws := dbtest.NewWorkspace(t, pool)
 	return tracked{ws, clientOf(t, service(t, pool), ws.Operator.Subject), pool}
 }
@@ -131,13 +139,12 @@ func TestWhatIsNotedIsSeenBeforeTheEnd(t *testing.T) {
 	_, err := w.Track(t.Context(), w.ID, client.StartRun{Type: "inventory_sync"}, func(ctx context.Context, report *client.Report) error {
 		report.SetCounts(map[string]int64{"processed": 7})
 		report.AddFailure("odd", "Bearer abcdefghijklmnopqrstuvwxyz")
-		for string(report.Run().SummaryCounts) != `{"processed": 7}` && ctx.Err() == nil {
-		}
+		waitFor(t, "the counts", func() bool { return string(report.Run().SummaryCounts) == `{"processed": 7}` || ctx.Err() != nil })
 		if got := string(report.Run().FailureSummary); !strings.Contains(got, "odd") || !strings.Contains(got, "[redacted]") {
 			t.Errorf("failures %s", got)
 		}
-		for before := report.Run().HeartbeatAt; ctx.Err() == nil && report.Run().HeartbeatAt.Equal(*before); {
-		}
+		before := report.Run().HeartbeatAt
+		waitFor(t, "another heartbeat", func() bool { return ctx.Err() != nil || !report.Run().HeartbeatAt.Equal(*before) })
 		return nil
 	}, client.HeartbeatEvery(often))
 	if err != nil {
@@ -246,11 +253,26 @@ func tokenOf(t *testing.T, subject string) string {
 	return token
 }
 
-// TestWorkerProcess is no test but the worker that TestAWorkerThatDiesLeavesItsRunRunning kills.
+// waitFor waits until done.
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	const patience = time.Minute
+	deadline, tick := time.After(patience), time.NewTicker(often)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("no sign of %s within %s", what, patience)
+		}
+	}
+}
+
+// TestWorkerProcess is no test but the worker that TestAWorkerThatDiesIsSweptUp kills.
 func TestWorkerProcess(t *testing.T) {
 	url, workspace := os.Getenv("TRACK_TEST_URL"), os.Getenv("TRACK_TEST_WORKSPACE")
 	if url == "" {
-		t.SkipNow()
+		t.SkipNow() // it is the test that runs this as a process of its own
 	}
 	id, err := strconv.ParseInt(workspace, 10, 64)
 	if err != nil {
@@ -267,36 +289,67 @@ func TestWorkerProcess(t *testing.T) {
 	t.Fatal(err)
 }
 
-func TestAWorkerThatDiesLeavesItsRunRunning(t *testing.T) {
+func TestAWorkerThatDiesIsSweptUp(t *testing.T) {
 	t.Parallel()
-	w := newTracked(t)
-	url := service(t, w.pool)
+	// A database of its own, whose runs are taken for dead soon.
+	pool := dbtest.Connect(t, dbtest.Fresh(t))
+	w := newTrackedOn(t, pool)
+	if _, err := pool.Exec(t.Context(), "UPDATE operation_types SET stale_after = '300 ms'"); err != nil {
+		t.Fatal(err)
+	}
 	worker := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWorkerProcess$")
-	worker.Env = append(os.Environ(), "TRACK_TEST_URL="+url, "TRACK_TEST_WORKSPACE="+strconv.FormatInt(w.ID, 10),
+	worker.Env = append(os.Environ(), "TRACK_TEST_URL="+service(t, pool), "TRACK_TEST_WORKSPACE="+strconv.FormatInt(w.ID, 10),
 		"TRACK_TEST_TOKEN="+tokenOf(t, w.Operator.Subject))
 	if err := worker.Start(); err != nil {
 		t.Fatal(err)
 	}
-	heartbeats := func() (id int64, count int) {
-		err := w.pool.QueryRow(t.Context(), `SELECT coalesce(max(run_id), 0), count(*) FROM operation_run_events
-			WHERE workspace_id = $1 AND kind = 'heartbeat'`, w.ID).Scan(&id, &count)
+	id, kinds := int64(0), []string(nil)
+	timeline := func() []string {
+		err := pool.QueryRow(t.Context(), `SELECT coalesce(max(run_id), 0), coalesce(array_agg(kind ORDER BY id), '{}')
+			FROM operation_run_events WHERE workspace_id = $1`, w.ID).Scan(&id, &kinds)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return id, count
+		return kinds
 	}
-	for _, count := heartbeats(); count < 2; _, count = heartbeats() {
-	}
+	waitFor(t, "two heartbeats", func() bool { return strings.Count(strings.Join(timeline(), " "), "heartbeat") >= 2 })
 	if err := worker.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = worker.Wait() // it was killed
-	id, count := heartbeats()
+	if got := w.stored(t, id); got.Status != "running" || got.HeartbeatAt == nil || got.StalledAt != nil {
+		t.Errorf("before anybody has looked, the run is %+v", got)
+	}
+	sweepUp(t, pool)
+	waitFor(t, "the mark", func() bool { return slices.Contains(timeline(), "stalled") })
+	waitFor(t, "the end", func() bool { return w.stored(t, id).Status == "completed" })
 	got := w.stored(t, id)
-	if got.Status != "running" || got.HeartbeatAt == nil {
-		t.Errorf("the run is %+v", got)
+	if got.Outcome != "failed" || got.Stalled == nil || *got.Stalled != "no_heartbeat" || !strings.Contains(string(got.FailureSummary), "run_stalled") {
+		t.Errorf("in the end the run is %+v with failures %s", got, got.FailureSummary)
 	}
-	if _, after := heartbeats(); after > count+1 { // one may have been under way
-		t.Errorf("%d heartbeats after the death", after-count)
+	all := timeline()
+	if end := all[len(all)-2:]; !slices.Equal(end, []string{"stalled", "completed"}) {
+		t.Errorf("its timeline is %v", all)
 	}
+}
+
+// sweepUp looks for stalled runs until the test ends.
+func sweepUp(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	sweeper, err := sweep.New(sweep.Options{
+		Config: pool.Config().ConnConfig, Interval: often, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Registry: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		sweeper.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-swept
+	})
 }

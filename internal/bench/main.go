@@ -139,6 +139,7 @@ type section struct {
 func sections() []section {
 	return []section{
 		{name: "lists", measure: measureLists, checked: true},
+		{name: "writes", measure: measureWrites},
 	}
 }
 

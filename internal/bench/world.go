@@ -49,6 +49,9 @@ func defaultDataDir() string {
 // newBench starts PostgreSQL, fills what is not filled yet, and builds the server.
 func newBench(ctx context.Context, o options) (_ *bench, err error) {
 	b := &bench{options: o, sizes: []int{small, middle}}
+	if o.only == "writes" {
+		b.sizes = b.sizes[:1] // the rest would be filled for nothing
+	}
 	if o.large {
 		b.sizes = append(b.sizes, huge)
 	}

@@ -13,25 +13,25 @@ import (
 	"github.com/runledger/runledger/internal/server"
 )
 
-// waitForLock waits until a statement in pool's database waits for a lock.
-func waitForLock(t testing.TB, pool *pgxpool.Pool) {
+// waitForLocks waits until so many statements in pool's database wait for locks.
+func waitForLocks(t testing.TB, pool *pgxpool.Pool, n int) {
 	t.Helper()
 	const patience, pause = 30 * time.Second, 5 * time.Millisecond
 	deadline, tick := time.After(patience), time.NewTicker(pause)
 	defer tick.Stop()
 	for {
-		var waiting bool
-		if err := pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
-			WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waiting); err != nil {
+		var waiting int
+		if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting); err != nil {
 			t.Fatal(err)
 		}
-		if waiting {
+		if waiting >= n {
 			return
 		}
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatal("nothing waits for a lock")
+			t.Fatalf("not %d but %d statements wait for locks", n, waiting)
 		}
 	}
 }
@@ -57,7 +57,7 @@ func (w *worker) whileRemoved(t testing.TB, commit bool, method, path, body, sql
 		got, err := w.send(method, path, w.bearer, body)
 		answered <- sent{got, err}
 	}()
-	waitForLock(t, w.pool)
+	waitForLocks(t, w.pool, 1)
 	end := tx.Rollback
 	if commit {
 		end = tx.Commit

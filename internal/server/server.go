@@ -18,6 +18,7 @@ import (
 	"github.com/runledger/runledger/internal/console"
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/feed"
+	"github.com/runledger/runledger/internal/workspace"
 )
 
 // Options is what a Server needs. All but the durations are required.
@@ -42,6 +43,7 @@ type Server struct {
 	cursors cursorKeeper
 	feed    *feed.Feed
 	streams streamLimits
+	starts  gatherer
 	router  *chi.Mux
 
 	console       *console.Site
@@ -70,6 +72,7 @@ func New(o Options) *Server {
 	}
 	s.console, s.consolePolicy = site, consolePolicy(o.Console)
 	s.feed = feed.New(s.db, s.frame, o.Log)
+	s.starts = gatherer{do: s.startGathered, lines: map[workspace.Scope]*line{}}
 	s.router = s.routes()
 	return s
 }

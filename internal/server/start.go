@@ -80,7 +80,7 @@ func (s *Server) startRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 		return errInvalidFields(faults...)
 	}
 	item.idempotencyKey, item.requestHash = key, requestHash(body)
-	return s.answerStart(w, r, ws, s.startOne(r.Context(), ws, item))
+	return s.answerStart(w, r, ws, s.starts.start(r.Context(), ws, item))
 }
 
 // retryRun starts a completed run again as a new run that names the old one.
@@ -107,7 +107,7 @@ func (s *Server) retryRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 	if old.TenantID != nil {
 		item.tenantID = *old.TenantID
 	}
-	return s.answerStart(w, r, ws, s.startOne(r.Context(), ws, item))
+	return s.answerStart(w, r, ws, s.starts.start(r.Context(), ws, item))
 }
 
 func (s *Server) answerStart(w http.ResponseWriter, r *http.Request, ws workspace.Scope, started result) error {
@@ -208,14 +208,9 @@ func requestHash(body []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// startOne starts a run. With an Idempotency-Key that was used before, it is the run of then.
-func (s *Server) startOne(ctx context.Context, ws workspace.Scope, item start) result {
-	return s.startMany(ctx, ws, []start{item})[0]
-}
-
-// startMany starts runs of which no two have the same identity or the same Idempotency-Key. If a
-// key is used, or something that a start refers to is removed, between the two statements of an
-// attempt, the next attempt finds it so.
+// startMany starts runs of which no two have the same identity or the same Idempotency-Key. One with
+// a key that was used before is the run of then. If a key is used, or something that a start refers
+// to is removed, between the two statements of an attempt, the next attempt finds it so.
 func (s *Server) startMany(ctx context.Context, ws workspace.Scope, items []start) []result {
 	return together(items, func(items []start) ([]result, error) {
 		results := make([]result, len(items))
@@ -310,7 +305,7 @@ type identity struct {
 	hash     string
 }
 
-func (i start) identity() identity { return identity{i.tenantID, i.identityHash} }
+func (i *start) identity() identity { return identity{i.tenantID, i.identityHash} }
 
 func identityOf(tenantID *int64, hash string) identity {
 	if tenantID == nil {

@@ -87,12 +87,9 @@ func (s *Server) subjectsOf(ctx context.Context, ws workspace.Scope, operations 
 		switch {
 		case len(op.faults) > 0:
 		case op.start != nil:
-			subjects[i] = []subject{{identity: op.start.identity()}}
-			if key := op.start.idempotencyKey; key != "" {
-				subjects[i] = append(subjects[i], subject{key: key})
-				if earlier, ok := ofKey[key]; ok {
-					subjects[i] = append(subjects[i], subject{identity: earlier})
-				}
+			subjects[i] = op.start.subjects()
+			if earlier, ok := ofKey[op.start.idempotencyKey]; ok {
+				subjects[i] = append(subjects[i], subject{identity: earlier})
 			}
 		default:
 			subjects[i] = []subject{{runID: op.report.id}}
@@ -102,6 +99,15 @@ func (s *Server) subjectsOf(ctx context.Context, ws workspace.Scope, operations 
 		}
 	}
 	return subjects, nil
+}
+
+// subjects are what no other start in the same statement may have.
+func (i *start) subjects() []subject {
+	own := []subject{{identity: i.identity()}}
+	if i.idempotencyKey != "" {
+		own = append(own, subject{key: i.idempotencyKey})
+	}
+	return own
 }
 
 // identitiesOfRuns are the identities of those runs that are there. They never change.
