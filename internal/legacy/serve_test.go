@@ -102,3 +102,18 @@ func TestAContractedDatabaseIsServedToItsLastRow(t *testing.T) {
 		}
 	}
 }
+
+func TestIDsThatWereLoadedAreNotGivenOutAgain(t *testing.T) {
+	t.Parallel()
+	address := legacyDatabase(t)
+	names := []string{"workspaces", "users", "tenants", "operation_runs", "findings", "inventory_items", "backup_schedules"}
+	for _, name := range names { // as after a load of all rows with their ids
+		one(t, address, fmt.Sprintf("SELECT setval(pg_get_serial_sequence('%s', 'id'), 1, false)::text", name))
+	}
+	throughContract(t, address)
+	for _, name := range names {
+		if behind := one(t, address, fmt.Sprintf("SELECT (nextval(pg_get_serial_sequence('%s', 'id')) <= max(id))::text FROM %[1]s", name)); behind != "false" {
+			t.Errorf("%s: the sequence is behind the highest id: %s", name, behind)
+		}
+	}
+}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/runledger/runledger/db"
 )
 
 // swapping is Contract's transaction while it runs.
@@ -115,7 +117,7 @@ func (s *swapping) run(ctx context.Context) error {
 		return err
 	}
 	steps := []func(context.Context) error{
-		s.catchUp, s.assignTenants, s.deriveHashes, s.dropTriggers, s.dropViews, s.dropForeignKeys,
+		s.catchUp, s.advanceSequences, s.assignTenants, s.deriveHashes, s.dropTriggers, s.dropViews, s.dropForeignKeys,
 		s.swapTables, s.moveNewTables, s.addTypes, s.addForeignKeys, s.makeViews, s.archive, s.remember,
 	}
 	for _, step := range steps {
@@ -159,6 +161,15 @@ func (s *swapping) catchUp(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// advanceSequences keeps the service from giving out ids that the application's tables were loaded
+// with. It comes before the swap, while the keys lead with the id.
+func (s *swapping) advanceSequences(ctx context.Context) error {
+	return db.AdvanceSequences(ctx, s.tx, slices.DeleteFunc(s.both(), func(name string) bool {
+		_, ok := s.application[name].columns["id"]
+		return !ok
+	})...)
 }
 
 // assignTenants gives the tenants without a workspace theirs.

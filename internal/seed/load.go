@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runledger/runledger/db"
 )
 
 // loader writes a world in one transaction, table after table. Each table that is made from the runs
@@ -116,6 +118,15 @@ func (w *world) tally() Summary {
 
 // number takes the ids of the small tables' rows and of the runs out of the sequences.
 func (l *loader) number(ctx context.Context) error {
+	// Another seeding at the same moment would take ids out of the middle of these.
+	const lockKey = 7_205_759_403_792_793_602
+	if _, err := l.tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(lockKey)); err != nil {
+		return fmt.Errorf("wait for other seedings: %w", err)
+	}
+	if err := db.AdvanceSequences(ctx, l.tx, "workspaces", "users", "tenants", "backup_schedules", "operation_runs",
+		"operation_run_events", "findings", "inventory_items"); err != nil {
+		return err
+	}
 	s := &l.summary
 	var ids [4]int64
 	for i, r := range []struct {
@@ -142,19 +153,21 @@ func (l *loader) number(ctx context.Context) error {
 	return err
 }
 
-// reserve takes n ids in a row from a sequence and returns the first. An id that somebody else takes
-// in the instant between the two calls could be among them; the rows here are of new workspaces, so
-// that not even that is a conflict of keys.
+// reserve takes n ids in a row from a sequence, and some more, and returns the first. An id that
+// somebody else takes in the instant between the two calls could be among them; the rows here are of
+// new workspaces, so that not even that is a conflict of keys. Nor does the sequence go back by it, for
+// which the rest is there.
 func (l *loader) reserve(ctx context.Context, sequence string, n int) (int64, error) {
 	if n == 0 {
 		return 0, nil
 	}
+	const rest = 1000
 	var last int64
-	err := l.tx.QueryRow(ctx, "SELECT setval($1::regclass, nextval($1::regclass) + $2 - 1)", sequence, n).Scan(&last)
+	err := l.tx.QueryRow(ctx, "SELECT setval($1::regclass, nextval($1::regclass) + $2 - 1)", sequence, n+rest).Scan(&last)
 	if err != nil {
 		return 0, fmt.Errorf("reserve ids of %s: %w", sequence, err)
 	}
-	return last - int64(n) + 1, nil
+	return last - int64(n+rest) + 1, nil
 }
 
 // worthwhile is from how many runs on building the indexes at the end is the faster way.

@@ -137,7 +137,7 @@ func (l *loader) runRows() table {
 	columns := []string{
 		"id", "workspace_id", "tenant_id", "user_id", "initiator_name", "type", "status", "outcome", "run_identity_hash",
 		"summary_counts", "failure_summary", "context", "started_at", "completed_at", "created_at", "updated_at",
-		"idempotency_key", "heartbeat_at", "stalled_at", "cancel_requested_at", "retry_of_id", "attempt", "revision",
+		"idempotency_key", "heartbeat_at", "progressed_at", "stalled_at", "stalled", "cancel_requested_at", "retry_of_id", "attempt", "revision",
 	}
 	t := newTimeline(l.world, l.firstRun)
 	var counts, failures, context []byte
@@ -155,12 +155,30 @@ func (l *loader) runRows() table {
 		if r.by != nil && d.chance(0.3) {
 			key = uuid(d)
 		}
+		heartbeat, progressed, stalled := r.signs()
 		row = append(row[:0],
 			r.id, r.lane.ws.id, r.lane.tenant.idOrNull(), r.by.idOrNull(), r.initiator(), r.typ, r.status, r.outcome, r.hash,
 			counts, failures, context, null(r.startedAt), null(r.completedAt), r.at, r.updatedAt,
-			key, null(r.heartbeatAt), null(r.stalledAt), null(r.cancelAt), nullID(r.retryOf), r.attempt, r.revision())
+			key, null(heartbeat), null(progressed), null(r.stalledAt), stalled, null(r.cancelAt), nullID(r.retryOf), r.attempt, r.revision())
 		return row
 	}}
+}
+
+// signs are when the worker was last heard of, when its counts last moved, and in which way the run is
+// stalled. Every report is a sign of life, the last one too; of a run that the sweeper ended there was
+// none, and whoever is silent gets nowhere.
+func (r *run) signs() (heartbeat, progressed time.Time, stalled any) {
+	heartbeat = r.heartbeatAt
+	switch {
+	case r.status == statusCompleted && !r.stalledOut:
+		heartbeat = r.completedAt
+	case heartbeat.IsZero():
+		heartbeat = r.startedAt
+	}
+	if !r.stalledAt.IsZero() {
+		stalled = "no_heartbeat"
+	}
+	return heartbeat, heartbeat, stalled
 }
 
 func (r *run) initiator() string {

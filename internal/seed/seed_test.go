@@ -117,6 +117,46 @@ func TestASecondSeedingStandsBesideTheFirst(t *testing.T) {
 	}
 }
 
+func TestIDsThatWereLoadedAreNotGivenOutAgain(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, dbtest.Fresh(t))
+	o := seed.Options{Workspaces: 2, Runs: 500, Seed: 1, Until: until}
+	run(t, conn, o)
+	serial := slices.DeleteFunc(slices.Clone(tables), func(table string) bool { return table == "workspace_memberships" })
+	for _, table := range serial { // as after a load of all rows with their ids
+		value[int64](t, conn, fmt.Sprintf("SELECT setval(pg_get_serial_sequence('%s', 'id'), 1, false)", table))
+	}
+	run(t, conn, o)
+	for _, table := range serial {
+		ids := fmt.Sprintf("SELECT count(*) - count(DISTINCT id) FROM %s", table)
+		next := fmt.Sprintf("SELECT nextval(pg_get_serial_sequence('%s', 'id')) - max(id) FROM %[1]s", table)
+		if twice, beyond := value[int64](t, conn, ids), value[int64](t, conn, next); twice != 0 || beyond <= 0 {
+			t.Errorf("%s: %d ids are there twice, the sequence is %d beyond the highest", table, twice, beyond)
+		}
+	}
+}
+
+func TestRunsShowSignsOfLife(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, dbtest.Fresh(t))
+	run(t, conn, seed.Options{Workspaces: 6, Runs: 20_000, Seed: 1, Until: until})
+	for name, query := range map[string]string{
+		"a run that began and was never heard of":       "(started_at IS NOT NULL OR status = 'completed') AND (heartbeat_at IS NULL OR progressed_at IS NULL)",
+		"a queued run that was heard of":                "status = 'queued' AND coalesce(heartbeat_at, progressed_at) IS NOT NULL",
+		"a sign before its run or after its end":        "least(heartbeat_at, progressed_at) < created_at OR greatest(heartbeat_at, progressed_at) > completed_at",
+		"progress after the last heartbeat":             "progressed_at > heartbeat_at",
+		"a stalled run that does not say how, or back":  "(stalled_at IS NULL) <> (stalled IS NULL)",
+		"a running run that stands still and is not so": "status = 'running' AND stalled IS NULL AND progressed_at < (SELECT max(created_at) FROM operation_runs) - interval '15 minutes'",
+	} {
+		if n := value[int64](t, conn, "SELECT count(*) FROM operation_runs WHERE "+query); n > 0 {
+			t.Errorf("%s: %d", name, n)
+		}
+	}
+	if n := value[int64](t, conn, "SELECT count(DISTINCT stalled) + count(DISTINCT status) FROM operation_runs"); n != 4 {
+		t.Errorf("there are %d kinds of runs, want 4: the above says little", n)
+	}
+}
+
 func TestTheSummaryCountsTheRows(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, dbtest.Fresh(t))
