@@ -7,7 +7,214 @@ package dbsqlc
 
 import (
 	"context"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
+
+const createBackupSchedule = `-- name: CreateBackupSchedule :one
+WITH made AS (
+    INSERT INTO backup_schedules (
+        workspace_id, tenant_id, name, is_enabled, timezone, frequency, time_of_day, days_of_week,
+        retention_keep_last, grace_seconds, next_run_at)
+    SELECT $1, $2::bigint, $3::text, $4::boolean, $5::text,
+           $6::text, $7::time, $8::jsonb, $9::integer,
+           $10::bigint, $11::timestamptz
+    WHERE $2::bigint IS NULL
+       OR EXISTS (SELECT FROM tenants AS t WHERE t.workspace_id = $1 AND t.id = $2::bigint)
+    RETURNING id, workspace_id, tenant_id, name, is_enabled, timezone, frequency, time_of_day, days_of_week, retention_keep_last, last_run_at, next_run_at, deleted_at, created_at, updated_at, revision, grace_seconds
+), version AS (
+    INSERT INTO backup_schedule_versions (
+        workspace_id, schedule_id, version, valid_from, timezone, frequency, time_of_day, days_of_week, grace_seconds,
+        is_enabled, is_deleted, compared_updated_at, actor)
+    SELECT made.workspace_id, made.id, 1, made.created_at, made.timezone, made.frequency, made.time_of_day,
+           made.days_of_week, made.grace_seconds, made.is_enabled, false, made.updated_at, $12::text
+    FROM made
+)
+SELECT id, workspace_id, tenant_id, name, is_enabled, timezone, frequency, time_of_day, days_of_week, retention_keep_last, last_run_at, next_run_at, deleted_at, created_at, updated_at, revision, grace_seconds FROM made
+`
+
+type CreateBackupScheduleParams struct {
+	WorkspaceID       int64
+	TenantID          *int64
+	Name              string
+	IsEnabled         bool
+	Timezone          string
+	Frequency         string
+	TimeOfDay         pgtype.Time
+	DaysOfWeek        []byte
+	RetentionKeepLast int32
+	GraceSeconds      *int64
+	NextRunAt         pgtype.Timestamptz
+	Actor             string
+}
+
+type CreateBackupScheduleRow struct {
+	ID                int64
+	WorkspaceID       int64
+	TenantID          *int64
+	Name              string
+	IsEnabled         bool
+	Timezone          string
+	Frequency         string
+	TimeOfDay         pgtype.Time
+	DaysOfWeek        []byte
+	RetentionKeepLast int32
+	LastRunAt         pgtype.Timestamptz
+	NextRunAt         pgtype.Timestamptz
+	DeletedAt         pgtype.Timestamptz
+	CreatedAt         pgtype.Timestamptz
+	UpdatedAt         pgtype.Timestamptz
+	Revision          int64
+	GraceSeconds      *int64
+}
+
+// Makes a schedule with its first version. There is no row if the tenant is not of the workspace.
+func (q *Queries) CreateBackupSchedule(ctx context.Context, db DBTX, arg CreateBackupScheduleParams) (CreateBackupScheduleRow, error) {
+	row := db.QueryRow(ctx, createBackupSchedule,
+		arg.WorkspaceID,
+		arg.TenantID,
+		arg.Name,
+		arg.IsEnabled,
+		arg.Timezone,
+		arg.Frequency,
+		arg.TimeOfDay,
+		arg.DaysOfWeek,
+		arg.RetentionKeepLast,
+		arg.GraceSeconds,
+		arg.NextRunAt,
+		arg.Actor,
+	)
+	var i CreateBackupScheduleRow
+	err := row.Scan(
+		&i.ID,
+		&i.WorkspaceID,
+		&i.TenantID,
+		&i.Name,
+		&i.IsEnabled,
+		&i.Timezone,
+		&i.Frequency,
+		&i.TimeOfDay,
+		&i.DaysOfWeek,
+		&i.RetentionKeepLast,
+		&i.LastRunAt,
+		&i.NextRunAt,
+		&i.DeletedAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.Revision,
+		&i.GraceSeconds,
+	)
+	return i, err
+}
+
+const editBackupSchedule = `-- name: EditBackupSchedule :one
+WITH edited AS (
+    UPDATE backup_schedules AS s
+    SET name = $1, is_enabled = $2, timezone = $3, frequency = $4,
+        time_of_day = $5, days_of_week = $6, retention_keep_last = $7,
+        grace_seconds = $8, next_run_at = $9,
+        deleted_at = CASE WHEN $10::boolean THEN now() ELSE s.deleted_at END,
+        updated_at = now(), revision = s.revision + 1
+    WHERE s.workspace_id = $11 AND s.id = $12 AND s.revision = $13
+      AND s.updated_at IS NOT DISTINCT FROM $14
+    RETURNING s.id, s.workspace_id, s.tenant_id, s.name, s.is_enabled, s.timezone, s.frequency, s.time_of_day, s.days_of_week, s.retention_keep_last, s.last_run_at, s.next_run_at, s.deleted_at, s.created_at, s.updated_at, s.revision, s.grace_seconds
+), version AS (
+    INSERT INTO backup_schedule_versions (
+        workspace_id, schedule_id, version, valid_from, timezone, frequency, time_of_day, days_of_week, grace_seconds,
+        is_enabled, is_deleted, compared_updated_at, actor)
+    SELECT edited.workspace_id, edited.id, coalesce(v.version, 0) + 1, greatest(now(), v.valid_from), edited.timezone,
+           edited.frequency, edited.time_of_day, edited.days_of_week, edited.grace_seconds, edited.is_enabled,
+           edited.deleted_at IS NOT NULL, edited.updated_at, $15::text
+    FROM edited
+    LEFT JOIN LATERAL (
+        SELECT newest.version, newest.valid_from FROM backup_schedule_versions AS newest
+        WHERE newest.workspace_id = $11 AND newest.schedule_id = edited.id
+        ORDER BY newest.version DESC LIMIT 1
+    ) AS v ON true
+)
+SELECT id, workspace_id, tenant_id, name, is_enabled, timezone, frequency, time_of_day, days_of_week, retention_keep_last, last_run_at, next_run_at, deleted_at, created_at, updated_at, revision, grace_seconds FROM edited
+`
+
+type EditBackupScheduleParams struct {
+	Name              string
+	IsEnabled         bool
+	Timezone          string
+	Frequency         string
+	TimeOfDay         pgtype.Time
+	DaysOfWeek        []byte
+	RetentionKeepLast int32
+	GraceSeconds      *int64
+	NextRunAt         pgtype.Timestamptz
+	Delete            bool
+	WorkspaceID       int64
+	ID                int64
+	Revision          int64
+	UpdatedAt         pgtype.Timestamptz
+	Actor             string
+}
+
+type EditBackupScheduleRow struct {
+	ID                int64
+	WorkspaceID       int64
+	TenantID          *int64
+	Name              string
+	IsEnabled         bool
+	Timezone          string
+	Frequency         string
+	TimeOfDay         pgtype.Time
+	DaysOfWeek        []byte
+	RetentionKeepLast int32
+	LastRunAt         pgtype.Timestamptz
+	NextRunAt         pgtype.Timestamptz
+	DeletedAt         pgtype.Timestamptz
+	CreatedAt         pgtype.Timestamptz
+	UpdatedAt         pgtype.Timestamptz
+	Revision          int64
+	GraceSeconds      *int64
+}
+
+// Makes a schedule what the parameters say, if it is at that revision still, and writes the version that
+// begins with it. Two edits at once would write the same version; the second one fails by its key.
+func (q *Queries) EditBackupSchedule(ctx context.Context, db DBTX, arg EditBackupScheduleParams) (EditBackupScheduleRow, error) {
+	row := db.QueryRow(ctx, editBackupSchedule,
+		arg.Name,
+		arg.IsEnabled,
+		arg.Timezone,
+		arg.Frequency,
+		arg.TimeOfDay,
+		arg.DaysOfWeek,
+		arg.RetentionKeepLast,
+		arg.GraceSeconds,
+		arg.NextRunAt,
+		arg.Delete,
+		arg.WorkspaceID,
+		arg.ID,
+		arg.Revision,
+		arg.UpdatedAt,
+		arg.Actor,
+	)
+	var i EditBackupScheduleRow
+	err := row.Scan(
+		&i.ID,
+		&i.WorkspaceID,
+		&i.TenantID,
+		&i.Name,
+		&i.IsEnabled,
+		&i.Timezone,
+		&i.Frequency,
+		&i.TimeOfDay,
+		&i.DaysOfWeek,
+		&i.RetentionKeepLast,
+		&i.LastRunAt,
+		&i.NextRunAt,
+		&i.DeletedAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.Revision,
+		&i.GraceSeconds,
+	)
+	return i, err
+}
 
 const getBackupSchedule = `-- name: GetBackupSchedule :one
 SELECT id, workspace_id, tenant_id, name, is_enabled, timezone, frequency, time_of_day, days_of_week, retention_keep_last, last_run_at, next_run_at, deleted_at, created_at, updated_at, revision, grace_seconds FROM backup_schedules WHERE workspace_id = $1 AND id = $2
@@ -84,6 +291,406 @@ func (q *Queries) ListBackupSchedules(ctx context.Context, db DBTX, arg ListBack
 			&i.Revision,
 			&i.GraceSeconds,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listBackupsOfSchedules = `-- name: ListBackupsOfSchedules :many
+SELECT s.id::bigint AS schedule_id, r.id, r.status, r.outcome, r.created_at, r.started_at, r.completed_at,
+       coalesce(r.scheduled_for, '')::text AS scheduled_for, r.retry_of_id
+FROM unnest($1::bigint[]) AS s (id)
+CROSS JOIN LATERAL (
+    SELECT run.id, run.status, run.outcome, run.created_at, run.started_at, run.completed_at,
+           run.context ->> 'scheduled_for' AS scheduled_for, run.retry_of_id
+    FROM operation_runs AS run
+    WHERE run.workspace_id = $2 AND run.context ->> 'backup_schedule_id' = s.id::text
+      AND run.type = 'backup_schedule_run'
+      AND coalesce(run.created_at, '-infinity') >= $3 AND coalesce(run.created_at, '-infinity') < $4
+    ORDER BY coalesce(run.created_at, '-infinity') DESC, run.id DESC
+    LIMIT $5
+) AS r
+`
+
+type ListBackupsOfSchedulesParams struct {
+	ScheduleIds   []int64
+	WorkspaceID   int64
+	CreatedFrom   pgtype.Timestamptz
+	CreatedBefore pgtype.Timestamptz
+	EachAtMost    int32
+}
+
+type ListBackupsOfSchedulesRow struct {
+	ScheduleID   int64
+	ID           int64
+	Status       string
+	Outcome      string
+	CreatedAt    pgtype.Timestamptz
+	StartedAt    pgtype.Timestamptz
+	CompletedAt  pgtype.Timestamptz
+	ScheduledFor string
+	RetryOfID    *int64
+}
+
+// The newest backup runs of each schedule, created in a range, as many as each_at_most says. One look
+// into the index of a schedule's history for each.
+func (q *Queries) ListBackupsOfSchedules(ctx context.Context, db DBTX, arg ListBackupsOfSchedulesParams) ([]ListBackupsOfSchedulesRow, error) {
+	rows, err := db.Query(ctx, listBackupsOfSchedules,
+		arg.ScheduleIds,
+		arg.WorkspaceID,
+		arg.CreatedFrom,
+		arg.CreatedBefore,
+		arg.EachAtMost,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListBackupsOfSchedulesRow
+	for rows.Next() {
+		var i ListBackupsOfSchedulesRow
+		if err := rows.Scan(
+			&i.ScheduleID,
+			&i.ID,
+			&i.Status,
+			&i.Outcome,
+			&i.CreatedAt,
+			&i.StartedAt,
+			&i.CompletedAt,
+			&i.ScheduledFor,
+			&i.RetryOfID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listLastBackups = `-- name: ListLastBackups :many
+SELECT s.id::bigint AS schedule_id, r.id, r.completed_at, r.created_at
+FROM unnest($1::bigint[]) AS s (id)
+CROSS JOIN LATERAL (
+    SELECT run.id, run.completed_at, run.created_at
+    FROM operation_runs AS run
+    WHERE run.workspace_id = $2 AND run.context ->> 'backup_schedule_id' = s.id::text
+      AND run.type = 'backup_schedule_run' AND run.outcome IN ('succeeded', 'partially_succeeded')
+      AND coalesce(run.created_at, '-infinity') >= $3
+    ORDER BY coalesce(run.created_at, '-infinity') DESC, run.id DESC
+    LIMIT 1
+) AS r
+`
+
+type ListLastBackupsParams struct {
+	ScheduleIds []int64
+	WorkspaceID int64
+	CreatedFrom pgtype.Timestamptz
+}
+
+type ListLastBackupsRow struct {
+	ScheduleID  int64
+	ID          int64
+	CompletedAt pgtype.Timestamptz
+	CreatedAt   pgtype.Timestamptz
+}
+
+// The newest run of each schedule that made a backup and was created since an instant.
+func (q *Queries) ListLastBackups(ctx context.Context, db DBTX, arg ListLastBackupsParams) ([]ListLastBackupsRow, error) {
+	rows, err := db.Query(ctx, listLastBackups, arg.ScheduleIds, arg.WorkspaceID, arg.CreatedFrom)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListLastBackupsRow
+	for rows.Next() {
+		var i ListLastBackupsRow
+		if err := rows.Scan(
+			&i.ScheduleID,
+			&i.ID,
+			&i.CompletedAt,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listScheduleEvents = `-- name: ListScheduleEvents :many
+SELECT s.id::bigint AS schedule_id, e.kind, e.slot_at
+FROM unnest($1::bigint[]) AS s (id)
+CROSS JOIN LATERAL (
+    SELECT event.kind, event.slot_at FROM backup_schedule_events AS event
+    WHERE event.workspace_id = $2 AND event.schedule_id = s.id
+    ORDER BY event.slot_at DESC, event.kind DESC
+    LIMIT $3
+) AS e
+`
+
+type ListScheduleEventsParams struct {
+	ScheduleIds []int64
+	WorkspaceID int64
+	EachAtMost  int32
+}
+
+type ListScheduleEventsRow struct {
+	ScheduleID int64
+	Kind       string
+	SlotAt     pgtype.Timestamptz
+}
+
+// The newest events of each schedule, by their slots.
+func (q *Queries) ListScheduleEvents(ctx context.Context, db DBTX, arg ListScheduleEventsParams) ([]ListScheduleEventsRow, error) {
+	rows, err := db.Query(ctx, listScheduleEvents, arg.ScheduleIds, arg.WorkspaceID, arg.EachAtMost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListScheduleEventsRow
+	for rows.Next() {
+		var i ListScheduleEventsRow
+		if err := rows.Scan(&i.ScheduleID, &i.Kind, &i.SlotAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listScheduleVersions = `-- name: ListScheduleVersions :many
+SELECT workspace_id, schedule_id, version, valid_from, timezone, frequency, time_of_day, days_of_week, grace_seconds, is_enabled, is_deleted, compared_updated_at, noted_at, actor FROM backup_schedule_versions
+WHERE workspace_id = $1 AND schedule_id = ANY ($2::bigint[])
+ORDER BY schedule_id, version
+`
+
+type ListScheduleVersionsParams struct {
+	WorkspaceID int64
+	ScheduleIds []int64
+}
+
+func (q *Queries) ListScheduleVersions(ctx context.Context, db DBTX, arg ListScheduleVersionsParams) ([]BackupScheduleVersion, error) {
+	rows, err := db.Query(ctx, listScheduleVersions, arg.WorkspaceID, arg.ScheduleIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []BackupScheduleVersion
+	for rows.Next() {
+		var i BackupScheduleVersion
+		if err := rows.Scan(
+			&i.WorkspaceID,
+			&i.ScheduleID,
+			&i.Version,
+			&i.ValidFrom,
+			&i.Timezone,
+			&i.Frequency,
+			&i.TimeOfDay,
+			&i.DaysOfWeek,
+			&i.GraceSeconds,
+			&i.IsEnabled,
+			&i.IsDeleted,
+			&i.ComparedUpdatedAt,
+			&i.NotedAt,
+			&i.Actor,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listSchedulesInForce = `-- name: ListSchedulesInForce :many
+SELECT id, workspace_id, tenant_id, name, is_enabled, timezone, frequency, time_of_day, days_of_week, retention_keep_last, last_run_at, next_run_at, deleted_at, created_at, updated_at, revision, grace_seconds FROM backup_schedules
+WHERE workspace_id = $1 AND deleted_at IS NULL
+ORDER BY id
+`
+
+// The schedules that are not deleted: there are as many as people have made.
+func (q *Queries) ListSchedulesInForce(ctx context.Context, db DBTX, workspaceID int64) ([]BackupSchedule, error) {
+	rows, err := db.Query(ctx, listSchedulesInForce, workspaceID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []BackupSchedule
+	for rows.Next() {
+		var i BackupSchedule
+		if err := rows.Scan(
+			&i.ID,
+			&i.WorkspaceID,
+			&i.TenantID,
+			&i.Name,
+			&i.IsEnabled,
+			&i.Timezone,
+			&i.Frequency,
+			&i.TimeOfDay,
+			&i.DaysOfWeek,
+			&i.RetentionKeepLast,
+			&i.LastRunAt,
+			&i.NextRunAt,
+			&i.DeletedAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.Revision,
+			&i.GraceSeconds,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const noteScheduleEdits = `-- name: NoteScheduleEdits :many
+WITH compared AS MATERIALIZED (
+    SELECT s.id, s.timezone, s.frequency, s.time_of_day, s.days_of_week, s.grace_seconds, s.is_enabled,
+           s.deleted_at IS NOT NULL AND v.version IS NOT NULL AS is_deleted,
+           s.created_at, s.updated_at, s.deleted_at, v.version, v.valid_from, v.compared_updated_at,
+           CASE WHEN s.deleted_at IS NOT NULL AND NOT v.is_deleted THEN s.deleted_at ELSE s.updated_at END AS told,
+           (v.timezone, v.frequency, v.time_of_day, v.days_of_week, v.grace_seconds, v.is_enabled, v.is_deleted)
+           IS DISTINCT FROM (s.timezone, s.frequency, s.time_of_day, s.days_of_week, s.grace_seconds, s.is_enabled,
+                             s.deleted_at IS NOT NULL) AS differs
+    FROM backup_schedules AS s
+    LEFT JOIN LATERAL (
+        SELECT workspace_id, schedule_id, version, valid_from, timezone, frequency, time_of_day, days_of_week, grace_seconds, is_enabled, is_deleted, compared_updated_at, noted_at, actor FROM backup_schedule_versions AS newest
+        WHERE newest.workspace_id = $1 AND newest.schedule_id = s.id
+        ORDER BY newest.version DESC LIMIT 1
+    ) AS v ON true
+    WHERE s.workspace_id = $1 AND ($4::bigint = 0 OR s.id = $4)
+), marked AS (
+    UPDATE backup_schedule_versions AS v SET compared_updated_at = compared.updated_at
+    FROM compared
+    WHERE v.workspace_id = $1 AND v.schedule_id = compared.id AND v.version = compared.version
+      AND NOT compared.differs AND compared.compared_updated_at IS DISTINCT FROM compared.updated_at
+)
+INSERT INTO backup_schedule_versions (
+    workspace_id, schedule_id, version, valid_from, timezone, frequency, time_of_day, days_of_week, grace_seconds,
+    is_enabled, is_deleted, compared_updated_at, actor)
+SELECT $1, c.id, coalesce(c.version, 0) + 1,
+       CASE WHEN c.version IS NOT NULL THEN greatest(c.valid_from, CASE
+                WHEN c.told > c.valid_from AND c.told > coalesce(c.compared_updated_at, '-infinity') AND c.told <= $2::timestamptz
+                THEN c.told ELSE $2::timestamptz END)
+            WHEN isfinite(c.created_at) THEN c.created_at
+            WHEN isfinite(c.updated_at) THEN c.updated_at
+            ELSE '-infinity' END,
+       c.timezone, c.frequency, c.time_of_day, c.days_of_week, c.grace_seconds, c.is_enabled, c.is_deleted,
+       CASE WHEN c.version IS NULL AND c.deleted_at IS NOT NULL THEN NULL ELSE c.updated_at END, $3
+FROM compared AS c
+WHERE c.differs
+ON CONFLICT (workspace_id, schedule_id, version) DO NOTHING
+RETURNING schedule_id, version, valid_from
+`
+
+type NoteScheduleEditsParams struct {
+	WorkspaceID int64
+	NoticedAt   pgtype.Timestamptz
+	Actor       string
+	ScheduleID  int64
+}
+
+type NoteScheduleEditsRow struct {
+	ScheduleID int64
+	Version    int64
+	ValidFrom  pgtype.Timestamptz
+}
+
+// Writes down what others have written into the workspace's schedules: a version for each whose plan is
+// not that of its last one. An edit that has moved the row's updated_at, or its deleted_at, began then, if
+// that is not before what is known of the row already; any other begins now. Of a schedule without a
+// version, what is known is that its plan is what it is. schedule_id 0 is for all schedules. A row whose
+// updated_at alone has moved is only marked as compared. Two at once write the same version once.
+func (q *Queries) NoteScheduleEdits(ctx context.Context, db DBTX, arg NoteScheduleEditsParams) ([]NoteScheduleEditsRow, error) {
+	rows, err := db.Query(ctx, noteScheduleEdits,
+		arg.WorkspaceID,
+		arg.NoticedAt,
+		arg.Actor,
+		arg.ScheduleID,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []NoteScheduleEditsRow
+	for rows.Next() {
+		var i NoteScheduleEditsRow
+		if err := rows.Scan(&i.ScheduleID, &i.Version, &i.ValidFrom); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const putScheduleEvents = `-- name: PutScheduleEvents :many
+INSERT INTO backup_schedule_events (workspace_id, schedule_id, slot_at, kind, actor, data)
+SELECT $1, told.schedule_id, told.slot_at, told.kind, $2, told.data
+FROM (
+    SELECT unnest($3::bigint[]) AS schedule_id, unnest($4::timestamptz[]) AS slot_at,
+           unnest($5::text[]) AS kind, unnest($6::jsonb[]) AS data
+) AS told
+JOIN backup_schedules AS s ON s.workspace_id = $1 AND s.id = told.schedule_id
+ON CONFLICT (workspace_id, schedule_id, slot_at, kind) DO NOTHING
+RETURNING schedule_id, slot_at, kind
+`
+
+type PutScheduleEventsParams struct {
+	WorkspaceID int64
+	Actor       string
+	ScheduleIds []int64
+	SlotsAt     []pgtype.Timestamptz
+	Kinds       []string
+	Data        [][]byte
+}
+
+type PutScheduleEventsRow struct {
+	ScheduleID int64
+	SlotAt     pgtype.Timestamptz
+	Kind       string
+}
+
+// Tells of slots. What somebody else has told already is left out, of this and of the result.
+func (q *Queries) PutScheduleEvents(ctx context.Context, db DBTX, arg PutScheduleEventsParams) ([]PutScheduleEventsRow, error) {
+	rows, err := db.Query(ctx, putScheduleEvents,
+		arg.WorkspaceID,
+		arg.Actor,
+		arg.ScheduleIds,
+		arg.SlotsAt,
+		arg.Kinds,
+		arg.Data,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PutScheduleEventsRow
+	for rows.Next() {
+		var i PutScheduleEventsRow
+		if err := rows.Scan(&i.ScheduleID, &i.SlotAt, &i.Kind); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

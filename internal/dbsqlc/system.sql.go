@@ -250,6 +250,35 @@ func (q *Queries) ListWorkspacesOfSubject(ctx context.Context, db DBTX, arg List
 	return items, nil
 }
 
+const listWorkspacesWithSchedules = `-- name: ListWorkspacesWithSchedules :many
+SELECT w.id FROM workspaces AS w
+WHERE w.archived_at IS NULL
+  AND EXISTS (SELECT FROM backup_schedules AS s WHERE s.workspace_id = w.id AND s.deleted_at IS NULL)
+ORDER BY w.id
+`
+
+// @sqlc-vet-disable workspace-scope
+// The sweeper asks which workspaces have schedules to look after, and does so one workspace at a time.
+func (q *Queries) ListWorkspacesWithSchedules(ctx context.Context, db DBTX) ([]int64, error) {
+	rows, err := db.Query(ctx, listWorkspacesWithSchedules)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const putServerKey = `-- name: PutServerKey :exec
 INSERT INTO server_keys (name, key) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
 `

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -41,6 +42,11 @@ func positionAt(at pgtype.Timestamptz, id int64) position {
 	default:
 		return position{at: at.Time.UnixMicro(), id: id}
 	}
+}
+
+// compare is negative where p stands before q in a list that ascends.
+func (p position) compare(q position) int {
+	return cmp.Or(cmp.Compare(p.at, q.at), cmp.Compare(p.id, q.id))
 }
 
 // timestamptz is the instant of the position as a parameter of a statement.

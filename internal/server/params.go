@@ -22,12 +22,13 @@ type params struct {
 	values url.Values
 	known  map[string]bool
 	faults []fault
+	pages  pageSizes
 }
 
 // parseParams reads the query of r.
 func parseParams(r *http.Request) *params {
 	values, err := url.ParseQuery(r.URL.RawQuery)
-	p := &params{values: values, known: map[string]bool{}}
+	p := &params{values: values, known: map[string]bool{}, pages: pageSizes{usual: defaultPageSize, most: maxPageSize}}
 	if err != nil {
 		p.fault("", "The query is not well-formed: a percent sign starts two hexadecimal digits, and & separates parameters.")
 	}
@@ -169,21 +170,24 @@ const (
 	maxPageSize     = 200
 )
 
+// pageSizes are the sizes of the pages of one list: the one that nobody asked for, and the largest.
+type pageSizes struct{ usual, most int }
+
 // limit is the size of a page. A larger one than the largest is lowered to it.
 func (p *params) limit() int {
 	text, ok := p.text("limit")
 	if !ok {
-		return defaultPageSize
+		return p.pages.usual
 	}
 	if text == "" || strings.Trim(text, "0123456789") != "" || strings.Trim(text, "0") == "" {
-		p.fault("limit", "A whole number from 1 to %d.", maxPageSize)
-		return defaultPageSize
+		p.fault("limit", "A whole number from 1 to %d.", p.pages.most)
+		return p.pages.usual
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil { // digits only, so it is larger than any page
-		return maxPageSize
+		return p.pages.most
 	}
-	return min(n, maxPageSize)
+	return min(n, p.pages.most)
 }
 
 // done is the error that names every fault, or nil if there is none.

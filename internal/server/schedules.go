@@ -37,7 +37,13 @@ func (s *Server) getBackupSchedule(w http.ResponseWriter, r *http.Request, ws wo
 	if err := noParams(r); err != nil {
 		return err
 	}
-	return answerJSON(w, r, func(b []byte) []byte { return appendBackupSchedule(b, &schedule) })
+	return answerBackupSchedule(w, r, http.StatusOK, &schedule)
+}
+
+// answerBackupSchedule writes a schedule. Its tag begins with its revision, which If-Match compares.
+func answerBackupSchedule(w http.ResponseWriter, r *http.Request, status int, schedule *dbsqlc.BackupSchedule) error {
+	return answerTagged(w, r, status, revisionMark(schedule.Revision),
+		func(b []byte) []byte { return appendBackupSchedule(b, schedule) })
 }
 
 // listBackupScheduleRuns is the history of a schedule: the list of runs, bound to the schedule. The
@@ -85,10 +91,12 @@ func appendBackupSchedule(b []byte, schedule *dbsqlc.BackupSchedule) []byte {
 	b = appendTimeOfDay(appendKey(b, "time_of_day"), schedule.TimeOfDay.Microseconds)
 	b = appendJSON(b, "days_of_week", schedule.DaysOfWeek)
 	b = appendInt(b, "retention_keep_last", int64(schedule.RetentionKeepLast))
+	b = appendOptionalInt(b, "grace_seconds", schedule.GraceSeconds)
 	b = appendTime(b, "last_run_at", schedule.LastRunAt)
 	b = appendTime(b, "next_run_at", schedule.NextRunAt)
 	b = appendTime(b, "deleted_at", schedule.DeletedAt)
 	b = appendTime(b, "created_at", schedule.CreatedAt)
 	b = appendTime(b, "updated_at", schedule.UpdatedAt)
+	b = appendInt(b, "revision", schedule.Revision)
 	return append(b, '}')
 }

@@ -142,7 +142,12 @@ func (s *Server) routes() *chi.Mux {
 	r.Post("/workspaces/{workspace_id}/inventory-items/batch", s.scoped(recording(s.batchInventoryItems)))
 
 	r.Get("/workspaces/{workspace_id}/backup-schedules", s.scoped(s.listBackupSchedules))
+	r.Post("/workspaces/{workspace_id}/backup-schedules", s.scoped(managing(s.createBackupSchedule)))
+	r.Get("/workspaces/{workspace_id}/backup-schedules/health", s.scoped(s.listScheduleHealth))
 	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}", s.scoped(s.getBackupSchedule))
+	r.Patch("/workspaces/{workspace_id}/backup-schedules/{id}", s.scoped(managing(s.patchBackupSchedule)))
+	r.Delete("/workspaces/{workspace_id}/backup-schedules/{id}", s.scoped(managing(s.deleteBackupSchedule)))
+	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/slots", s.scoped(s.listSlots))
 	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/runs", s.scoped(s.listBackupScheduleRuns))
 	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/retention", s.scoped(s.getBackupScheduleRetention))
 	return r

@@ -88,3 +88,11 @@ ORDER BY workspace_id;
 -- @sqlc-vet-disable workspace-scope
 -- The allow-list is one for all workspaces.
 UPDATE operation_types SET keep_days = @keep_days, keep_last = @keep_last, updated_at = now() WHERE name = @name;
+
+-- name: ListWorkspacesWithSchedules :many
+-- @sqlc-vet-disable workspace-scope
+-- The sweeper asks which workspaces have schedules to look after, and does so one workspace at a time.
+SELECT w.id FROM workspaces AS w
+WHERE w.archived_at IS NULL
+  AND EXISTS (SELECT FROM backup_schedules AS s WHERE s.workspace_id = w.id AND s.deleted_at IS NULL)
+ORDER BY w.id;
