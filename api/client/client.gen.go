@@ -35,6 +35,36 @@ func (e BackupScheduleFrequency) Valid() bool {
 	}
 }
 
+// Defines values for BackupScheduleHealthState.
+const (
+	BackupScheduleHealthStateFailing  BackupScheduleHealthState = "failing"
+	BackupScheduleHealthStateLate     BackupScheduleHealthState = "late"
+	BackupScheduleHealthStateMissing  BackupScheduleHealthState = "missing"
+	BackupScheduleHealthStateNeverRan BackupScheduleHealthState = "never_ran"
+	BackupScheduleHealthStateOk       BackupScheduleHealthState = "ok"
+	BackupScheduleHealthStatePaused   BackupScheduleHealthState = "paused"
+)
+
+// Valid indicates whether the value is a known member of the BackupScheduleHealthState enum.
+func (e BackupScheduleHealthState) Valid() bool {
+	switch e {
+	case BackupScheduleHealthStateFailing:
+		return true
+	case BackupScheduleHealthStateLate:
+		return true
+	case BackupScheduleHealthStateMissing:
+		return true
+	case BackupScheduleHealthStateNeverRan:
+		return true
+	case BackupScheduleHealthStateOk:
+		return true
+	case BackupScheduleHealthStatePaused:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for BatchReportOutcome.
 const (
 	BatchReportOutcomeBlocked            BatchReportOutcome = "blocked"
@@ -149,6 +179,24 @@ func (e DependentRelation) Valid() bool {
 	}
 }
 
+// Defines values for EditedBackupScheduleFrequency.
+const (
+	EditedBackupScheduleFrequencyDaily  EditedBackupScheduleFrequency = "daily"
+	EditedBackupScheduleFrequencyWeekly EditedBackupScheduleFrequency = "weekly"
+)
+
+// Valid indicates whether the value is a known member of the EditedBackupScheduleFrequency enum.
+func (e EditedBackupScheduleFrequency) Valid() bool {
+	switch e {
+	case EditedBackupScheduleFrequencyDaily:
+		return true
+	case EditedBackupScheduleFrequencyWeekly:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for FindingStatusChangeStatus.
 const (
 	FindingStatusChangeStatusAcknowledged FindingStatusChangeStatus = "acknowledged"
@@ -161,6 +209,24 @@ func (e FindingStatusChangeStatus) Valid() bool {
 	case FindingStatusChangeStatusAcknowledged:
 		return true
 	case FindingStatusChangeStatusNew:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for NewBackupScheduleFrequency.
+const (
+	NewBackupScheduleFrequencyDaily  NewBackupScheduleFrequency = "daily"
+	NewBackupScheduleFrequencyWeekly NewBackupScheduleFrequency = "weekly"
+)
+
+// Valid indicates whether the value is a known member of the NewBackupScheduleFrequency enum.
+func (e NewBackupScheduleFrequency) Valid() bool {
+	switch e {
+	case NewBackupScheduleFrequencyDaily:
+		return true
+	case NewBackupScheduleFrequencyWeekly:
 		return true
 	default:
 		return false
@@ -359,6 +425,90 @@ func (e RunStatus) Valid() bool {
 	}
 }
 
+// Defines values for SlotMatchedBy.
+const (
+	SlotMatchedByLessThanNil  SlotMatchedBy = "<nil>"
+	SlotMatchedByNearest      SlotMatchedBy = "nearest"
+	SlotMatchedByScheduledFor SlotMatchedBy = "scheduled_for"
+)
+
+// Valid indicates whether the value is a known member of the SlotMatchedBy enum.
+func (e SlotMatchedBy) Valid() bool {
+	switch e {
+	case SlotMatchedByLessThanNil:
+		return true
+	case SlotMatchedByNearest:
+		return true
+	case SlotMatchedByScheduledFor:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SlotVerdict.
+const (
+	SlotVerdictDuplicate SlotVerdict = "duplicate"
+	SlotVerdictFailed    SlotVerdict = "failed"
+	SlotVerdictLate      SlotVerdict = "late"
+	SlotVerdictManual    SlotVerdict = "manual"
+	SlotVerdictMissed    SlotVerdict = "missed"
+	SlotVerdictOnTime    SlotVerdict = "on_time"
+	SlotVerdictPaused    SlotVerdict = "paused"
+	SlotVerdictRunning   SlotVerdict = "running"
+	SlotVerdictSkipped   SlotVerdict = "skipped"
+	SlotVerdictUpcoming  SlotVerdict = "upcoming"
+)
+
+// Valid indicates whether the value is a known member of the SlotVerdict enum.
+func (e SlotVerdict) Valid() bool {
+	switch e {
+	case SlotVerdictDuplicate:
+		return true
+	case SlotVerdictFailed:
+		return true
+	case SlotVerdictLate:
+		return true
+	case SlotVerdictManual:
+		return true
+	case SlotVerdictMissed:
+		return true
+	case SlotVerdictOnTime:
+		return true
+	case SlotVerdictPaused:
+		return true
+	case SlotVerdictRunning:
+		return true
+	case SlotVerdictSkipped:
+		return true
+	case SlotVerdictUpcoming:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SlotRunMatchedBy.
+const (
+	SlotRunMatchedByLessThanNil  SlotRunMatchedBy = "<nil>"
+	SlotRunMatchedByNearest      SlotRunMatchedBy = "nearest"
+	SlotRunMatchedByScheduledFor SlotRunMatchedBy = "scheduled_for"
+)
+
+// Valid indicates whether the value is a known member of the SlotRunMatchedBy enum.
+func (e SlotRunMatchedBy) Valid() bool {
+	switch e {
+	case SlotRunMatchedByLessThanNil:
+		return true
+	case SlotRunMatchedByNearest:
+		return true
+	case SlotRunMatchedByScheduledFor:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for LegacyTable.
 const (
 	LegacyTableBackupScheduleRuns LegacyTable = "backup_schedule_runs"
@@ -440,6 +590,13 @@ type BackupSchedule struct {
 	// Frequency Examples: weekly
 	Frequency BackupScheduleFrequency `json:"frequency"`
 
+	// GraceSeconds How late a backup may come and be on time; null for the default, 30 minutes for a daily
+	// schedule and 60 for a weekly one.
+	//
+	//
+	// Examples: 1800
+	GraceSeconds *int64 `json:"grace_seconds"`
+
 	// ID Examples: 418
 	ID int64 `json:"id"`
 
@@ -459,6 +616,11 @@ type BackupSchedule struct {
 	//
 	// Examples: 30
 	RetentionKeepLast int32 `json:"retention_keep_last"`
+
+	// Revision Goes up with every edit through this interface.
+	//
+	// Examples: 3
+	Revision int64 `json:"revision"`
 
 	// TenantID Examples: 31
 	TenantID *int64 `json:"tenant_id"`
@@ -482,6 +644,75 @@ type BackupSchedule struct {
 
 // BackupScheduleFrequency Examples: weekly
 type BackupScheduleFrequency string
+
+// BackupScheduleHealth How a backup schedule fares.
+type BackupScheduleHealth struct {
+	// BackupScheduleID Examples: 418
+	BackupScheduleID int64 `json:"backup_schedule_id"`
+
+	// LastSuccessAt When the newest run that made a backup ended, manual runs included; null if none did.
+	//
+	// Examples: 2026-01-24T21:03:12Z
+	LastSuccessAt *time.Time `json:"last_success_at"`
+
+	// LastSuccessRunID Examples: 47102
+	LastSuccessRunID *int64 `json:"last_success_run_id"`
+
+	// Name Examples: Weekly backup
+	Name string `json:"name"`
+
+	// NextSlotAt When it is next due; null if it is paused or its plan cannot be read.
+	//
+	// Examples: 2026-02-07T21:00:00Z
+	NextSlotAt *time.Time `json:"next_slot_at"`
+
+	// PlanFault Why the plan cannot be read, so that the schedule is never due; null if it can.
+	//
+	// Examples: null
+	PlanFault *string `json:"plan_fault"`
+
+	// State `missing`: nothing came for the newest slot that is decided, or the plan cannot be read.
+	// `failing`: what came for it made no backup. `never_ran`: there is no run at all. `late`: its
+	// backup came late, or a slot waits for its run for more than a quarter of its grace. `ok`: its
+	// backup is there. `paused`: the schedule is not enabled.
+	//
+	//
+	// Examples: missing
+	State BackupScheduleHealthState `json:"state"`
+
+	// Streak The slots in a row, up to the newest, of the last 60 days that have no backup. Slots that were
+	// skipped or paused, or whose run is active, neither count nor end the row.
+	Streak struct {
+		// Failed Examples: 0
+		Failed int `json:"failed"`
+
+		// Missed Examples: 1
+		Missed int `json:"missed"`
+
+		// Since The first slot of the row; null if there is none.
+		//
+		// Examples: 2026-01-31T21:00:00Z
+		Since *time.Time `json:"since"`
+	} `json:"streak"`
+}
+
+// BackupScheduleHealthState `missing`: nothing came for the newest slot that is decided, or the plan cannot be read.
+// `failing`: what came for it made no backup. `never_ran`: there is no run at all. `late`: its
+// backup came late, or a slot waits for its run for more than a quarter of its grace. `ok`: its
+// backup is there. `paused`: the schedule is not enabled.
+//
+// Examples: missing
+type BackupScheduleHealthState string
+
+// BackupScheduleHealthList A page of backup schedules and how they fare.
+type BackupScheduleHealthList struct {
+	Data []BackupScheduleHealth `json:"data"`
+
+	// NextCursor The `cursor` of the next page; null on the last.
+	//
+	// Examples: AAZQhKq2QAAAAAAAAAC8VQhqg3Jd0m7qT1nXH2W0k4o
+	NextCursor *string `json:"next_cursor"`
+}
 
 // BackupScheduleList A page of backup schedules.
 type BackupScheduleList struct {
@@ -717,6 +948,46 @@ type DependentList struct {
 	// Examples: null
 	NextCursor *string `json:"next_cursor"`
 }
+
+// EditedBackupSchedule What is to change of a backup schedule.
+type EditedBackupSchedule struct {
+	// DaysOfWeek The days of a weekly schedule, 1 for Monday to 7 for Sunday (ISO 8601).
+	//
+	// Examples: [6]
+	DaysOfWeek *[]int `json:"days_of_week,omitempty"`
+
+	// Frequency Examples: weekly
+	Frequency *EditedBackupScheduleFrequency `json:"frequency,omitempty"`
+
+	// GraceSeconds How late a backup may come and be on time; null for the default.
+	//
+	// Examples: 1800
+	GraceSeconds *int64 `json:"grace_seconds,omitempty"`
+
+	// IsEnabled False is a pause.
+	//
+	// Examples: true
+	IsEnabled *bool `json:"is_enabled,omitempty"`
+
+	// Name Examples: Weekly backup
+	Name *string `json:"name,omitempty"`
+
+	// RetentionKeepLast Examples: 30
+	RetentionKeepLast *int32 `json:"retention_keep_last,omitempty"`
+
+	// TimeOfDay A local time of day, hh:mm or hh:mm:ss.
+	//
+	// Examples: 22:00
+	TimeOfDay *string `json:"time_of_day,omitempty"`
+
+	// Timezone The IANA time zone that `time_of_day` is in.
+	//
+	// Examples: Europe/Berlin
+	Timezone *string `json:"timezone,omitempty"`
+}
+
+// EditedBackupScheduleFrequency Examples: weekly
+type EditedBackupScheduleFrequency string
 
 // Failure One thing that failed.
 type Failure struct {
@@ -981,6 +1252,49 @@ type InventoryItemResult struct {
 	// Examples: 201
 	Status int `json:"status"`
 }
+
+// NewBackupSchedule A backup schedule to make.
+type NewBackupSchedule struct {
+	// DaysOfWeek The days of a weekly schedule, 1 for Monday to 7 for Sunday (ISO 8601).
+	//
+	// Examples: [6]
+	DaysOfWeek *[]int `json:"days_of_week,omitempty"`
+
+	// Frequency Examples: weekly
+	Frequency NewBackupScheduleFrequency `json:"frequency"`
+
+	// GraceSeconds How late a backup may come and be on time; null for the default.
+	//
+	// Examples: 1800
+	GraceSeconds *int64 `json:"grace_seconds,omitempty"`
+
+	// IsEnabled False is a pause.
+	//
+	// Examples: true
+	IsEnabled *bool `json:"is_enabled,omitempty"`
+
+	// Name Examples: Weekly backup
+	Name string `json:"name"`
+
+	// RetentionKeepLast Examples: 30
+	RetentionKeepLast *int32 `json:"retention_keep_last,omitempty"`
+
+	// TenantID Examples: 31
+	TenantID *int64 `json:"tenant_id,omitempty"`
+
+	// TimeOfDay A local time of day, hh:mm or hh:mm:ss.
+	//
+	// Examples: 22:00
+	TimeOfDay string `json:"time_of_day"`
+
+	// Timezone The IANA time zone that `time_of_day` is in.
+	//
+	// Examples: Europe/Berlin
+	Timezone *string `json:"timezone,omitempty"`
+}
+
+// NewBackupScheduleFrequency Examples: weekly
+type NewBackupScheduleFrequency string
 
 // OperationType An entry of the list of types.
 type OperationType struct {
@@ -1597,6 +1911,114 @@ type SeenInventoryItem struct {
 	TenantID *int64 `json:"tenant_id,omitempty"`
 }
 
+// Slot An instant at which a schedule was due, or a run that came for none.
+type Slot struct {
+	// LateBySeconds How long after the slot its first run came, where that is more than the grace, whatever the verdict; else null.
+	//
+	// Examples: 5400
+	LateBySeconds *float32 `json:"late_by_seconds"`
+
+	// LocalTime The same instant by the clocks of the schedule's zone.
+	//
+	// Examples: 2026-01-31T22:00:00+01:00
+	LocalTime *time.Time `json:"local_time"`
+
+	// MatchedBy How the runs were found, the surest of them; null where there are none.
+	//
+	// Examples: scheduled_for
+	MatchedBy *SlotMatchedBy `json:"matched_by"`
+
+	// Runs The runs that came, in the order in which they did.
+	Runs []SlotRun `json:"runs"`
+
+	// SlotAt When the schedule was due; null for a manual run, which stands at its `created_at`.
+	//
+	// Examples: 2026-01-31T21:00:00Z
+	SlotAt *time.Time `json:"slot_at"`
+
+	// Timezone The zone of the plan that held then.
+	//
+	// Examples: Europe/Berlin
+	Timezone *string `json:"timezone"`
+
+	// Verdict `on_time`: a backup was made, its run having come within the grace. `late`: it came after
+	// that. `running`: no backup yet, and a run is active. `failed`: runs came and none made a
+	// backup. `missed`: the grace has passed and nothing came. `skipped`: the same, and an earlier
+	// run was still active. `duplicate`: a backup was made, and more than one run came that is no
+	// retry of another. `paused`: the schedule was not enabled. `upcoming`: still to come, or within
+	// the grace. `manual`: a run that belongs to no slot.
+	//
+	//
+	// Examples: on_time
+	Verdict SlotVerdict `json:"verdict"`
+}
+
+// SlotMatchedBy How the runs were found, the surest of them; null where there are none.
+//
+// Examples: scheduled_for
+type SlotMatchedBy string
+
+// SlotVerdict `on_time`: a backup was made, its run having come within the grace. `late`: it came after
+// that. `running`: no backup yet, and a run is active. `failed`: runs came and none made a
+// backup. `missed`: the grace has passed and nothing came. `skipped`: the same, and an earlier
+// run was still active. `duplicate`: a backup was made, and more than one run came that is no
+// retry of another. `paused`: the schedule was not enabled. `upcoming`: still to come, or within
+// the grace. `manual`: a run that belongs to no slot.
+//
+// Examples: on_time
+type SlotVerdict string
+
+// SlotList A page of a backup schedule's history.
+type SlotList struct {
+	Data []Slot `json:"data"`
+
+	// NextCursor The `cursor` of the next page; null on the last.
+	//
+	// Examples: AAZQhKq2QAAAAAAAAAC8VQhqg3Jd0m7qT1nXH2W0k4o
+	NextCursor *string `json:"next_cursor"`
+}
+
+// SlotRun A run that came for a slot, or for none.
+type SlotRun struct {
+	// CompletedAt Examples: 2026-01-31T21:02:40Z
+	CompletedAt *time.Time `json:"completed_at"`
+
+	// CreatedAt Examples: 2026-01-31T21:00:00Z
+	CreatedAt *time.Time `json:"created_at"`
+
+	// ID Examples: 48213
+	ID int64 `json:"id"`
+
+	// MatchedBy `scheduled_for` if its context names the slot, `nearest` if it was the nearest; null for a
+	// manual run.
+	//
+	//
+	// Examples: scheduled_for
+	MatchedBy *SlotRunMatchedBy `json:"matched_by"`
+
+	// Outcome As in the run itself.
+	//
+	// Examples: succeeded
+	Outcome string `json:"outcome"`
+
+	// StartedAt Examples: 2026-01-31T21:00:01Z
+	StartedAt *time.Time `json:"started_at"`
+
+	// Status As in the run itself.
+	//
+	// Examples: completed
+	Status string `json:"status"`
+
+	// Type Examples: backup_schedule_run
+	Type string `json:"type"`
+}
+
+// SlotRunMatchedBy `scheduled_for` if its context names the slot, `nearest` if it was the nearest; null for a
+// manual run.
+//
+// Examples: scheduled_for
+type SlotRunMatchedBy string
+
 // StartRun A run to start.
 type StartRun struct {
 	// Context Free data, at most 64 KiB of JSON. Values under keys that name a secret are stored as
@@ -1754,6 +2176,9 @@ type LegacyTable string
 
 // Limit defines model for Limit.
 type Limit = int
+
+// LongLimit defines model for LongLimit.
+type LongLimit = int
 
 // Order `-created_at`: the newest first. `created_at`: the oldest first. `updated_at`: the one that
 // has not changed for longest first.
@@ -1940,10 +2365,59 @@ type ListBackupSchedulesParams struct {
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
 }
 
+// CreateBackupScheduleParams defines parameters for CreateBackupSchedule.
+type CreateBackupScheduleParams struct {
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// ListBackupScheduleHealthParams defines parameters for ListBackupScheduleHealth.
+type ListBackupScheduleHealthParams struct {
+	// State Schedules in one of these states.
+	State *string `form:"state,omitempty" json:"state,omitempty"`
+
+	// Limit The most rows of a page. One above 1000 is lowered to 1000.
+	Limit *LongLimit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
+	// filters and order alone.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// DeleteBackupScheduleParams defines parameters for DeleteBackupSchedule.
+type DeleteBackupScheduleParams struct {
+	// IfMatch The `ETag` of the row as the caller knows it, or its bare `revision`. If the row has changed
+	// since, the answer is 412 and nothing is done.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
 // GetBackupScheduleParams defines parameters for GetBackupSchedule.
 type GetBackupScheduleParams struct {
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// EditBackupScheduleParams defines parameters for EditBackupSchedule.
+type EditBackupScheduleParams struct {
+	// IfMatch The `ETag` of the row as the caller knows it, or its bare `revision`. If the row has changed
+	// since, the answer is 412 and nothing is done.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 
 	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
@@ -2024,6 +2498,29 @@ type ListBackupScheduleRunsParams struct {
 
 	// Limit The most rows of a page. One above 200 is lowered to 200.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
+	// filters and order alone.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// ListBackupScheduleSlotsParams defines parameters for ListBackupScheduleSlots.
+type ListBackupScheduleSlotsParams struct {
+	// From Slots at or after this instant; 30 days ago if not given.
+	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
+
+	// Before Slots before this instant, at most 400 days after `from`; in 7 days if not given.
+	Before *time.Time `form:"before,omitempty" json:"before,omitempty"`
+
+	// Limit The most rows of a page. One above 1000 is lowered to 1000.
+	Limit *LongLimit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
 	// filters and order alone.
@@ -2471,6 +2968,12 @@ type ListOperationTypesParams struct {
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
 }
 
+// CreateBackupScheduleJSONRequestBody defines body for CreateBackupSchedule for application/json ContentType.
+type CreateBackupScheduleJSONRequestBody = NewBackupSchedule
+
+// EditBackupScheduleJSONRequestBody defines body for EditBackupSchedule for application/json ContentType.
+type EditBackupScheduleJSONRequestBody = EditedBackupSchedule
+
 // BatchFindingsJSONRequestBody defines body for BatchFindings for application/json ContentType.
 type BatchFindingsJSONRequestBody = FindingBatch
 
@@ -2612,10 +3115,69 @@ type ClientInterface interface {
 	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules (the `ListBackupSchedules` operationId).
 	ListBackupSchedules(ctx context.Context, workspaceID WorkspaceID, params *ListBackupSchedulesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// CreateBackupScheduleWithBody Make a backup schedule
+	//
+	// For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
+	// by the rules of `…/slots`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/backup-schedules (the `CreateBackupSchedule` operationId).
+	CreateBackupScheduleWithBody(ctx context.Context, workspaceID WorkspaceID, params *CreateBackupScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateBackupSchedule Make a backup schedule
+	//
+	// For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
+	// by the rules of `…/slots`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/backup-schedules (the `CreateBackupSchedule` operationId).
+	CreateBackupSchedule(ctx context.Context, workspaceID WorkspaceID, params *CreateBackupScheduleParams, body CreateBackupScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListBackupScheduleHealth Tell how the backup schedules fare, the worst first
+	//
+	// Every backup schedule that is not deleted, with its last backup, the slots in a row that have
+	// none, its next slot, and a state. The worst state comes first, and in it the longest streak. A
+	// page may shift where schedules change their state between two requests.
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/health (the `ListBackupScheduleHealth` operationId).
+	ListBackupScheduleHealth(ctx context.Context, workspaceID WorkspaceID, params *ListBackupScheduleHealthParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteBackupSchedule Delete a backup schedule
+	//
+	// For managers and owners. The schedule is due no more; it and its history can still be read. To
+	// delete one again changes nothing.
+	//
+	// Corresponds with DELETE /workspaces/{workspace_id}/backup-schedules/{id} (the `DeleteBackupSchedule` operationId).
+	DeleteBackupSchedule(ctx context.Context, workspaceID WorkspaceID, id ID, params *DeleteBackupScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetBackupSchedule Get a backup schedule
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id} (the `GetBackupSchedule` operationId).
 	GetBackupSchedule(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetBackupScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EditBackupScheduleWithBody Change a backup schedule
+	//
+	// For managers and owners. What the body does not mention stays as it is. The schedule is due by
+	// its new plan from now on; what it was due by before stays in its history. `is_enabled` false
+	// pauses it. A deleted schedule does not change any more, which is a 409.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /workspaces/{workspace_id}/backup-schedules/{id} (the `EditBackupSchedule` operationId).
+	EditBackupScheduleWithBody(ctx context.Context, workspaceID WorkspaceID, id ID, params *EditBackupScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EditBackupSchedule Change a backup schedule
+	//
+	// For managers and owners. What the body does not mention stays as it is. The schedule is due by
+	// its new plan from now on; what it was due by before stays in its history. `is_enabled` false
+	// pauses it. A deleted schedule does not change any more, which is a 409.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /workspaces/{workspace_id}/backup-schedules/{id} (the `EditBackupSchedule` operationId).
+	EditBackupSchedule(ctx context.Context, workspaceID WorkspaceID, id ID, params *EditBackupScheduleParams, body EditBackupScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetBackupScheduleRetention Get what the retention of a backup schedule keeps
 	//
@@ -2640,6 +3202,23 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id}/runs (the `ListBackupScheduleRuns` operationId).
 	ListBackupScheduleRuns(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListBackupScheduleRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListBackupScheduleSlots Tell when a backup schedule was due and what became of it
+	//
+	// One entry for each instant at which the schedule was or will be due, with its runs and a verdict,
+	// and one for each run of type `backup_schedule_run` that came for no slot (`manual`), all in the
+	// order of time. A slot is of the plan that held at its instant: edits do not change the past.
+	//
+	// A local time that does not exist because the clocks go forward over it is due at the first instant
+	// after the gap, one that exists twice at its first. A run belongs to the slot that its
+	// `context.scheduled_for` names (from a day before to a week after it); otherwise to the nearest
+	// slot, if it was created at most five minutes before it or within four times its grace after it.
+	// The grace is `grace_seconds`, else 30 minutes for a daily schedule and 60 for a weekly one.
+	//
+	// Everything is computed from the runs and the versions of the plan when it is asked for.
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id}/slots (the `ListBackupScheduleSlots` operationId).
+	ListBackupScheduleSlots(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListBackupScheduleSlotsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListFindings List findings
 	//
@@ -3086,11 +3665,130 @@ func (c *Client) ListBackupSchedules(ctx context.Context, workspaceID WorkspaceI
 	return c.Client.Do(req)
 }
 
+// CreateBackupScheduleWithBody Make a backup schedule
+//
+// For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
+// by the rules of `…/slots`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /workspaces/{workspace_id}/backup-schedules (the `CreateBackupSchedule` operationId).
+func (c *Client) CreateBackupScheduleWithBody(ctx context.Context, workspaceID WorkspaceID, params *CreateBackupScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateBackupScheduleRequestWithBody(c.Server, workspaceID, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateBackupSchedule Make a backup schedule
+//
+// For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
+// by the rules of `…/slots`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /workspaces/{workspace_id}/backup-schedules (the `CreateBackupSchedule` operationId).
+func (c *Client) CreateBackupSchedule(ctx context.Context, workspaceID WorkspaceID, params *CreateBackupScheduleParams, body CreateBackupScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateBackupScheduleRequest(c.Server, workspaceID, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListBackupScheduleHealth Tell how the backup schedules fare, the worst first
+//
+// Every backup schedule that is not deleted, with its last backup, the slots in a row that have
+// none, its next slot, and a state. The worst state comes first, and in it the longest streak. A
+// page may shift where schedules change their state between two requests.
+//
+// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/health (the `ListBackupScheduleHealth` operationId).
+func (c *Client) ListBackupScheduleHealth(ctx context.Context, workspaceID WorkspaceID, params *ListBackupScheduleHealthParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListBackupScheduleHealthRequest(c.Server, workspaceID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteBackupSchedule Delete a backup schedule
+//
+// For managers and owners. The schedule is due no more; it and its history can still be read. To
+// delete one again changes nothing.
+//
+// Corresponds with DELETE /workspaces/{workspace_id}/backup-schedules/{id} (the `DeleteBackupSchedule` operationId).
+func (c *Client) DeleteBackupSchedule(ctx context.Context, workspaceID WorkspaceID, id ID, params *DeleteBackupScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteBackupScheduleRequest(c.Server, workspaceID, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetBackupSchedule Get a backup schedule
 //
 // Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id} (the `GetBackupSchedule` operationId).
 func (c *Client) GetBackupSchedule(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetBackupScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetBackupScheduleRequest(c.Server, workspaceID, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EditBackupScheduleWithBody Change a backup schedule
+//
+// For managers and owners. What the body does not mention stays as it is. The schedule is due by
+// its new plan from now on; what it was due by before stays in its history. `is_enabled` false
+// pauses it. A deleted schedule does not change any more, which is a 409.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /workspaces/{workspace_id}/backup-schedules/{id} (the `EditBackupSchedule` operationId).
+func (c *Client) EditBackupScheduleWithBody(ctx context.Context, workspaceID WorkspaceID, id ID, params *EditBackupScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEditBackupScheduleRequestWithBody(c.Server, workspaceID, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EditBackupSchedule Change a backup schedule
+//
+// For managers and owners. What the body does not mention stays as it is. The schedule is due by
+// its new plan from now on; what it was due by before stays in its history. `is_enabled` false
+// pauses it. A deleted schedule does not change any more, which is a 409.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /workspaces/{workspace_id}/backup-schedules/{id} (the `EditBackupSchedule` operationId).
+func (c *Client) EditBackupSchedule(ctx context.Context, workspaceID WorkspaceID, id ID, params *EditBackupScheduleParams, body EditBackupScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEditBackupScheduleRequest(c.Server, workspaceID, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3135,6 +3833,33 @@ func (c *Client) GetBackupScheduleRetention(ctx context.Context, workspaceID Wor
 // Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id}/runs (the `ListBackupScheduleRuns` operationId).
 func (c *Client) ListBackupScheduleRuns(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListBackupScheduleRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListBackupScheduleRunsRequest(c.Server, workspaceID, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListBackupScheduleSlots Tell when a backup schedule was due and what became of it
+//
+// One entry for each instant at which the schedule was or will be due, with its runs and a verdict,
+// and one for each run of type `backup_schedule_run` that came for no slot (`manual`), all in the
+// order of time. A slot is of the plan that held at its instant: edits do not change the past.
+//
+// A local time that does not exist because the clocks go forward over it is due at the first instant
+// after the gap, one that exists twice at its first. A run belongs to the slot that its
+// `context.scheduled_for` names (from a day before to a week after it); otherwise to the nearest
+// slot, if it was created at most five minutes before it or within four times its grace after it.
+// The grace is `grace_seconds`, else 30 minutes for a daily schedule and 60 for a weekly one.
+//
+// Everything is computed from the runs and the versions of the plan when it is asked for.
+//
+// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id}/slots (the `ListBackupScheduleSlots` operationId).
+func (c *Client) ListBackupScheduleSlots(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListBackupScheduleSlotsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListBackupScheduleSlotsRequest(c.Server, workspaceID, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -4265,6 +4990,246 @@ func NewListBackupSchedulesRequest(server string, workspaceID WorkspaceID, param
 	return req, nil
 }
 
+// NewCreateBackupScheduleRequest calls the generic CreateBackupSchedule builder with application/json body
+func NewCreateBackupScheduleRequest(server string, workspaceID WorkspaceID, params *CreateBackupScheduleParams, body CreateBackupScheduleJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateBackupScheduleRequestWithBody(server, workspaceID, params, "application/json", bodyReader)
+}
+
+// NewCreateBackupScheduleRequestWithBody constructs an http.Request for the CreateBackupSchedule method, with any body, and a specified content type
+func NewCreateBackupScheduleRequestWithBody(server string, workspaceID WorkspaceID, params *CreateBackupScheduleParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/backup-schedules", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XRequestID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListBackupScheduleHealthRequest constructs an http.Request for the ListBackupScheduleHealth method
+func NewListBackupScheduleHealthRequest(server string, workspaceID WorkspaceID, params *ListBackupScheduleHealthParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/backup-schedules/health", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteBackupScheduleRequest constructs an http.Request for the DeleteBackupSchedule method
+func NewDeleteBackupScheduleRequest(server string, workspaceID WorkspaceID, id ID, params *DeleteBackupScheduleParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/backup-schedules/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewGetBackupScheduleRequest constructs an http.Request for the GetBackupSchedule method
 func NewGetBackupScheduleRequest(server string, workspaceID WorkspaceID, id ID, params *GetBackupScheduleParams) (*http.Request, error) {
 	var err error
@@ -4314,6 +5279,86 @@ func NewGetBackupScheduleRequest(server string, workspaceID WorkspaceID, id ID, 
 			}
 
 			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewEditBackupScheduleRequest calls the generic EditBackupSchedule builder with application/json body
+func NewEditBackupScheduleRequest(server string, workspaceID WorkspaceID, id ID, params *EditBackupScheduleParams, body EditBackupScheduleJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewEditBackupScheduleRequestWithBody(server, workspaceID, id, params, "application/json", bodyReader)
+}
+
+// NewEditBackupScheduleRequestWithBody constructs an http.Request for the EditBackupSchedule method, with any body, and a specified content type
+func NewEditBackupScheduleRequestWithBody(server string, workspaceID WorkspaceID, id ID, params *EditBackupScheduleParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/backup-schedules/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
 		}
 
 		if params.XRequestID != nil {
@@ -4675,6 +5720,136 @@ func NewListBackupScheduleRunsRequest(server string, workspaceID WorkspaceID, id
 		if params.Order != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "order", *params.Order, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListBackupScheduleSlotsRequest constructs an http.Request for the ListBackupScheduleSlots method
+func NewListBackupScheduleSlotsRequest(server string, workspaceID WorkspaceID, id ID, params *ListBackupScheduleSlotsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/backup-schedules/%s/slots", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Before != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "before", *params.Before, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -7246,12 +8421,75 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules (the `ListBackupSchedules` operationId).
 	ListBackupSchedulesWithResponse(ctx context.Context, workspaceID WorkspaceID, params *ListBackupSchedulesParams, reqEditors ...RequestEditorFn) (*ListBackupSchedulesResponse, error)
 
+	// CreateBackupScheduleWithBodyWithResponse Make a backup schedule
+	//
+	// For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
+	// by the rules of `…/slots`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/backup-schedules (the `CreateBackupSchedule` operationId).
+	CreateBackupScheduleWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, params *CreateBackupScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateBackupScheduleResponse, error)
+
+	// CreateBackupScheduleWithResponse Make a backup schedule
+	//
+	// For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
+	// by the rules of `…/slots`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /workspaces/{workspace_id}/backup-schedules (the `CreateBackupSchedule` operationId).
+	CreateBackupScheduleWithResponse(ctx context.Context, workspaceID WorkspaceID, params *CreateBackupScheduleParams, body CreateBackupScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateBackupScheduleResponse, error)
+
+	// ListBackupScheduleHealthWithResponse Tell how the backup schedules fare, the worst first
+	//
+	// Every backup schedule that is not deleted, with its last backup, the slots in a row that have
+	// none, its next slot, and a state. The worst state comes first, and in it the longest streak. A
+	// page may shift where schedules change their state between two requests.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/health (the `ListBackupScheduleHealth` operationId).
+	ListBackupScheduleHealthWithResponse(ctx context.Context, workspaceID WorkspaceID, params *ListBackupScheduleHealthParams, reqEditors ...RequestEditorFn) (*ListBackupScheduleHealthResponse, error)
+
+	// DeleteBackupScheduleWithResponse Delete a backup schedule
+	//
+	// For managers and owners. The schedule is due no more; it and its history can still be read. To
+	// delete one again changes nothing.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /workspaces/{workspace_id}/backup-schedules/{id} (the `DeleteBackupSchedule` operationId).
+	DeleteBackupScheduleWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *DeleteBackupScheduleParams, reqEditors ...RequestEditorFn) (*DeleteBackupScheduleResponse, error)
+
 	// GetBackupScheduleWithResponse Get a backup schedule
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id} (the `GetBackupSchedule` operationId).
 	GetBackupScheduleWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetBackupScheduleParams, reqEditors ...RequestEditorFn) (*GetBackupScheduleResponse, error)
+
+	// EditBackupScheduleWithBodyWithResponse Change a backup schedule
+	//
+	// For managers and owners. What the body does not mention stays as it is. The schedule is due by
+	// its new plan from now on; what it was due by before stays in its history. `is_enabled` false
+	// pauses it. A deleted schedule does not change any more, which is a 409.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /workspaces/{workspace_id}/backup-schedules/{id} (the `EditBackupSchedule` operationId).
+	EditBackupScheduleWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *EditBackupScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EditBackupScheduleResponse, error)
+
+	// EditBackupScheduleWithResponse Change a backup schedule
+	//
+	// For managers and owners. What the body does not mention stays as it is. The schedule is due by
+	// its new plan from now on; what it was due by before stays in its history. `is_enabled` false
+	// pauses it. A deleted schedule does not change any more, which is a 409.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /workspaces/{workspace_id}/backup-schedules/{id} (the `EditBackupSchedule` operationId).
+	EditBackupScheduleWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *EditBackupScheduleParams, body EditBackupScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*EditBackupScheduleResponse, error)
 
 	// GetBackupScheduleRetentionWithResponse Get what the retention of a backup schedule keeps
 	//
@@ -7280,6 +8518,25 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id}/runs (the `ListBackupScheduleRuns` operationId).
 	ListBackupScheduleRunsWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListBackupScheduleRunsParams, reqEditors ...RequestEditorFn) (*ListBackupScheduleRunsResponse, error)
+
+	// ListBackupScheduleSlotsWithResponse Tell when a backup schedule was due and what became of it
+	//
+	// One entry for each instant at which the schedule was or will be due, with its runs and a verdict,
+	// and one for each run of type `backup_schedule_run` that came for no slot (`manual`), all in the
+	// order of time. A slot is of the plan that held at its instant: edits do not change the past.
+	//
+	// A local time that does not exist because the clocks go forward over it is due at the first instant
+	// after the gap, one that exists twice at its first. A run belongs to the slot that its
+	// `context.scheduled_for` names (from a day before to a week after it); otherwise to the nearest
+	// slot, if it was created at most five minutes before it or within four times its grace after it.
+	// The grace is `grace_seconds`, else 30 minutes for a daily schedule and 60 for a weekly one.
+	//
+	// Everything is computed from the runs and the versions of the plan when it is asked for.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id}/slots (the `ListBackupScheduleSlots` operationId).
+	ListBackupScheduleSlotsWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListBackupScheduleSlotsParams, reqEditors ...RequestEditorFn) (*ListBackupScheduleSlotsResponse, error)
 
 	// ListFindingsWithResponse List findings
 	//
@@ -7975,6 +9232,276 @@ func (r ListBackupSchedulesResponse) ContentType() string {
 	return ""
 }
 
+type CreateBackupScheduleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *BackupSchedule
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *BodyTooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *InvalidFields
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateBackupScheduleResponse) GetJSON201() *BackupSchedule {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r CreateBackupScheduleResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r CreateBackupScheduleResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r CreateBackupScheduleResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r CreateBackupScheduleResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r CreateBackupScheduleResponse) GetApplicationProblemJSON413() *BodyTooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r CreateBackupScheduleResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r CreateBackupScheduleResponse) GetApplicationProblemJSON422() *InvalidFields {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r CreateBackupScheduleResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r CreateBackupScheduleResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateBackupScheduleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateBackupScheduleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateBackupScheduleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateBackupScheduleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListBackupScheduleHealthResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BackupScheduleHealthList
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *InvalidParameters
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListBackupScheduleHealthResponse) GetJSON200() *BackupScheduleHealthList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListBackupScheduleHealthResponse) GetApplicationProblemJSON400() *InvalidParameters {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListBackupScheduleHealthResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListBackupScheduleHealthResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListBackupScheduleHealthResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListBackupScheduleHealthResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListBackupScheduleHealthResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListBackupScheduleHealthResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListBackupScheduleHealthResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListBackupScheduleHealthResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteBackupScheduleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BackupSchedule
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *PreconditionFailed
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DeleteBackupScheduleResponse) GetJSON200() *BackupSchedule {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r DeleteBackupScheduleResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r DeleteBackupScheduleResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r DeleteBackupScheduleResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r DeleteBackupScheduleResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r DeleteBackupScheduleResponse) GetApplicationProblemJSON412() *PreconditionFailed {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r DeleteBackupScheduleResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r DeleteBackupScheduleResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteBackupScheduleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteBackupScheduleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteBackupScheduleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteBackupScheduleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetBackupScheduleResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -8045,6 +9572,124 @@ func (r GetBackupScheduleResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetBackupScheduleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type EditBackupScheduleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BackupSchedule
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Conflict
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *PreconditionFailed
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *BodyTooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *InvalidFields
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EditBackupScheduleResponse) GetJSON200() *BackupSchedule {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r EditBackupScheduleResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r EditBackupScheduleResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r EditBackupScheduleResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r EditBackupScheduleResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r EditBackupScheduleResponse) GetApplicationProblemJSON409() *Conflict {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r EditBackupScheduleResponse) GetApplicationProblemJSON412() *PreconditionFailed {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r EditBackupScheduleResponse) GetApplicationProblemJSON413() *BodyTooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r EditBackupScheduleResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r EditBackupScheduleResponse) GetApplicationProblemJSON422() *InvalidFields {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r EditBackupScheduleResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r EditBackupScheduleResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r EditBackupScheduleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EditBackupScheduleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EditBackupScheduleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EditBackupScheduleResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8197,6 +9842,82 @@ func (r ListBackupScheduleRunsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListBackupScheduleRunsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListBackupScheduleSlotsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *SlotList
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *InvalidParameters
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListBackupScheduleSlotsResponse) GetJSON200() *SlotList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListBackupScheduleSlotsResponse) GetApplicationProblemJSON400() *InvalidParameters {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListBackupScheduleSlotsResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListBackupScheduleSlotsResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListBackupScheduleSlotsResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListBackupScheduleSlotsResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListBackupScheduleSlotsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListBackupScheduleSlotsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListBackupScheduleSlotsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListBackupScheduleSlotsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -10339,6 +12060,71 @@ func (c *ClientWithResponses) ListBackupSchedulesWithResponse(ctx context.Contex
 	return ParseListBackupSchedulesResponse(rsp)
 }
 
+// CreateBackupScheduleWithBodyWithResponse Make a backup schedule
+//
+// For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
+// by the rules of `…/slots`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/backup-schedules (the `CreateBackupSchedule` operationId).
+func (c *ClientWithResponses) CreateBackupScheduleWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, params *CreateBackupScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateBackupScheduleResponse, error) {
+	rsp, err := c.CreateBackupScheduleWithBody(ctx, workspaceID, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateBackupScheduleResponse(rsp)
+}
+
+// CreateBackupScheduleWithResponse Make a backup schedule
+//
+// For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
+// by the rules of `…/slots`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /workspaces/{workspace_id}/backup-schedules (the `CreateBackupSchedule` operationId).
+func (c *ClientWithResponses) CreateBackupScheduleWithResponse(ctx context.Context, workspaceID WorkspaceID, params *CreateBackupScheduleParams, body CreateBackupScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateBackupScheduleResponse, error) {
+	rsp, err := c.CreateBackupSchedule(ctx, workspaceID, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateBackupScheduleResponse(rsp)
+}
+
+// ListBackupScheduleHealthWithResponse Tell how the backup schedules fare, the worst first
+//
+// Every backup schedule that is not deleted, with its last backup, the slots in a row that have
+// none, its next slot, and a state. The worst state comes first, and in it the longest streak. A
+// page may shift where schedules change their state between two requests.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/health (the `ListBackupScheduleHealth` operationId).
+func (c *ClientWithResponses) ListBackupScheduleHealthWithResponse(ctx context.Context, workspaceID WorkspaceID, params *ListBackupScheduleHealthParams, reqEditors ...RequestEditorFn) (*ListBackupScheduleHealthResponse, error) {
+	rsp, err := c.ListBackupScheduleHealth(ctx, workspaceID, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListBackupScheduleHealthResponse(rsp)
+}
+
+// DeleteBackupScheduleWithResponse Delete a backup schedule
+//
+// For managers and owners. The schedule is due no more; it and its history can still be read. To
+// delete one again changes nothing.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /workspaces/{workspace_id}/backup-schedules/{id} (the `DeleteBackupSchedule` operationId).
+func (c *ClientWithResponses) DeleteBackupScheduleWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *DeleteBackupScheduleParams, reqEditors ...RequestEditorFn) (*DeleteBackupScheduleResponse, error) {
+	rsp, err := c.DeleteBackupSchedule(ctx, workspaceID, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteBackupScheduleResponse(rsp)
+}
+
 // GetBackupScheduleWithResponse Get a backup schedule
 //
 // Returns a wrapper object for the known response body format(s).
@@ -10350,6 +12136,40 @@ func (c *ClientWithResponses) GetBackupScheduleWithResponse(ctx context.Context,
 		return nil, err
 	}
 	return ParseGetBackupScheduleResponse(rsp)
+}
+
+// EditBackupScheduleWithBodyWithResponse Change a backup schedule
+//
+// For managers and owners. What the body does not mention stays as it is. The schedule is due by
+// its new plan from now on; what it was due by before stays in its history. `is_enabled` false
+// pauses it. A deleted schedule does not change any more, which is a 409.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /workspaces/{workspace_id}/backup-schedules/{id} (the `EditBackupSchedule` operationId).
+func (c *ClientWithResponses) EditBackupScheduleWithBodyWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *EditBackupScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EditBackupScheduleResponse, error) {
+	rsp, err := c.EditBackupScheduleWithBody(ctx, workspaceID, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEditBackupScheduleResponse(rsp)
+}
+
+// EditBackupScheduleWithResponse Change a backup schedule
+//
+// For managers and owners. What the body does not mention stays as it is. The schedule is due by
+// its new plan from now on; what it was due by before stays in its history. `is_enabled` false
+// pauses it. A deleted schedule does not change any more, which is a 409.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /workspaces/{workspace_id}/backup-schedules/{id} (the `EditBackupSchedule` operationId).
+func (c *ClientWithResponses) EditBackupScheduleWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *EditBackupScheduleParams, body EditBackupScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*EditBackupScheduleResponse, error) {
+	rsp, err := c.EditBackupSchedule(ctx, workspaceID, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEditBackupScheduleResponse(rsp)
 }
 
 // GetBackupScheduleRetentionWithResponse Get what the retention of a backup schedule keeps
@@ -10390,6 +12210,31 @@ func (c *ClientWithResponses) ListBackupScheduleRunsWithResponse(ctx context.Con
 		return nil, err
 	}
 	return ParseListBackupScheduleRunsResponse(rsp)
+}
+
+// ListBackupScheduleSlotsWithResponse Tell when a backup schedule was due and what became of it
+//
+// One entry for each instant at which the schedule was or will be due, with its runs and a verdict,
+// and one for each run of type `backup_schedule_run` that came for no slot (`manual`), all in the
+// order of time. A slot is of the plan that held at its instant: edits do not change the past.
+//
+// A local time that does not exist because the clocks go forward over it is due at the first instant
+// after the gap, one that exists twice at its first. A run belongs to the slot that its
+// `context.scheduled_for` names (from a day before to a week after it); otherwise to the nearest
+// slot, if it was created at most five minutes before it or within four times its grace after it.
+// The grace is `grace_seconds`, else 30 minutes for a daily schedule and 60 for a weekly one.
+//
+// Everything is computed from the runs and the versions of the plan when it is asked for.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id}/slots (the `ListBackupScheduleSlots` operationId).
+func (c *ClientWithResponses) ListBackupScheduleSlotsWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *ListBackupScheduleSlotsParams, reqEditors ...RequestEditorFn) (*ListBackupScheduleSlotsResponse, error) {
+	rsp, err := c.ListBackupScheduleSlots(ctx, workspaceID, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListBackupScheduleSlotsResponse(rsp)
 }
 
 // ListFindingsWithResponse List findings
@@ -11175,6 +13020,234 @@ func ParseListBackupSchedulesResponse(rsp *http.Response) (*ListBackupSchedulesR
 	return response, nil
 }
 
+// ParseCreateBackupScheduleResponse parses an HTTP response from a CreateBackupScheduleWithResponse call
+func ParseCreateBackupScheduleResponse(rsp *http.Response) (*CreateBackupScheduleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateBackupScheduleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest BackupSchedule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest BodyTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest InvalidFields
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListBackupScheduleHealthResponse parses an HTTP response from a ListBackupScheduleHealthWithResponse call
+func ParseListBackupScheduleHealthResponse(rsp *http.Response) (*ListBackupScheduleHealthResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListBackupScheduleHealthResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BackupScheduleHealthList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest InvalidParameters
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteBackupScheduleResponse parses an HTTP response from a DeleteBackupScheduleWithResponse call
+func ParseDeleteBackupScheduleResponse(rsp *http.Response) (*DeleteBackupScheduleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteBackupScheduleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BackupSchedule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest PreconditionFailed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetBackupScheduleResponse parses an HTTP response from a GetBackupScheduleWithResponse call
 func ParseGetBackupScheduleResponse(rsp *http.Response) (*GetBackupScheduleResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -11219,6 +13292,109 @@ func ParseGetBackupScheduleResponse(rsp *http.Response) (*GetBackupScheduleRespo
 			return nil, err
 		}
 		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseEditBackupScheduleResponse parses an HTTP response from a EditBackupScheduleWithResponse call
+func ParseEditBackupScheduleResponse(rsp *http.Response) (*EditBackupScheduleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EditBackupScheduleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BackupSchedule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest PreconditionFailed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest BodyTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest InvalidFields
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest InternalError
@@ -11319,6 +13495,70 @@ func ParseListBackupScheduleRunsResponse(rsp *http.Response) (*ListBackupSchedul
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest RunPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest InvalidParameters
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListBackupScheduleSlotsResponse parses an HTTP response from a ListBackupScheduleSlotsWithResponse call
+func ParseListBackupScheduleSlotsResponse(rsp *http.Response) (*ListBackupScheduleSlotsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListBackupScheduleSlotsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest SlotList
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
