@@ -39,6 +39,23 @@ type BackupSchedule struct {
 	GraceSeconds      *int64
 }
 
+type BackupScheduleVersion struct {
+	WorkspaceID       int64
+	ScheduleID        int64
+	Version           int64
+	ValidFrom         pgtype.Timestamptz
+	Timezone          string
+	Frequency         string
+	TimeOfDay         pgtype.Time
+	DaysOfWeek        []byte
+	GraceSeconds      *int64
+	IsEnabled         bool
+	IsDeleted         bool
+	ComparedUpdatedAt pgtype.Timestamptz
+	NotedAt           pgtype.Timestamptz
+	Actor             string
+}
+
 type Finding struct {
 	ID                     int64
 	WorkspaceID            int64
