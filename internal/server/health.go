@@ -58,8 +58,9 @@ func (h *health) checks(ctx context.Context) []check {
 		switch {
 		case err != nil:
 			h.last[1].err = errors.New("unknown while the database does not answer")
-		case version != h.schema:
-			h.last[1].err = fmt.Errorf("the database has version %d, this server knows version %d", version, h.schema)
+		case version < h.schema:
+			// A newer schema is well: it serves the release before it too, while servers are replaced.
+			h.last[1].err = fmt.Errorf("the database has version %d, this server wants version %d", version, h.schema)
 		}
 		h.checked = time.Now()
 	}

@@ -150,11 +150,19 @@ func TestReadinessFollowsTheDatabaseAndLivenessDoesNot(t *testing.T) {
 	}
 }
 
-func TestAnotherSchemaIsNotReady(t *testing.T) {
+func TestAnOlderSchemaIsNotReady(t *testing.T) {
 	t.Parallel()
 	h := newHarnessOn(t, dbtest.Pool(t), server.Options{SchemaVersion: 987_654})
 	got := h.do(t, http.MethodGet, "/readyz?verbose", "")
 	if got.status != http.StatusServiceUnavailable || got.body != "[+] serving ok\n[+] database ok\n[-] schema failed\nnot ready\n" {
+		t.Errorf("%d %q", got.status, got.body)
+	}
+}
+
+func TestANewerSchemaIsReadyForTheReleaseBeforeIt(t *testing.T) {
+	t.Parallel()
+	h := newHarnessOn(t, dbtest.Pool(t), server.Options{SchemaVersion: 1})
+	if got := h.do(t, http.MethodGet, "/readyz?verbose", ""); got.status != http.StatusOK {
 		t.Errorf("%d %q", got.status, got.body)
 	}
 }
