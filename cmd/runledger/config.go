@@ -1,11 +1,15 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -21,6 +25,7 @@ import (
 	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/console"
 	"github.com/runledger/runledger/internal/server"
+	"github.com/runledger/runledger/internal/telemetry"
 )
 
 // config is everything that the environment can set. This file is its only reader.
@@ -47,14 +52,31 @@ type config struct {
 	StatementTimeout       time.Duration `env:"STATEMENT_TIMEOUT"        envDefault:"5s"`
 	IdleTransactionTimeout time.Duration `env:"IDLE_TRANSACTION_TIMEOUT" envDefault:"10s"`
 
-	SweepInterval     time.Duration `env:"SWEEP_INTERVAL"     envDefault:"15s"`
-	RetentionInterval time.Duration `env:"RETENTION_INTERVAL" envDefault:"0s"`
+	RatePerAddress float64        `env:"RATE_PER_ADDRESS" envDefault:"4000"`
+	RatePerSubject float64        `env:"RATE_PER_SUBJECT" envDefault:"2000"`
+	RateBurst      time.Duration  `env:"RATE_BURST"       envDefault:"2s"`
+	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
+	MaxRequests    int            `env:"MAX_REQUESTS"     envDefault:"2048"`
+	MaxStreams     int            `env:"MAX_STREAMS"      envDefault:"4096"`
+	HeaderTimeout  time.Duration  `env:"HEADER_TIMEOUT"   envDefault:"5s"`
+	ReadTimeout    time.Duration  `env:"READ_TIMEOUT"     envDefault:"30s"`
+	WriteTimeout   time.Duration  `env:"WRITE_TIMEOUT"    envDefault:"60s"`
+	IdleTimeout    time.Duration  `env:"IDLE_TIMEOUT"     envDefault:"2m"`
+	CORSOrigins    []string       `env:"CORS_ORIGINS"`
+
+	SweepInterval      time.Duration `env:"SWEEP_INTERVAL"       envDefault:"15s"`
+	RetentionInterval  time.Duration `env:"RETENTION_INTERVAL"   envDefault:"0s"`
+	SurveyInterval     time.Duration `env:"SURVEY_INTERVAL"      envDefault:"1m"`
+	MetricsByWorkspace bool          `env:"METRICS_BY_WORKSPACE" envDefault:"false"`
 
 	ShutdownGrace time.Duration `env:"SHUTDOWN_GRACE" envDefault:"20s"`
 	ShutdownDelay time.Duration `env:"SHUTDOWN_DELAY" envDefault:"1s"`
 
 	LogLevel  slog.Level `env:"LOG_LEVEL"  envDefault:"info"`
 	LogFormat string     `env:"LOG_FORMAT" envDefault:"auto"`
+
+	// Exporter is nil where nothing is traced.
+	Exporter *telemetry.Exporter `env:"-"`
 }
 
 const envPrefix = "RUNLEDGER_"
@@ -73,6 +95,7 @@ func readConfig(environ []string, needs ...need) (config, error) {
 		}
 	}
 	c.check(&f)
+	c.Exporter = readExporter(env.ToMap(environ), &f)
 	for _, need := range needs {
 		need(&c, &f)
 	}
@@ -93,7 +116,15 @@ func (f *faults) add(variable, format string, args ...any) {
 		f.named = map[string]bool{}
 	}
 	f.named[variable] = true
-	f.lines = append(f.lines, "  "+envPrefix+variable+" "+fmt.Sprintf(format, args...))
+	f.lines = append(f.lines, "  "+prefixed(variable)+" "+fmt.Sprintf(format, args...))
+}
+
+// prefixed is the whole name of a variable. Those of OpenTelemetry are standard and have no prefix.
+func prefixed(variable string) string {
+	if strings.HasPrefix(variable, "OTEL_") {
+		return variable
+	}
+	return envPrefix + variable
 }
 
 // unreadable words the error of a variable that cannot be read, without its value.
@@ -104,9 +135,13 @@ func (f *faults) unreadable(err error) {
 		return
 	}
 	wants := map[reflect.Type]string{
-		reflect.TypeFor[int32]():         "wants a whole number",
-		reflect.TypeFor[time.Duration](): "wants a duration such as 500ms, 5s or 2m",
-		reflect.TypeFor[slog.Level]():    "wants debug, info, warn or error",
+		reflect.TypeFor[int32]():          "wants a whole number",
+		reflect.TypeFor[time.Duration]():  "wants a duration such as 500ms, 5s or 2m",
+		reflect.TypeFor[slog.Level]():     "wants debug, info, warn or error",
+		reflect.TypeFor[int]():            "wants a whole number",
+		reflect.TypeFor[float64]():        "wants a number",
+		reflect.TypeFor[bool]():           "wants true or false",
+		reflect.TypeFor[[]netip.Prefix](): "wants networks such as 10.0.0.0/8,fd00::/8",
 	}[parse.Type]
 	field, _ := reflect.TypeFor[config]().FieldByName(parse.Name)
 	f.add(field.Tag.Get("env"), "%s", wants)
@@ -132,7 +167,8 @@ func (c *config) check(f *faults) {
 	}
 	for variable, d := range map[string]time.Duration{
 		"DATABASE_ACQUIRE_TIMEOUT": c.DatabaseAcquireTimeout, "STATEMENT_TIMEOUT": c.StatementTimeout,
-		"IDLE_TRANSACTION_TIMEOUT": c.IdleTransactionTimeout, "SHUTDOWN_GRACE": c.ShutdownGrace,
+		"IDLE_TRANSACTION_TIMEOUT": c.IdleTransactionTimeout, "SHUTDOWN_GRACE": c.ShutdownGrace, "RATE_BURST": c.RateBurst,
+		"HEADER_TIMEOUT": c.HeaderTimeout, "READ_TIMEOUT": c.ReadTimeout, "WRITE_TIMEOUT": c.WriteTimeout, "IDLE_TIMEOUT": c.IdleTimeout,
 	} {
 		if d < time.Millisecond {
 			f.add(variable, "wants at least 1ms")
@@ -140,12 +176,14 @@ func (c *config) check(f *faults) {
 	}
 	for variable, d := range map[string]time.Duration{
 		"SHUTDOWN_DELAY": c.ShutdownDelay, "SWEEP_INTERVAL": c.SweepInterval, "RETENTION_INTERVAL": c.RetentionInterval,
+		"SURVEY_INTERVAL": c.SurveyInterval,
 	} {
 		if d < 0 {
 			f.add(variable, "cannot be negative")
 		}
 	}
 	c.checkConsole(f)
+	c.checkLimits(f)
 	if !slices.Contains([]string{"auto", "json", "text"}, c.LogFormat) {
 		f.add("LOG_FORMAT", "wants auto, json or text")
 	}
@@ -186,6 +224,36 @@ func (c *config) console() console.Settings {
 	return console.Settings{
 		Issuer: c.JWTIssuer, ClientID: c.ConsoleClientID, Scope: c.ConsoleScope, Audience: c.JWTAudience,
 		Origins: c.ConsoleOrigins,
+	}
+}
+
+// checkLimits finds limits that cannot be right.
+func (c *config) checkLimits(f *faults) {
+	for variable, rate := range map[string]float64{"RATE_PER_ADDRESS": c.RatePerAddress, "RATE_PER_SUBJECT": c.RatePerSubject} {
+		if !(rate >= 0) || math.IsInf(rate, 0) {
+			f.add(variable, "wants requests per second, or 0 for no limit")
+		}
+	}
+	for variable, most := range map[string]int{"MAX_REQUESTS": c.MaxRequests, "MAX_STREAMS": c.MaxStreams} {
+		if most < 1 {
+			f.add(variable, "wants at least 1")
+		}
+	}
+	for _, origin := range c.CORSOrigins {
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Scheme+"://"+u.Host != origin || strings.Contains(origin, "*") {
+			f.add("CORS_ORIGINS", "wants origins such as https://app.example.com, each with its scheme and without a path or *")
+		}
+	}
+}
+
+// limits are what one client, and all together, may ask of a server.
+func (c *config) limits() server.Limits {
+	rate := func(perSecond float64) server.Rate {
+		return server.Rate{PerSecond: perSecond, Burst: int(min(math.Ceil(perSecond*c.RateBurst.Seconds()), math.MaxInt32))}
+	}
+	return server.Limits{
+		PerAddress: rate(c.RatePerAddress), PerSubject: rate(c.RatePerSubject), TrustedProxies: c.TrustedProxies, MaxRequests: c.MaxRequests,
 	}
 }
 
@@ -285,6 +353,70 @@ func (c *config) pool() (*pgxpool.Config, error) {
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+// readExporter reads the standard variables that say where spans go (OpenTelemetry's specification
+// of the OTLP exporter); nil if they name no collector. What OpenTelemetry's library reads by itself
+// is said at telemetry.NewTraces.
+func readExporter(environ map[string]string, f *faults) *telemetry.Exporter {
+	read := func(name string) (value, variable string) {
+		if value := environ["OTEL_EXPORTER_OTLP_TRACES_"+name]; value != "" {
+			return value, "OTEL_EXPORTER_OTLP_TRACES_" + name
+		}
+		return environ["OTEL_EXPORTER_OTLP_"+name], "OTEL_EXPORTER_OTLP_" + name
+	}
+	endpoint, variable := read("ENDPOINT")
+	if endpoint == "" || strings.EqualFold(environ["OTEL_SDK_DISABLED"], "true") || environ["OTEL_TRACES_EXPORTER"] == "none" {
+		return nil
+	}
+	const usual = 10 * time.Second
+	e := &telemetry.Exporter{URL: endpoint, Timeout: usual, Headers: map[string]string{}}
+	if variable == "OTEL_EXPORTER_OTLP_ENDPOINT" { // of all signals; only the one for traces is used as it is
+		e.URL = strings.TrimSuffix(endpoint, "/") + "/v1/traces"
+	}
+	if u, err := url.Parse(e.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		f.add(variable, "wants the address of a collector, such as http://localhost:4318")
+	}
+	if protocol, variable := read("PROTOCOL"); protocol != "" && protocol != "http/protobuf" {
+		f.add(variable, "wants http/protobuf, which is what there is here")
+	}
+	if text, variable := read("TIMEOUT"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			f.add(variable, "wants milliseconds")
+		}
+		e.Timeout = time.Duration(n) * time.Millisecond
+	}
+	compression, variable := read("COMPRESSION")
+	if e.Gzip = compression == "gzip"; !e.Gzip && compression != "" && compression != "none" {
+		f.add(variable, "wants gzip or none")
+	}
+	headers, variable := read("HEADERS")
+	for pair := range strings.SplitSeq(headers, ",") {
+		name, value, ok := strings.Cut(pair, "=")
+		value, err := url.PathUnescape(strings.TrimSpace(value))
+		if name = strings.TrimSpace(name); name != "" && ok && err == nil {
+			e.Headers[name] = value
+		} else if pair != "" {
+			f.add(variable, "wants name=value, with commas between")
+		}
+	}
+	file, variable := read("CERTIFICATE")
+	e.TLS = readCertificate(file, variable, f)
+	return e
+}
+
+// readCertificate reads the certificates that a collector's is to be signed by; nil for the
+// system's.
+func readCertificate(file, variable string, f *faults) *tls.Config {
+	if file == "" {
+		return nil
+	}
+	roots := x509.NewCertPool()
+	if pem, err := os.ReadFile(file); err != nil || !roots.AppendCertsFromPEM(pem) {
+		f.add(variable, "wants a file with certificates in PEM")
+	}
+	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+}
 
 // devDataDir is where dev keeps its data unless told otherwise: a place that PostgreSQL's user
 // can reach when root starts it, the user's own data directory (XDG Base Directory Specification)

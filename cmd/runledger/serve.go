@@ -23,6 +23,7 @@ import (
 	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/legacy"
 	"github.com/runledger/runledger/internal/server"
+	"github.com/runledger/runledger/internal/telemetry"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -68,12 +69,29 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
   RUNLEDGER_DATABASE_ACQUIRE_TIMEOUT  longest wait for a connection, then 503 (2s)
   RUNLEDGER_STATEMENT_TIMEOUT         longest run of a statement, then 503 (5s)
   RUNLEDGER_IDLE_TRANSACTION_TIMEOUT  longest idle time in a transaction (10s)
+  RUNLEDGER_RATE_PER_ADDRESS          requests a second of one address, a /64 of IPv6; 0 is no limit (4000)
+  RUNLEDGER_RATE_PER_SUBJECT          requests a second of one subject of tokens; 0 is no limit (2000)
+  RUNLEDGER_RATE_BURST                for how long who has not asked may save up requests (2s)
+  RUNLEDGER_TRUSTED_PROXIES           networks whose X-Forwarded-For counts, comma-separated (none)
+  RUNLEDGER_MAX_REQUESTS              requests answered at once, then 503 (2048)
+  RUNLEDGER_MAX_STREAMS               streams of events open at once, then 503 (4096)
+  RUNLEDGER_HEADER_TIMEOUT            how long a request's header may take to come (5s)
+  RUNLEDGER_READ_TIMEOUT              how long a whole request may take to come (30s)
+  RUNLEDGER_WRITE_TIMEOUT             how long an answer may take to leave, streams apart (60s)
+  RUNLEDGER_IDLE_TIMEOUT              how long a connection is kept for the next request (2m)
+  RUNLEDGER_CORS_ORIGINS              origins whose pages may read answers, comma-separated (none)
   RUNLEDGER_SWEEP_INTERVAL            how often to look for stalled runs; 0 is never (15s)
   RUNLEDGER_RETENTION_INTERVAL        how often to let old runs go, such as 24h; 0 is never (0s)
+  RUNLEDGER_SURVEY_INTERVAL           how often to look at the runs for the metrics; 0 is never (1m)
+  RUNLEDGER_METRICS_BY_WORKSPACE      metrics of runs for each workspace, not for all together (false)
   RUNLEDGER_SHUTDOWN_DELAY            how long to go on unready before refusing connections (1s)
   RUNLEDGER_SHUTDOWN_GRACE            how long running requests may take at the end (20s)
   RUNLEDGER_LOG_LEVEL                 debug, info, warn or error (info)
   RUNLEDGER_LOG_FORMAT                auto (text on a terminal, else JSON), json or text (auto)
+  OTEL_EXPORTER_OTLP_ENDPOINT         collector that takes traces over HTTP, such as http://localhost:4318;
+                                        nothing is traced without it. OTEL_EXPORTER_OTLP_… HEADERS,
+                                        TIMEOUT, COMPRESSION and CERTIFICATE, their …_TRACES_… forms,
+                                        OTEL_TRACES_SAMPLER and OTEL_RESOURCE_ATTRIBUTES count as well
 `
 
 // tuneCollector lets garbage grow to a few times the little memory that a server holds on to: a
@@ -101,6 +119,11 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 	} else if err != nil {
 		log.Warn("the database does not answer yet; serving begins and readiness waits for it", slog.Any("error", err))
 	}
+	traces, queries, err := a.observed(ctx, c, poolConfig, log)
+	if err != nil {
+		return err
+	}
+	defer closeTraces(traces, log)
 	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), poolConfig)
 	if err != nil {
 		return fmt.Errorf("make the connection pool: %w", err)
@@ -110,13 +133,14 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 	if err != nil {
 		return usageError{err}
 	}
+	registry := newRegistry(telemetry.NewPool(pool), queries)
 	handler := server.New(server.Options{
 		Pool: pool, Verify: verifier.Verify, Log: log, SchemaVersion: db.LatestVersion(),
 		AcquireTimeout: c.DatabaseAcquireTimeout, QueryTimeout: c.StatementTimeout + time.Second,
-		Console: c.console(),
+		Console:    c.console(),
+		MaxStreams: c.MaxStreams, Registry: registry, Tracer: provider(traces), Limits: c.limits(), Origins: c.CORSOrigins,
 	})
 	defer handler.Close()
-	registry := newRegistry()
 	work, err := backgroundWork(c, poolConfig.ConnConfig, registry, log)
 	if err != nil {
 		return err
@@ -131,8 +155,8 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 		_ = listener.Close()
 		return err
 	}
-	public := newHTTPServer(handler, log)
-	private := newHTTPServer(adminHandler(registry), log)
+	public := newHTTPServer(c, handler, log)
+	private := newHTTPServer(c, adminHandler(registry), log)
 	private.WriteTimeout = 0 // a CPU profile takes as long as was asked for
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -181,13 +205,13 @@ func serveOn(s *http.Server, l net.Listener) error {
 }
 
 // newHTTPServer is a server that a slow client cannot hold.
-func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
+func newHTTPServer(c config, handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      60 * time.Second,
-		IdleTimeout:       2 * time.Minute,
+		ReadHeaderTimeout: c.HeaderTimeout,
+		ReadTimeout:       c.ReadTimeout,
+		WriteTimeout:      c.WriteTimeout,
+		IdleTimeout:       c.IdleTimeout,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

@@ -148,14 +148,20 @@ func undocumentedParameters(request *http.Request, route *router.Route) []string
 	return found
 }
 
+// alike are the headers that every answer has alike; the description tells of them in its text.
+var alike = map[string]bool{"Content-Security-Policy": true, "Referrer-Policy": true, "Vary": true}
+
 // undocumentedHeaders are the headers of an answer that its operation does not document. Those of
-// the connection and of the content as such need not be.
+// the connection and of the content as such need not be, nor those that every answer has alike.
 func undocumentedHeaders(response *http.Response, operation *v3.Operation) []string {
 	documented := operation.Responses.Codes.GetOrZero(strconv.Itoa(response.StatusCode))
 	if documented == nil {
 		return nil // reported already
 	}
 	known := map[string]bool{"Content-Type": true, "Content-Length": true, "Date": true, "Connection": true}
+	for name := range alike {
+		known[name] = true
+	}
 	if documented.Headers != nil {
 		for name := range documented.Headers.KeysFromOldest() {
 			known[http.CanonicalHeaderKey(name)] = true

@@ -401,3 +401,65 @@ func (q *Queries) SurveyActiveRuns(ctx context.Context, db DBTX) ([]SurveyActive
 	}
 	return items, nil
 }
+
+const surveyOperationTypes = `-- name: SurveyOperationTypes :many
+SELECT w.id AS workspace_id, t.name AS type,
+       coalesce(a.active, 0)::bigint AS active,
+       a.oldest_created_at::timestamptz AS oldest_created_at,
+       s.completed_at::timestamptz AS last_succeeded_at
+FROM workspaces AS w
+CROSS JOIN operation_types AS t
+LEFT JOIN (
+    SELECT r.workspace_id, r.type, count(*) AS active, min(r.created_at) FILTER (WHERE isfinite(r.created_at)) AS oldest_created_at
+    FROM operation_runs AS r
+    WHERE r.status IN ('queued', 'running')
+    GROUP BY r.workspace_id, r.type
+) AS a ON a.workspace_id = w.id AND a.type = t.name
+LEFT JOIN LATERAL (
+    SELECT r.completed_at
+    FROM operation_runs AS r
+    WHERE r.workspace_id = w.id AND r.type = t.name AND r.outcome = 'succeeded' AND isfinite(r.completed_at)
+    ORDER BY coalesce(r.created_at, '-infinity'::timestamptz) DESC, r.id DESC
+    LIMIT 1
+) AS s ON true
+WHERE w.archived_at IS NULL
+ORDER BY t.name, w.id
+`
+
+type SurveyOperationTypesRow struct {
+	WorkspaceID     int64
+	Type            string
+	Active          int64
+	OldestCreatedAt pgtype.Timestamptz
+	LastSucceededAt pgtype.Timestamptz
+}
+
+// @sqlc-vet-disable workspace-scope
+// What operators watch of all workspaces: how many runs of each type are not completed, since when,
+// and when one last succeeded. Of each workspace and type it reads the runs that are not completed
+// and the one success that was created last.
+func (q *Queries) SurveyOperationTypes(ctx context.Context, db DBTX) ([]SurveyOperationTypesRow, error) {
+	rows, err := db.Query(ctx, surveyOperationTypes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SurveyOperationTypesRow
+	for rows.Next() {
+		var i SurveyOperationTypesRow
+		if err := rows.Scan(
+			&i.WorkspaceID,
+			&i.Type,
+			&i.Active,
+			&i.OldestCreatedAt,
+			&i.LastSucceededAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 )
@@ -31,6 +32,8 @@ type Feed struct {
 	log   *slog.Logger
 	wake  chan struct{} // asks the poller for a round
 	done  chan struct{} // closed by Close
+
+	metrics *metrics
 
 	mu      sync.Mutex
 	topics  map[int64]*topic   // by workspace
@@ -46,7 +49,7 @@ type Frame func(workspaceID int64, change *dbsqlc.ListChangesRow) []byte
 func New(db dbsqlc.DBTX, frame Frame, log *slog.Logger) *Feed {
 	return &Feed{
 		db: db, frame: frame, log: log, topics: map[int64]*topic{},
-		wake: make(chan struct{}, 1), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), done: make(chan struct{}), metrics: newMetrics(),
 	}
 }
 
@@ -104,6 +107,9 @@ func (f *Feed) join(workspaceID int64, p place) (*topic, error) {
 		f.topics[workspaceID] = t
 	}
 	t.subscribers++
+	if len(f.topics) == 1 && t.subscribers == 1 {
+		f.metrics.round.Store(time.Now().UnixNano()) // nobody was behind before
+	}
 	if f.stop == nil {
 		ctx, stop := context.WithCancel(context.Background())
 		f.stop = stop
@@ -235,7 +241,7 @@ func (f *Feed) read(ctx context.Context, workspaceID int64, after Position, hori
 	}
 	changes := make([]Change, 0, len(rows))
 	for i := range rows {
-		changes = append(changes, Change{positionOf(&rows[i]), slices.Clip(f.frame(workspaceID, &rows[i]))})
+		changes = append(changes, Change{positionOf(&rows[i]), slices.Clip(f.frame(workspaceID, &rows[i])), rows[i].At.Time})
 	}
 	return changes, nil
 }

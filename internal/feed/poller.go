@@ -103,6 +103,9 @@ func (p *poller) advance(ctx context.Context, t *topic, horizon int64) error {
 		}
 		if len(changes) > 0 {
 			t.add(changes, horizon)
+			for i := range changes {
+				p.feed.metrics.delay.Observe(max(time.Since(changes[i].at), 0).Seconds())
+			}
 			p.active = time.Now()
 		}
 		if len(changes) < pageSize {
@@ -131,8 +134,10 @@ func (p *poller) verify(ctx context.Context, topics []*topic) error {
 func (p *poller) watch(ctx context.Context, snapshot dbsqlc.GetFeedHorizonRow) {
 	if snapshot.Horizon > p.horizon || snapshot.Horizon == snapshot.Beyond {
 		p.since, p.warned = time.Now(), false
+		p.feed.metrics.held.Store(0)
 		return
 	}
+	p.feed.metrics.held.Store(p.since.UnixNano())
 	if stood := time.Since(p.since); stood > heldBack && !p.warned {
 		p.warned = true
 		p.feed.log.WarnContext(ctx, "a transaction that stays open holds back the feed of changes",
@@ -142,6 +147,11 @@ func (p *poller) watch(ctx context.Context, snapshot dbsqlc.GetFeedHorizonRow) {
 
 // report logs when reading begins to fail, and when it works again.
 func (p *poller) report(err error) {
+	if err == nil {
+		p.feed.metrics.round.Store(time.Now().UnixNano())
+	} else {
+		p.feed.metrics.failures.Inc()
+	}
 	switch broken := err != nil; {
 	case broken && !p.broken:
 		p.feed.log.Warn("the feed of changes cannot read", slog.Any("error", err))

@@ -3,6 +3,7 @@ package feed
 import (
 	"sort"
 	"sync"
+	"time"
 )
 
 // How much of what was last read a topic keeps, for subscribers to read without the database.
@@ -15,6 +16,8 @@ const (
 type Change struct {
 	Position Position
 	Frame    []byte // made once for all subscribers: not to be written to
+
+	at time.Time // when its transaction began
 }
 
 // topic is a workspace that somebody follows: how far the poller has read its changes, and the

@@ -57,7 +57,7 @@ func answerBody(w http.ResponseWriter, r *http.Request, status int, mark string,
 	tag := entityTag(mark, body)
 	h := w.Header()
 	h.Set("Cache-Control", "private, no-cache")
-	h.Set("Vary", "Authorization")
+	varyByToken(h)
 	h.Set("ETag", tag)
 	reading := r.Method == http.MethodGet || r.Method == http.MethodHead
 	if reading && matchesTag(r.Header.Values("If-None-Match"), tag) {

@@ -50,7 +50,6 @@ func (*Server) consoleHome(w http.ResponseWriter, r *http.Request) error {
 func answerFile(w http.ResponseWriter, r *http.Request, f console.File) error {
 	h := w.Header()
 	h.Set("ETag", f.ETag)
-	h.Add("Vary", "Accept-Encoding")
 	body := f.Body
 	if acceptsGzip(r) {
 		body = f.Gzip

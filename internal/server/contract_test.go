@@ -99,9 +99,9 @@ func TestEveryOperationDocumentsTheAnswersThatTheGateGives(t *testing.T) {
 		var want []string
 		switch {
 		case strings.HasPrefix(path, "/workspaces/"):
-			want = []string{"400", "401", "404", "500", "503"}
+			want = []string{"400", "401", "404", "429", "500", "503"}
 		case path == "/workspaces":
-			want = []string{"400", "401", "500", "503"}
+			want = []string{"400", "401", "429", "500", "503"}
 		}
 		for _, status := range want {
 			if _, ok := operation.Responses[status]; !ok {

@@ -77,24 +77,30 @@ type database struct {
 	pool           *pgxpool.Pool
 	acquireTimeout time.Duration
 	queryTimeout   time.Duration
+	turns          *turns // nil for statements that do not queue
 }
 
 // loan is a connection out of the pool for one statement.
 type loan struct {
-	conn *pgxpool.Conn
-	stop context.CancelFunc
+	conn  *pgxpool.Conn
+	stop  context.CancelFunc
+	turns *turns
 }
 
 // borrow lends a connection, with the context for the statement that runs on it.
 func (d *database) borrow(ctx context.Context) (*loan, context.Context, error) {
+	if err := d.turns.take(ctx); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errNoConnection, err)
+	}
 	waiting, stop := context.WithTimeout(ctx, d.acquireTimeout)
 	defer stop()
 	conn, err := d.pool.Acquire(waiting)
 	if err != nil {
+		d.turns.giveBack()
 		return nil, nil, fmt.Errorf("%w: %w", errNoConnection, err)
 	}
 	running, stop := context.WithTimeout(context.WithoutCancel(ctx), d.queryTimeout)
-	l := &loan{conn: conn, stop: stop}
+	l := &loan{conn: conn, stop: stop, turns: d.turns}
 	if err := l.plan(running); err != nil {
 		defer l.giveBack()
 		return nil, nil, l.explain(err)
@@ -116,6 +122,7 @@ func (l *loan) giveBack() {
 		l.stop()
 		l.conn.Release()
 		l.conn = nil
+		l.turns.giveBack()
 	}
 }
 

@@ -168,7 +168,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 			level = slog.LevelError
 		}
 		s.log.LogAttrs(r.Context(), level, "request failed",
-			slog.String("request_id", request.id), slog.Any("error", answer.cause))
+			slog.String("request_id", request.id), slog.Any("error", answer.cause), traceID(r.Context()))
 	}
 	body := answer.problem(request.id)
 	h := w.Header()
@@ -229,7 +229,7 @@ func hasClass(err error, classes ...string) bool {
 // isOutage tells whether the database could not be reached or gave up, which is no fault of the
 // request and passes by itself.
 func isOutage(err error) bool {
-	return errors.Is(err, errNoConnection) || hasClass(err,
+	return errors.Is(err, errNoConnection) || errors.Is(err, errOverloaded) || hasClass(err,
 		"08", // connection exception
 		"25", // invalid transaction state: a primary that turned read-only
 		"53", // insufficient resources: too many connections, disk full

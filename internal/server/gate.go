@@ -39,6 +39,10 @@ func (s *Server) signedIn(h signedInHandler) http.HandlerFunc {
 		if err != nil {
 			return err
 		}
+		// Whatever the workspace, and before anything is known of it.
+		if err := s.subjects.take(subject); err != nil {
+			return err
+		}
 		return h(w, r, subject)
 	})
 }

@@ -12,15 +12,26 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/runledger/runledger/internal/workspace"
 )
 
-// request is what is known of a request while it is answered, for its log line.
+// request is what is known of a request while it is answered.
 type request struct {
 	id          string
 	userID      int64
 	workspaceID int64
+	route       *routeMetrics // nil until a route has taken it
+	place       place         // what it has of the capacity
+}
+
+// pattern is that of its route, empty if none has taken it.
+func (r *request) pattern() string {
+	if r.route == nil {
+		return ""
+	}
+	return r.route.pattern
 }
 
 type requestKey struct{}
@@ -39,8 +50,9 @@ func (r *request) identify(ws workspace.Scope) {
 // requestIDPattern is what a caller may send as X-Request-Id: safe in a header, a log and JSON.
 var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// observe wraps the answering of every request: it names the request, survives a panic and writes
-// one line to the log. The line holds no token, no body and no query.
+// observe wraps the answering of every request: it names the request, survives a panic, and tells
+// of the answer in a line of the log, the metrics and a span. The line holds no token, no body and
+// no query.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -49,14 +61,20 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			req.id = rand.Text()
 		}
 		w.Header().Set("X-Request-Id", req.id)
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
+		secure(w.Header())
+		ctx := r.Context()
+		if s.tracer != nil {
+			var span trace.Span
+			ctx, span = s.startSpan(r)
+			defer span.End()
+		}
+		r = r.WithContext(context.WithValue(ctx, requestKey{}, req))
 		written := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		defer func() {
 			if cause := recover(); cause != nil {
 				s.recovered(written, r, cause)
 			}
-			s.logRequest(r, written, time.Since(start))
+			s.answered(r, written, time.Since(start))
 		}()
 		next.ServeHTTP(written, r)
 	})
@@ -75,9 +93,18 @@ func (s *Server) recovered(w middleware.WrapResponseWriter, r *http.Request, cau
 	s.fail(w, r, err)
 }
 
-func (s *Server) logRequest(r *http.Request, w middleware.WrapResponseWriter, took time.Duration) {
+// answered tells operators of an answer.
+func (s *Server) answered(r *http.Request, w middleware.WrapResponseWriter, took time.Duration) {
 	req := requestOf(r)
-	route := chi.RouteContext(r.Context()).RoutePattern()
+	route := req.pattern()
+	measured := req.route
+	if measured == nil {
+		measured = s.metrics.unrouted
+	}
+	measured.answered(w.Status(), took)
+	if s.tracer != nil {
+		describeSpan(trace.SpanFromContext(r.Context()), req, r.Method, w.Status())
+	}
 	level := slog.LevelInfo
 	switch route {
 	case "/livez", "/readyz", "/healthz":
@@ -92,6 +119,7 @@ func (s *Server) logRequest(r *http.Request, w middleware.WrapResponseWriter, to
 		slog.String("request_id", req.id),
 		slog.Int64("user_id", req.userID),
 		slog.Int64("workspace_id", req.workspaceID),
+		traceID(r.Context()),
 	)
 }
 

@@ -8,11 +8,14 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/console"
@@ -21,7 +24,7 @@ import (
 	"github.com/runledger/runledger/internal/workspace"
 )
 
-// Options is what a Server needs. All but the durations are required.
+// Options is what a Server needs. Pool, Verify, Log and SchemaVersion are required.
 type Options struct {
 	Pool           *pgxpool.Pool                                                 // the database of the requests
 	Verify         func(ctx context.Context, token string) (auth.Subject, error) // decides on bearer tokens
@@ -31,6 +34,19 @@ type Options struct {
 	QueryTimeout   time.Duration                                                 // longest a statement may take, 10 s if 0
 	MaxStreams     int                                                           // open streams of events, 4096 if 0
 	Console        console.Settings                                              // how people sign in to the console
+
+	Registry prometheus.Registerer // takes the metrics; nil for none
+	Tracer   trace.TracerProvider  // takes a span for each request; nil for none
+	Limits   Limits                // what one client, and all together, may ask
+	Origins  []string              // of pages that may read the answers: https://host[:port]
+}
+
+// Limits protect a server from being asked too much. Probes of its health are exempt.
+type Limits struct {
+	PerAddress     Rate           // of one client's address, a /64 of IPv6
+	PerSubject     Rate           // of one subject of tokens
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For counts
+	MaxRequests    int            // answered at once, 2048 if 0, without streams
 }
 
 // Server answers requests. Make one with New.
@@ -48,6 +64,14 @@ type Server struct {
 
 	console       *console.Site
 	consolePolicy string
+	metrics       *httpMetrics
+	tracer        trace.Tracer // nil where nothing is traced
+	addresses     *buckets[netip.Addr]
+	subjects      *buckets[auth.Subject]
+	proxies       []netip.Prefix
+	capacity      *capacity
+	shared        func(http.Handler) http.Handler // with pages of other origins
+	compressed    func(http.Handler) http.Handler
 }
 
 // New makes a Server. It does not touch the database, so that it can be made while there is none.
@@ -58,22 +82,44 @@ func New(o Options) *Server {
 	if o.QueryTimeout == 0 {
 		o.QueryTimeout = 10 * time.Second
 	}
+	if o.Limits.MaxRequests == 0 {
+		o.Limits.MaxRequests = defaultMaxRequests
+	}
+	m := newHTTPMetrics()
+	own := database{pool: o.Pool, acquireTimeout: o.AcquireTimeout, queryTimeout: o.QueryTimeout}
+	queued := own
+	queued.turns = newTurns(int(o.Pool.Config().MaxConns), o.AcquireTimeout, m.refusal(refusedQueue))
 	s := &Server{
-		db:      &database{pool: o.Pool, acquireTimeout: o.AcquireTimeout, queryTimeout: o.QueryTimeout},
+		db:      &queued,
 		queries: dbsqlc.New(),
 		verify:  o.Verify,
 		log:     o.Log,
 		health:  newHealth(o.Pool.Config().ConnConfig, o.SchemaVersion),
 		streams: newStreamLimits(o.MaxStreams),
+
+		metrics:    m,
+		addresses:  newBuckets[netip.Addr]("address", o.Limits.PerAddress, m.refusal(refusedAddressRate)),
+		subjects:   newBuckets[auth.Subject]("subject", o.Limits.PerSubject, m.refusal(refusedSubjectRate)),
+		proxies:    o.Limits.TrustedProxies,
+		capacity:   &capacity{most: int64(o.Limits.MaxRequests), refused: m.refusal(refusedCapacity)},
+		shared:     shareWith(o.Origins),
+		compressed: compressed(),
 	}
 	site, err := console.New(o.Console)
 	if err != nil {
 		panic(err) // made of files in the binary, which the tests have tried
 	}
 	s.console, s.consolePolicy = site, consolePolicy(o.Console)
-	s.feed = feed.New(s.db, s.frame, o.Log)
 	s.starts = gatherer{do: s.startGathered, lines: map[workspace.Scope]*line{}}
+	if o.Tracer != nil {
+		s.tracer = o.Tracer.Tracer("github.com/runledger/runledger/internal/server")
+	}
+	s.feed = feed.New(&own, s.frame, o.Log) // what everybody who follows waits for does not queue
 	s.router = s.routes()
+	m.know(s.router)
+	if o.Registry != nil {
+		o.Registry.MustRegister(m, s.feed)
+	}
 	return s
 }
 
@@ -96,10 +142,11 @@ func (s *Server) Close() {
 // routes is the whole interface. Whatever is below a workspace is scoped: its handler takes the
 // proof of membership that only the gate gives.
 func (s *Server) routes() *chi.Mux {
-	r := chi.NewRouter()
-	r.Use(s.observe, middleware.GetHead)
-	r.NotFound(s.unrouted(errNotFound))
-	r.MethodNotAllowed(s.unrouted(errMethodNotAllowed))
+	router := chi.NewRouter()
+	router.Use(s.observe, s.shared, s.compressed, s.limitAddresses, s.limitRequests, middleware.GetHead)
+	router.NotFound(s.unrouted(errNotFound))
+	router.MethodNotAllowed(s.unrouted(errMethodNotAllowed))
+	r := router.With(s.metrics.running)
 
 	r.Get("/livez", s.open(s.livez))
 	r.Get("/readyz", s.open(s.readyz))
@@ -118,7 +165,7 @@ func (s *Server) routes() *chi.Mux {
 	r.Get("/workspaces/{workspace_id}/operation-runs", s.scoped(s.listRuns))
 	r.Get("/workspaces/{workspace_id}/operation-runs/count", s.scoped(s.countRuns))
 	r.Get("/workspaces/{workspace_id}/operation-runs/changes", s.scoped(s.listChanges))
-	r.Get("/workspaces/{workspace_id}/operation-runs/events", s.scoped(s.streamChanges))
+	r.Get(streamPattern, s.scoped(s.streamChanges))
 	r.Post("/workspaces/{workspace_id}/operation-runs", s.scoped(recording(s.startRun)))
 	r.Post("/workspaces/{workspace_id}/operation-runs/batch", s.scoped(recording(s.batchRuns)))
 	r.Get("/workspaces/{workspace_id}/operation-runs/{id}", s.scoped(s.getRun))
@@ -150,5 +197,5 @@ func (s *Server) routes() *chi.Mux {
 	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/slots", s.scoped(s.listSlots))
 	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/runs", s.scoped(s.listBackupScheduleRuns))
 	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/retention", s.scoped(s.getBackupScheduleRetention))
-	return r
+	return router
 }

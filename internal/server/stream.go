@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/klauspost/compress/gzhttp"
+
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/feed"
 	"github.com/runledger/runledger/internal/workspace"
@@ -22,6 +24,9 @@ type streamLimits struct {
 	// out at most pulse and patience after a check.
 	patience time.Duration
 }
+
+// streamPattern is the route of the streams of events.
+const streamPattern = "/workspaces/{workspace_id}/operation-runs/events"
 
 const (
 	defaultMaxStreams = 4096
@@ -75,9 +80,11 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, ws worksp
 	}
 	leave, err := s.streams.enter()
 	if err != nil {
+		s.metrics.refused.WithLabelValues(refusedStreams).Inc()
 		return err
 	}
 	defer leave()
+	requestOf(r).place.leave() // the streams have a limit of their own
 	subscription, err := s.feed.Subscribe(r.Context(), ws.ID(), after)
 	if err != nil {
 		return changesFailed(err)
@@ -87,8 +94,9 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, ws worksp
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Vary", "Authorization")
-	h.Set("X-Accel-Buffering", "no") // a proxy that collects the answer would hold the events back
+	varyByToken(h)
+	h.Set(gzhttp.HeaderNoCompression, "stream") // which would hold events back; it is not sent
+	h.Set("X-Accel-Buffering", "no")            // a proxy that collects the answer would hold the events back
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return nil

@@ -96,3 +96,30 @@ SELECT w.id FROM workspaces AS w
 WHERE w.archived_at IS NULL
   AND EXISTS (SELECT FROM backup_schedules AS s WHERE s.workspace_id = w.id AND s.deleted_at IS NULL)
 ORDER BY w.id;
+
+-- name: SurveyOperationTypes :many
+-- @sqlc-vet-disable workspace-scope
+-- What operators watch of all workspaces: how many runs of each type are not completed, since when,
+-- and when one last succeeded. Of each workspace and type it reads the runs that are not completed
+-- and the one success that was created last.
+SELECT w.id AS workspace_id, t.name AS type,
+       coalesce(a.active, 0)::bigint AS active,
+       a.oldest_created_at::timestamptz AS oldest_created_at,
+       s.completed_at::timestamptz AS last_succeeded_at
+FROM workspaces AS w
+CROSS JOIN operation_types AS t
+LEFT JOIN (
+    SELECT r.workspace_id, r.type, count(*) AS active, min(r.created_at) FILTER (WHERE isfinite(r.created_at)) AS oldest_created_at
+    FROM operation_runs AS r
+    WHERE r.status IN ('queued', 'running')
+    GROUP BY r.workspace_id, r.type
+) AS a ON a.workspace_id = w.id AND a.type = t.name
+LEFT JOIN LATERAL (
+    SELECT r.completed_at
+    FROM operation_runs AS r
+    WHERE r.workspace_id = w.id AND r.type = t.name AND r.outcome = 'succeeded' AND isfinite(r.completed_at)
+    ORDER BY coalesce(r.created_at, '-infinity'::timestamptz) DESC, r.id DESC
+    LIMIT 1
+) AS s ON true
+WHERE w.archived_at IS NULL
+ORDER BY t.name, w.id;

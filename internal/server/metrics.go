@@ -1,0 +1,166 @@
+package server
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// httpMetrics are the four golden signals of the interface, per route: traffic and errors in the
+// requests by status, latency in their duration, saturation in those that run and those refused.
+type httpMetrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	inFlight *prometheus.GaugeVec
+	refused  *prometheus.CounterVec
+
+	routes   map[routeKey]*routeMetrics // complete once the routes are; never written to after that
+	unrouted *routeMetrics              // of requests that no route takes, or that came to none
+}
+
+// routeKey is a route as the router knows it.
+type routeKey struct{ method, pattern string }
+
+// routeMetrics are the handles of one route, looked up once.
+type routeMetrics struct {
+	pattern  string
+	duration prometheus.Observer // nil for a route whose answers last as long as their readers like
+	inFlight prometheus.Gauge
+	counter  func(status int) prometheus.Counter
+	byStatus atomic.Pointer[[]statusCounter] // those that were needed so far: a handful
+}
+
+// statusCounter counts the answers of a route that have one status.
+type statusCounter struct {
+	status  int
+	counter prometheus.Counter
+}
+
+// The reasons for which requests are refused before their work begins.
+const (
+	refusedAddressRate = "address_rate"
+	refusedSubjectRate = "subject_rate"
+	refusedCapacity    = "capacity"
+	refusedQueue       = "queue"
+	refusedStreams     = "streams"
+)
+
+func newHTTPMetrics() *httpMetrics {
+	m := &httpMetrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "runledger_http_requests_total",
+			Help: "Requests that were answered, by route and status. The route is empty where none takes the request or it came to none.",
+		}, []string{"method", "route", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "runledger_http_request_duration_seconds",
+			Help:    "How long answers took, by route, without the streams of events.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"method", "route"}),
+		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "runledger_http_requests_in_flight",
+			Help: "Requests that are being answered, by route, streams of events among them.",
+		}, []string{"method", "route"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "runledger_http_refused_total",
+			Help: "Requests that were refused to protect the server, by reason.",
+		}, []string{"reason"}),
+		routes: map[routeKey]*routeMetrics{},
+	}
+	for _, reason := range []string{refusedAddressRate, refusedSubjectRate, refusedCapacity, refusedQueue, refusedStreams} {
+		m.refused.WithLabelValues(reason) // a series that starts at 0 has a rate from the first refusal on
+	}
+	m.unrouted = m.newRoute("", "")
+	return m
+}
+
+// newRoute makes the handles of a route.
+func (m *httpMetrics) newRoute(method, pattern string) *routeMetrics {
+	route := &routeMetrics{
+		pattern:  pattern,
+		duration: m.duration.WithLabelValues(method, pattern),
+		inFlight: m.inFlight.WithLabelValues(method, pattern),
+		counter: func(status int) prometheus.Counter {
+			return m.requests.WithLabelValues(method, pattern, strconv.Itoa(status))
+		},
+	}
+	if pattern == streamPattern {
+		m.duration.DeleteLabelValues(method, pattern)
+		route.duration = nil
+	}
+	route.byStatus.Store(&[]statusCounter{})
+	return route
+}
+
+// know makes the handles of every route of a router.
+func (m *httpMetrics) know(routes chi.Routes) {
+	_ = chi.Walk(routes, func(method, pattern string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		m.routes[routeKey{method, pattern}] = m.newRoute(method, pattern)
+		return nil // and so is what Walk returns
+	})
+}
+
+// refusal counts the refusals of one reason.
+func (m *httpMetrics) refusal(reason string) func() { return m.refused.WithLabelValues(reason).Inc }
+
+// of are the handles of the route that has taken a request.
+func (m *httpMetrics) of(routed *chi.Context) *routeMetrics {
+	method := routed.RouteMethod
+	if found := m.routes[routeKey{method, routed.RoutePattern()}]; found != nil {
+		return found
+	}
+	return m.unrouted
+}
+
+// running counts a request among those in flight while its route answers it.
+func (m *httpMetrics) running(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		route := m.of(chi.RouteContext(r.Context()))
+		requestOf(r).route = route
+		route.inFlight.Inc()
+		defer route.inFlight.Dec()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// answered notes an answer.
+func (r *routeMetrics) answered(status int, took time.Duration) {
+	if r.duration != nil {
+		r.duration.Observe(took.Seconds())
+	}
+	known := r.byStatus.Load()
+	for _, c := range *known {
+		if c.status == status {
+			c.counter.Inc()
+			return
+		}
+	}
+	counter := r.counter(status)
+	counter.Inc()
+	// Should another request add one at the same moment, this one is found anew by the next.
+	added := append(slices.Clone(*known), statusCounter{status, counter})
+	r.byStatus.CompareAndSwap(known, &added)
+}
+
+// collectors are everything that is collected.
+func (m *httpMetrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.requests, m.duration, m.inFlight, m.refused}
+}
+
+// Describe implements prometheus.Collector.
+func (m *httpMetrics) Describe(descriptions chan<- *prometheus.Desc) {
+	for _, c := range m.collectors() {
+		c.Describe(descriptions)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *httpMetrics) Collect(collected chan<- prometheus.Metric) {
+	for _, c := range m.collectors() {
+		c.Collect(collected)
+	}
+}
