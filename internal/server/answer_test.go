@@ -22,7 +22,7 @@ func TestEveryReadIsConditional(t *testing.T) {
 			return
 		}
 		path := address(pattern, f.ID, f.row(pattern))
-		whole := h.do(t, method, path, token)
+		whole := h.do(t, method, path, token, "Accept-Encoding", "identity") // a HEAD has the length of that
 		tag := whole.header.Get("ETag")
 		if whole.status != http.StatusOK || !strings.HasPrefix(tag, `W/"`) || !strings.HasSuffix(tag, `"`) {
 			t.Errorf("GET %s: %d with ETag %s", pattern, whole.status, tag)
