@@ -124,12 +124,7 @@ func TestAServerSweepsAndRetainsAsConfigured(t *testing.T) {
 			done <- struct{}{}
 		}()
 	}
-	for both := false; !both; {
-		err := pool.QueryRow(t.Context(), "SELECT count(*) = 1 AND coalesce(bool_and(stalled = 'no_heartbeat'), false) FROM operation_runs WHERE workspace_id = $1", w.ID).Scan(&both)
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	dbtest.Await(t, pool, "count(*) = 1 AND coalesce(bool_and(stalled = 'no_heartbeat'), false) FROM operation_runs WHERE workspace_id = $1", w.ID)
 	cancel()
 	for range work {
 		<-done

@@ -105,12 +105,8 @@ func (p *process) holdARequest(t *testing.T) (release func(), answered <-chan in
 			status <- resp.StatusCode
 		}
 	}()
-	for waiting := 0; waiting == 0; {
-		if err := p.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
-			WHERE application_name = 'runledger' AND datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dbtest.Await(t, p.pool, `EXISTS (SELECT FROM pg_stat_activity
+		WHERE application_name = 'runledger' AND datname = current_database() AND wait_event_type = 'Lock')`)
 	return func() { _ = lock.Rollback(context.WithoutCancel(t.Context())) }, status
 }
 

@@ -136,15 +136,7 @@ func TestOfTwoRunsThatWriteAnItemAtOnceTheNewerOnesWordStands(t *testing.T) {
 	if err := tx.QueryRow(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {
 		t.Fatal(err)
 	}
-	for blocked := false; !blocked; {
-		if t.Context().Err() != nil {
-			t.Fatal("the older run's statement never waited")
-		}
-		err := w.pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid)))", int32(pid)).Scan(&blocked)
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	dbtest.Await(t, w.pool, "EXISTS (SELECT FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid)))", int32(pid))
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -16,24 +15,7 @@ import (
 // waitForLocks waits until so many statements in pool's database wait for locks.
 func waitForLocks(t testing.TB, pool *pgxpool.Pool, n int) {
 	t.Helper()
-	const patience, pause = 30 * time.Second, 5 * time.Millisecond
-	deadline, tick := time.After(patience), time.NewTicker(pause)
-	defer tick.Stop()
-	for {
-		var waiting int
-		if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
-			WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting); err != nil {
-			t.Fatal(err)
-		}
-		if waiting >= n {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not %d but %d statements wait for locks", n, waiting)
-		}
-	}
+	dbtest.Await(t, pool, "count(*) >= $1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", n)
 }
 
 // whileRemoved sends a write while a transaction, held open, has removed what sql says, and lets

@@ -116,17 +116,7 @@ func (w *world) age(t *testing.T, by string) {
 // until waits for a condition that the database tells.
 func (w *world) until(t *testing.T, condition string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
-		var holds bool
-		if err := w.pool.QueryRow(ctx, "SELECT "+condition).Scan(&holds); err != nil {
-			t.Fatalf("%v\nwaiting for %s", err, condition)
-		}
-		if holds {
-			return
-		}
-	}
+	dbtest.Await(t, w.pool, condition)
 }
 
 // start has sweepers run until the test ends.
