@@ -260,7 +260,10 @@ func sqlLiteral(v any) string {
 	case string:
 		return "'" + v + "'"
 	case []string:
-		quoted, _ := json.Marshal(v) // texts
+		quoted, err := json.Marshal(v)
+		if err != nil {
+			panic(err) // texts
+		}
 		return "'{" + strings.Trim(string(quoted), "[]") + "}'"
 	case []int64:
 		return "'{" + strings.Trim(strings.ReplaceAll(fmt.Sprint(v), " ", ","), "[]") + "}'"
