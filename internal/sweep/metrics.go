@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/schedule"
 )
 
 // metrics are what a Sweeper tells of itself. Gauges of the runs are there only on the server that
@@ -15,6 +16,9 @@ type metrics struct {
 	swept  *prometheus.CounterVec
 	errors prometheus.Counter
 	survey atomic.Pointer[survey]
+
+	slots     *prometheus.CounterVec
+	schedules atomic.Pointer[scheduleSurvey]
 }
 
 // survey is what the last complete sweep has left.
@@ -43,6 +47,13 @@ func newMetrics() *metrics {
 		errors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "runledger_sweep_errors_total", Help: "Sweeps of this server that failed.",
 		}),
+		slots: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "runledger_schedule_events_total",
+			Help: "Slots of backup schedules that this server was the first to tell of, as missed or as a recovery.",
+		}, []string{"kind"}),
+	}
+	for _, kind := range []string{schedule.EventMissed, schedule.EventRecovered} {
+		m.slots.WithLabelValues(kind)
 	}
 	for _, finding := range []string{"no_heartbeat", "no_progress", "run_stalled"} {
 		m.swept.WithLabelValues(finding) // a series that starts at 0 has a rate from the first run on
@@ -67,6 +78,8 @@ func (m *metrics) observe(workspaces []dbsqlc.SurveyActiveRunsRow) {
 func (m *metrics) Describe(descriptions chan<- *prometheus.Desc) {
 	m.swept.Describe(descriptions)
 	m.errors.Describe(descriptions)
+	m.slots.Describe(descriptions)
+	descriptions <- backupSchedules
 	descriptions <- oldestActive
 	descriptions <- stalledRuns
 	descriptions <- lastSweep
@@ -76,6 +89,10 @@ func (m *metrics) Describe(descriptions chan<- *prometheus.Desc) {
 func (m *metrics) Collect(collected chan<- prometheus.Metric) {
 	m.swept.Collect(collected)
 	m.errors.Collect(collected)
+	m.slots.Collect(collected)
+	if schedules := m.schedules.Load(); schedules != nil {
+		schedules.collect(collected)
+	}
 	seen := m.survey.Load()
 	if seen == nil {
 		return

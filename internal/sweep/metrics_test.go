@@ -40,8 +40,9 @@ func TestTheMetricsTellWhatASweepFoundAndLeft(t *testing.T) {
 
 	before := gather(t, registry)
 	if diff := cmp.Diff(map[string]map[string]float64{
-		"runledger_sweep_errors_total": {"": 0},
-		"runledger_sweep_runs_total":   {"no_heartbeat": 0, "no_progress": 0, "run_stalled": 0},
+		"runledger_schedule_events_total": {"schedule_missed": 0, "schedule_recovered": 0},
+		"runledger_sweep_errors_total":    {"": 0},
+		"runledger_sweep_runs_total":      {"no_heartbeat": 0, "no_progress": 0, "run_stalled": 0},
 	}, before); diff != "" {
 		t.Errorf("before the first sweep: %s", diff)
 	}

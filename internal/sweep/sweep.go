@@ -5,6 +5,9 @@
 // run_stalled. A run that sends heartbeats while its counts do not move is marked no_progress and
 // never failed for it. Queued runs are nobody's yet and are left alone.
 //
+// It also looks after the backup schedules, once a minute: it notes edits that were made past the
+// service, and tells of slots that were missed (see the packages agenda and schedule).
+//
 // One server sweeps at a time, by an advisory lock that saves work and nothing more: each change is
 // one guarded statement with its event, and any number of sweepers may run them at once.
 package sweep
@@ -53,6 +56,7 @@ type Sweeper struct {
 	metrics *metrics
 	conn    *pgx.Conn // nil while there is none
 	leads   bool      // conn holds the lock
+	watched time.Time // when the backup schedules were last looked after
 }
 
 // New makes a Sweeper and registers its metrics. It does not touch the database. It fails if the
@@ -113,6 +117,10 @@ func (s *Sweeper) turn(ctx context.Context) error {
 		s.options.Log.LogAttrs(ctx, slog.LevelInfo, "found stalled runs", slog.Int("no_heartbeat", swept.NoHeartbeat),
 			slog.Int("no_progress", swept.NoProgress), slog.Int("failed", swept.Failed))
 	}
+	if now := time.Now(); now.Sub(s.watched) >= watchEvery {
+		s.watched = now
+		err = errors.Join(err, s.watchSchedules(ctx, s.conn, now))
+	}
 	return err
 }
 
@@ -132,7 +140,9 @@ func (s *Sweeper) connect(ctx context.Context) error {
 // disconnect gives the lock to whoever wants it next. What this server knew of the runs is void.
 func (s *Sweeper) disconnect(ctx context.Context) {
 	s.leads = false
+	s.watched = time.Time{}
 	s.metrics.survey.Store(nil)
+	s.metrics.schedules.Store(nil)
 	if s.conn == nil {
 		return
 	}

@@ -91,10 +91,11 @@ UPDATE operation_types SET keep_days = @keep_days, keep_last = @keep_last, updat
 
 -- name: ListWorkspacesWithSchedules :many
 -- @sqlc-vet-disable workspace-scope
--- The sweeper asks which workspaces have schedules to look after, and does so one workspace at a time.
+-- The sweeper asks which workspaces have schedules to look after, and does so one workspace at a time. That
+-- a schedule was deleted is to be noted, too.
 SELECT w.id FROM workspaces AS w
 WHERE w.archived_at IS NULL
-  AND EXISTS (SELECT FROM backup_schedules AS s WHERE s.workspace_id = w.id AND s.deleted_at IS NULL)
+  AND EXISTS (SELECT FROM backup_schedules AS s WHERE s.workspace_id = w.id)
 ORDER BY w.id;
 
 -- name: SurveyOperationTypes :many

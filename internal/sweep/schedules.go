@@ -1,0 +1,95 @@
+package sweep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/runledger/runledger/internal/agenda"
+	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/schedule"
+)
+
+const (
+	// watchEvery is how often backup schedules are looked after. The shortest grace is a minute.
+	watchEvery = time.Minute
+	// mostWorkspaces bounds the series of the metric: the schedules of further workspaces are counted
+	// together.
+	mostWorkspaces = 500
+	// otherWorkspaces is the label that those are counted under.
+	otherWorkspaces = "other"
+)
+
+// watchSchedules looks after the backup schedules of all workspaces: it notes edits that others have
+// made, and tells of slots that were missed and of recoveries. A fault in one workspace is none of the
+// others'.
+func (s *Sweeper) watchSchedules(ctx context.Context, db dbsqlc.DBTX, now time.Time) error {
+	workspaces, err := s.queries.ListWorkspacesWithSchedules(ctx, db)
+	if err != nil {
+		return fmt.Errorf("look for backup schedules: %w", err)
+	}
+	var failures []error
+	seen := scheduleSurvey{}
+	told := map[string]int{}
+	for _, workspaceID := range workspaces {
+		found, err := agenda.Watch(ctx, db, workspaceID, now)
+		for kind, n := range found.Events {
+			told[kind] += n
+			s.metrics.slots.WithLabelValues(kind).Add(float64(n))
+		}
+		if err != nil {
+			failures = append(failures, fmt.Errorf("workspace %d: %w", workspaceID, err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		if err == nil {
+			seen.count(workspaceID, found.States)
+		}
+	}
+	if len(told) > 0 {
+		s.options.Log.LogAttrs(ctx, slog.LevelInfo, "told of backup schedules",
+			slog.Int("missed", told[schedule.EventMissed]), slog.Int("recovered", told[schedule.EventRecovered]))
+	}
+	if len(failures) > 0 {
+		return errors.Join(failures...)
+	}
+	s.metrics.schedules.Store(&seen)
+	return nil
+}
+
+// scheduleSurvey counts schedules by workspace and state.
+type scheduleSurvey map[string]map[schedule.State]int
+
+// count adds a workspace.
+func (v scheduleSurvey) count(workspaceID int64, states map[schedule.State]int) {
+	name := strconv.FormatInt(workspaceID, 10)
+	if len(v) >= mostWorkspaces {
+		name = otherWorkspaces
+	}
+	if v[name] == nil {
+		v[name] = map[schedule.State]int{}
+	}
+	for state, n := range states {
+		v[name][state] += n
+	}
+}
+
+var backupSchedules = prometheus.NewDesc("runledger_backup_schedules",
+	"Backup schedules that are not deleted, by workspace and state. Beyond 500 workspaces, the others count together.",
+	[]string{"workspace_id", "state"}, nil)
+
+// collect sends every state of every workspace, so that a series does not vanish with its last schedule.
+func (v scheduleSurvey) collect(collected chan<- prometheus.Metric) {
+	for workspace, states := range v {
+		for _, state := range schedule.States {
+			collected <- prometheus.MustNewConstMetric(backupSchedules, prometheus.GaugeValue,
+				float64(states[state]), workspace, string(state))
+		}
+	}
+}
