@@ -253,12 +253,13 @@ func (q *Queries) ListWorkspacesOfSubject(ctx context.Context, db DBTX, arg List
 const listWorkspacesWithSchedules = `-- name: ListWorkspacesWithSchedules :many
 SELECT w.id FROM workspaces AS w
 WHERE w.archived_at IS NULL
-  AND EXISTS (SELECT FROM backup_schedules AS s WHERE s.workspace_id = w.id AND s.deleted_at IS NULL)
+  AND EXISTS (SELECT FROM backup_schedules AS s WHERE s.workspace_id = w.id)
 ORDER BY w.id
 `
 
 // @sqlc-vet-disable workspace-scope
-// The sweeper asks which workspaces have schedules to look after, and does so one workspace at a time.
+// The sweeper asks which workspaces have schedules to look after, and does so one workspace at a time. That
+// a schedule was deleted is to be noted, too.
 func (q *Queries) ListWorkspacesWithSchedules(ctx context.Context, db DBTX) ([]int64, error) {
 	rows, err := db.Query(ctx, listWorkspacesWithSchedules)
 	if err != nil {
