@@ -39,6 +39,9 @@ func serveBare() error {
 		return err
 	}
 	config.MaxConns = 8
+	if n, err := environmentInt("BENCH_POOL"); err == nil {
+		config.MaxConns = int32(n)
+	}
 	maps.Copy(config.ConnConfig.RuntimeParams, referenceSettings())
 	config.ConnConfig.RuntimeParams["application_name"] = bareApplication
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

@@ -33,7 +33,9 @@ type contender struct {
 	header      http.Header // what every request of load carries besides
 	command     *exec.Cmd
 	client      *http.Client
-	database    *pgx.Conn // where its connections are looked up
+	database    *pgx.Conn     // where its connections are looked up
+	started     time.Duration // how long it took to answer
+	startedCPU  time.Duration // and how much CPU time
 }
 
 // startServe starts the built server on a database. More environment comes last and wins.
@@ -98,15 +100,21 @@ func (c *contender) start(ctx context.Context, databaseURL, probe string, enviro
 	}
 	defer func() { _ = log.Close() }()
 	c.command.Stdout, c.command.Stderr = log, log
+	begin := time.Now()
 	if err := c.command.Start(); err != nil {
 		return err
 	}
 	const patience = 15 * time.Second
-	for deadline := time.Now().Add(patience); ; {
-		if err = c.get(ctx, probe, io.Discard); err == nil || ctx.Err() != nil {
+	for {
+		if err = c.get(ctx, probe, io.Discard); err == nil {
+			c.started = time.Since(begin)
+			c.startedCPU, err = cpuTime(c.command.Process.Pid)
+			return err
+		}
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if time.Now().After(deadline) {
+		if time.Since(begin) > patience {
 			c.stop()
 			return fmt.Errorf("%s does not answer: %w", c.name, err)
 		}

@@ -78,9 +78,9 @@ func lists(p place) []list {
 	item = append(item, runOf("last_seen_operation_run", "last_seen_operation_run_id", "run_"))
 	item = append(item, columns("created_at updated_at")...)
 	return []list{
-		{name: "runs", path: workspace + "operation-runs", members: run, ask: runs},
+		{name: "runs", path: p.runs(), members: run, ask: runs},
 		{
-			name: "history", path: workspace + fmt.Sprintf("backup-schedules/%d/runs", p.scheduleID), members: run, ask: runs,
+			name: "history", path: p.history(), members: run, ask: runs,
 			narrow: "AND context ->> 'backup_schedule_id' = ? AND type IN ('backup_schedule_run', 'backup_schedule_retention', " +
 				"'backup_schedule_purge')", narrowBy: strconv.FormatInt(p.scheduleID, 10),
 		},

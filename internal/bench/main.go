@@ -139,7 +139,13 @@ type section struct {
 func sections() []section {
 	return []section{
 		{name: "lists", measure: measureLists, checked: true},
+		{name: "flat", measure: measureFlat, checked: true},
+		{name: "filters", measure: measureFilters},
+		{name: "polling", measure: measurePolling},
+		{name: "indexes", measure: measureIndexes},
 		{name: "writes", measure: measureWrites},
+		{name: "cold", measure: measureCold},
+		{name: "hangups", measure: measureHangups},
 	}
 }
 

@@ -158,6 +158,14 @@ type place struct {
 	subject     string
 }
 
+// runs is the address of the list of runs.
+func (p place) runs() string { return fmt.Sprintf("/workspaces/%d/operation-runs", p.workspaceID) }
+
+// history is the address of the schedule's history.
+func (p place) history() string {
+	return fmt.Sprintf("/workspaces/%d/backup-schedules/%d/runs", p.workspaceID, p.scheduleID)
+}
+
 func findPlace(ctx context.Context, databaseURL string) (place, error) {
 	var p place
 	conn, err := pgx.Connect(ctx, databaseURL)

@@ -28,6 +28,9 @@ func SessionSettings() map[string]string {
 		// A list looks up at most a page of runs in a join. Memoize makes room for the whole
 		// workspace's first, which takes ten times as long as the page.
 		"enable_memoize": "off",
+		// To start helpers for a page, or a compiler, takes a hundred times as long as the page.
+		"max_parallel_workers_per_gather": "0",
+		"jit":                             "off",
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -157,62 +156,8 @@ func mostBuffers(order, query string) int {
 	}
 }
 
-// choice is a filter with one value.
-type choice struct{ name, kind, query string }
-
-// hard tells whether the value is one that tempts a planner into reading much.
-func (c choice) hard() bool { return c.kind != "common" && c.kind != "middling" && c.kind != "open" }
-
-// choices are values of every filter of the largest workspace: common, rare and absent ones.
-func choices(t *testing.T, conn *pgx.Conn, workspaceID int64) []choice {
-	t.Helper()
-	one := func(sql string) string {
-		t.Helper()
-		var v *string
-		if err := conn.QueryRow(t.Context(), sql, workspaceID).Scan(&v); err != nil || v == nil {
-			t.Fatalf("%v\n%s", err, sql)
-		}
-		return *v
-	}
-	var all []choice
-	add := func(name, kind, value string) {
-		all = append(all, choice{name, kind, name + "=" + url.QueryEscape(value)})
-	}
-	ranked := func(name, expression, absent string) {
-		from := "SELECT v::text FROM (SELECT " + expression + " AS v, count(*) AS n FROM operation_runs WHERE workspace_id = $1 GROUP BY 1) AS g WHERE v IS NOT NULL ORDER BY n "
-		add(name, "common", one(from+"DESC LIMIT 1"))
-		add(name, "middling", one(from+"DESC OFFSET (SELECT count(DISTINCT "+expression+") / 2 FROM operation_runs WHERE workspace_id = $1) LIMIT 1"))
-		add(name, "rare", one(from+"LIMIT 1"))
-		if absent != "" {
-			add(name, "absent", absent)
-		}
-	}
-	ranked("type", "type", "policy_export")
-	ranked("outcome", "outcome", "")
-	ranked("status", "status", "")
-	ranked("tenant_id", "tenant_id", "999999999")
-	ranked("user_id", "user_id", "999999999")
-	ranked("run_identity_hash", "run_identity_hash", strings.Repeat("0", 64))
-	ranked("backup_schedule_id", "context->>'backup_schedule_id'", "999999999")
-	ranked("failure_code", "failure_summary->0->>'code'", "no_such_code")
-	all = append(all,
-		choice{"stalled", "true", "stalled=true"}, choice{"stalled", "false", "stalled=false"},
-		choice{"type", "several", "type=drift_generate_findings,entra_group_sync,policy_export"},
-		choice{"outcome", "several", "outcome=blocked,cancelled"},
-		choice{"status", "several", "status=queued,running"},
-	)
-	at := func(fraction string) string {
-		return url.QueryEscape(one("SELECT to_char((min(created_at) + " + fraction + " * (max(created_at) - min(created_at))) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM operation_runs WHERE workspace_id = $1"))
-	}
-	for _, name := range []string{"created", "started", "completed", "updated"} {
-		all = append(all,
-			choice{name, "narrow", name + "_from=" + at("0.3") + "&" + name + "_before=" + at("0.301")},
-			choice{name, "open", name + "_from=" + at("0.5")},
-			choice{name, "absent", name + "_before=1999-01-01T00:00:00Z"},
-		)
-	}
-	return all
-}
+// hard tells whether the value of a filter is one that tempts a planner into reading much.
+func hard(f seed.Filter) bool { return f.Kind != "common" && f.Kind != "middling" && f.Kind != "open" }
 
 func TestEveryFilterAnswersFromAnIndexAtAMillionRuns(t *testing.T) {
 	t.Parallel()
@@ -245,7 +190,10 @@ func TestEveryFilterAnswersFromAnIndexAtAMillionRuns(t *testing.T) {
 		AND u.subject IS NOT NULL LIMIT 1`).Scan(&workspaceID, &subject); err != nil {
 		t.Fatal(err)
 	}
-	filters := choices(t, conn, workspaceID)
+	filters, err := seed.Filters(t.Context(), conn, workspaceID)
+	if err != nil {
+		t.Fatal(err)
+	}
 	token := h.token(t, subject)
 	worst := 0
 	check := func(order, query string, what string) {
@@ -283,10 +231,10 @@ func TestEveryFilterAnswersFromAnIndexAtAMillionRuns(t *testing.T) {
 	for _, order := range []string{"-created_at", "created_at", "updated_at"} {
 		check(order, "", "no filter")
 		for i, a := range filters {
-			check(order, a.query, a.name+" "+a.kind)
+			check(order, a.Query, a.Name+" "+a.Kind)
 			for _, b := range filters[i+1:] {
-				if order == "-created_at" && a.name != b.name && a.hard() && b.hard() {
-					check(order, a.query+"&"+b.query, a.name+" "+a.kind+", "+b.name+" "+b.kind)
+				if order == "-created_at" && a.Name != b.Name && hard(a) && hard(b) {
+					check(order, a.Query+"&"+b.Query, a.Name+" "+a.Kind+", "+b.Name+" "+b.Kind)
 				}
 			}
 		}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+)
+
+// pollingBar is how many times the rate of the list's query polling has to have.
+const pollingBar = 10
+
+// measurePolling compares asking again for a page that has not changed with asking for the page.
+func measurePolling(ctx context.Context, b *bench) (*table, error) {
+	p, err := findPlace(ctx, b.url(middle))
+	if err != nil {
+		return nil, err
+	}
+	poll, err := b.startServe(ctx, b.url(middle), p.subject)
+	if err != nil {
+		return nil, err
+	}
+	defer poll.stop()
+	bare, err := startBare(ctx, b.url(middle), bareEnvironment(p, b.pageSize)...)
+	if err != nil {
+		return nil, err
+	}
+	defer bare.stop()
+	poll.path, bare.path = p.runs()+"?limit="+strconv.Itoa(b.pageSize), "/runs"
+	resp, err := poll.ask(ctx, poll.path)
+	if err != nil {
+		return nil, err
+	}
+	drain(resp)
+	list := *poll
+	poll.header = http.Header{"If-None-Match": {resp.Header.Get("ETag")}}
+	t := &table{
+		caption: fmt.Sprintf("Asking again with If-None-Match for a page of %d runs that has not changed: CPU seconds per 1,000 requests, and requests a second.", b.pageSize),
+		keys:    1,
+		head: []string{
+			"connections", "limit", "page", "304", "rates: limit", "page", "304", "ratio of CPU, page to 304", "ratio of rates, 304 to page", "bar",
+		},
+	}
+	for _, connections := range []int{8, 32} {
+		m, err := byTurns(ctx, b.rounds, connections, b.requests, []*contender{bare, &list, poll}, func() error { return nil })
+		if err != nil {
+			return nil, err
+		}
+		faster := m[2].rate / m[1].rate
+		bar := fmt.Sprintf("≥ %d holds", pollingBar)
+		if faster < pollingBar {
+			bar = fmt.Sprintf("≥ %d **fails**", pollingBar)
+		}
+		t.add(strconv.Itoa(connections), m[0].String(), m[1].String(), m[2].String(), perSecond(m[0].rate), perSecond(m[1].rate),
+			perSecond(m[2].rate), fmt.Sprintf("%.2f", ratio(m[1].total(), m[2].total())), fmt.Sprintf("%.2f", faster), bar)
+	}
+	return t, nil
+}
