@@ -164,6 +164,7 @@ func (s *Server) routes() *chi.Mux {
 
 	r.Get("/workspaces/{workspace_id}/operation-runs", s.scoped(s.listRuns))
 	r.Get("/workspaces/{workspace_id}/operation-runs/count", s.scoped(s.countRuns))
+	r.Get("/workspaces/{workspace_id}/operation-runs/stats", s.scoped(s.getRunStats))
 	r.Get("/workspaces/{workspace_id}/operation-runs/changes", s.scoped(s.listChanges))
 	r.Get(streamPattern, s.scoped(s.streamChanges))
 	r.Post("/workspaces/{workspace_id}/operation-runs", s.scoped(recording(s.startRun)))

@@ -1,0 +1,61 @@
+package server
+
+import (
+	"testing"
+	"time"
+)
+
+func TestBucketsFollowTheClockAndHaveNoGaps(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		unit, zone   string
+		from, before string   // local times without a zone
+		want         []string // RFC 3339, local
+	}{
+		{"day", "Europe/Berlin", "2026-03-28T15:00:00", "2026-03-30T12:00:00", []string{
+			"2026-03-28T00:00:00+01:00", "2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00", "2026-03-31T00:00:00+02:00",
+		}},
+		{"hour", "Europe/Berlin", "2026-03-29T01:59:59", "2026-03-29T03:00:01", []string{
+			"2026-03-29T01:00:00+01:00", "2026-03-29T03:00:00+02:00", "2026-03-29T04:00:00+02:00",
+		}},
+		{"hour", "Europe/Berlin", "2026-10-25T01:30:00", "2026-10-25T03:00:00", []string{
+			"2026-10-25T01:00:00+02:00", "2026-10-25T02:00:00+02:00", "2026-10-25T02:00:00+01:00", "2026-10-25T03:00:00+01:00",
+		}},
+		{"hour", "Australia/Lord_Howe", "2026-04-05T01:10:00", "2026-04-05T02:10:00", []string{
+			"2026-04-05T01:00:00+11:00", "2026-04-05T02:00:00+10:30", "2026-04-05T03:00:00+10:30",
+		}},
+		{"hour", "Asia/Kathmandu", "2026-04-05T01:10:00", "2026-04-05T01:20:00", []string{"2026-04-05T01:00:00+05:45", "2026-04-05T02:00:00+05:45"}},
+		{"day", "America/Sao_Paulo", "2018-11-03T01:00:00", "2018-11-05T00:00:00", []string{ // no midnight on the 4th
+			"2018-11-03T00:00:00-03:00", "2018-11-04T01:00:00-02:00", "2018-11-05T00:00:00-02:00",
+		}},
+		{"day", "Africa/Cairo", "2026-04-24T05:00:00", "2026-04-24T06:00:00", []string{"2026-04-24T01:00:00+03:00", "2026-04-25T00:00:00+03:00"}},
+		{"day", "Pacific/Apia", "2011-12-29T01:00:00", "2011-12-31T05:00:00", []string{ // there was no 30th
+			"2011-12-29T00:00:00-10:00", "2011-12-31T00:00:00+14:00", "2012-01-01T00:00:00+14:00",
+		}},
+		{"week", "Europe/Berlin", "2026-03-29T23:59:59", "2026-03-30T00:00:00", []string{"2026-03-23T00:00:00+01:00", "2026-03-30T00:00:00+02:00"}},
+		{"week", "UTC", "2026-01-01T00:00:00", "2026-01-05T00:00:00.000001", []string{"2025-12-29T00:00:00Z", "2026-01-05T00:00:00Z", "2026-01-12T00:00:00Z"}},
+	} {
+		zone, err := time.LoadLocation(c.zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := func(local string) time.Time {
+			t.Helper()
+			parsed, err := time.ParseInLocation("2006-01-02T15:04:05.999999", local, zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return parsed
+		}
+		got := bucketUnits[c.unit].buckets(at(c.from), at(c.before), zone)
+		if len(got) != len(c.want) {
+			t.Errorf("%s of %s from %s: %v, want %v", c.unit, c.zone, c.from, got, c.want)
+			continue
+		}
+		for i := range got {
+			if text := got[i].In(zone).Format(time.RFC3339); text != c.want[i] {
+				t.Errorf("%s of %s: boundary %d is %s, want %s", c.unit, c.zone, i, text, c.want[i])
+			}
+		}
+	}
+}

@@ -1,0 +1,211 @@
+package server
+
+import (
+	"cmp"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/workspace"
+)
+
+// statsRequest is which statistic a request asks for.
+type statsRequest struct {
+	from, before time.Time
+	unit         bucketUnit
+	zone         *time.Location
+	filter       filter
+}
+
+// getRunStats answers how many runs there were in each bucket of a range, by type and outcome, how
+// many of them succeeded, and how long they took.
+func (s *Server) getRunStats(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+	p := parseParams(r)
+	asked := parseStats(p, time.Now())
+	if err := p.done(); err != nil {
+		return err
+	}
+	boundaries := asked.unit.buckets(asked.from, asked.before, asked.zone)
+	starts := make([]pgtype.Timestamptz, len(boundaries))
+	for i, at := range boundaries {
+		starts[i] = pgtype.Timestamptz{Time: at, Valid: true}
+	}
+	rows, err := s.queries.ListRunStats(r.Context(), narrowed{DBTX: s.db, filter: asked.filter}, dbsqlc.ListRunStatsParams{
+		WorkspaceID: ws.ID(), Boundaries: starts,
+		CreatedFrom:   pgtype.Timestamptz{Time: asked.from, Valid: true},
+		CreatedBefore: pgtype.Timestamptz{Time: asked.before, Valid: true},
+	})
+	if err != nil {
+		return err
+	}
+	groups, totals := collectStats(rows)
+	return answerJSON(w, r, func(b []byte) []byte {
+		b = append(b, `{"data":[`...)
+		for i, g := range groups {
+			b = append(separated(b, i), '{')
+			b = appendTime(b, "bucket_at", starts[g.bucket-1])
+			b = appendTime(b, "bucket_before", starts[g.bucket])
+			b = append(g.appendTo(b), '}')
+		}
+		b = append(b, `],"totals":[`...)
+		for i, g := range totals {
+			b = append(g.appendTo(append(separated(b, i), '{')), '}')
+		}
+		return append(b, `],"next_cursor":null}`...)
+	})
+}
+
+// separated puts a comma before each element but the first.
+func separated(b []byte, i int) []byte {
+	if i > 0 {
+		b = append(b, ',')
+	}
+	return b
+}
+
+// parseStats reads what a request asks for.
+func parseStats(p *params, now time.Time) statsRequest {
+	asked := statsRequest{unit: bucketUnits[p.choice("bucket", "day", "hour", "week")], zone: time.UTC}
+	if name, ok := p.text("timezone"); ok {
+		zone, err := time.LoadLocation(name)
+		if err != nil || name == "Local" {
+			p.fault("timezone", "A time zone of the IANA database, such as Europe/Berlin.")
+		} else {
+			asked.zone = zone
+		}
+	}
+	from, hasFrom := p.time("from")
+	before, hasBefore := p.time("before")
+	if !hasBefore {
+		before = now.UTC().Truncate(time.Microsecond)
+	}
+	if !hasFrom {
+		from = asked.unit.start(before.Add(-asked.unit.usual).In(asked.zone))
+	}
+	asked.from, asked.before = from, before
+	switch {
+	case !from.Before(before):
+		p.fault("before", "It is not after from, so that no run could be in the range.")
+	case hasFrom && before.Sub(from) > asked.unit.longest:
+		p.fault("before", "It is more than %d days after from, which is the longest range in buckets of a %s.",
+			asked.unit.longest/dayLength, asked.unit.name)
+	}
+	if types := p.list("type"); len(types) > 0 {
+		asked.filter.and("type = ANY (?::text[])", types)
+	}
+	if id, ok := p.id("tenant_id"); ok {
+		asked.filter.and("tenant_id = ?", id)
+	}
+	return asked
+}
+
+// statsGroup is the runs of a type in a bucket, or in the whole range where bucket is 0.
+type statsGroup struct {
+	bucket    int64
+	runType   string
+	outcomes  []dbsqlc.ListRunStatsRow // in the order of the outcomes
+	durations []float64                // of all of them
+}
+
+// collectStats groups what the database counted by bucket and type, and by type alone.
+func collectStats(rows []dbsqlc.ListRunStatsRow) (groups, totals []*statsGroup) {
+	slices.SortFunc(rows, func(a, b dbsqlc.ListRunStatsRow) int {
+		return cmp.Or(cmp.Compare(a.Bucket, b.Bucket), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Outcome, b.Outcome))
+	})
+	byType := map[string]*statsGroup{}
+	for _, row := range rows {
+		slices.Sort(row.Durations)
+		if n := len(groups); n == 0 || groups[n-1].bucket != row.Bucket || groups[n-1].runType != row.Type {
+			groups = append(groups, &statsGroup{bucket: row.Bucket, runType: row.Type})
+		}
+		groups[len(groups)-1].add(row)
+		if byType[row.Type] == nil {
+			byType[row.Type] = &statsGroup{runType: row.Type}
+			totals = append(totals, byType[row.Type])
+		}
+		byType[row.Type].add(row)
+	}
+	for _, g := range slices.Concat(groups, totals) {
+		slices.Sort(g.durations)
+	}
+	slices.SortFunc(totals, func(a, b *statsGroup) int { return cmp.Compare(a.runType, b.runType) })
+	for _, g := range totals {
+		for i := range g.outcomes {
+			slices.Sort(g.outcomes[i].Durations)
+		}
+	}
+	return groups, totals
+}
+
+// add counts the runs of an outcome.
+func (g *statsGroup) add(row dbsqlc.ListRunStatsRow) {
+	g.durations = append(g.durations, row.Durations...)
+	at, found := slices.BinarySearchFunc(g.outcomes, row.Outcome, func(o dbsqlc.ListRunStatsRow, outcome string) int {
+		return cmp.Compare(o.Outcome, outcome)
+	})
+	if !found {
+		g.outcomes = slices.Insert(g.outcomes, at, row)
+		return
+	}
+	// Into fresh memory: the row's own is that of its bucket.
+	g.outcomes[at].Durations = slices.Concat(g.outcomes[at].Durations, row.Durations)
+	g.outcomes[at].Runs += row.Runs
+}
+
+// appendTo appends the members of a group.
+func (g *statsGroup) appendTo(b []byte) []byte {
+	var all, completed, succeeded int64
+	for _, o := range g.outcomes {
+		all += o.Runs
+		switch ledger.Outcome(o.Outcome) {
+		case ledger.OutcomePending:
+		case ledger.OutcomeSucceeded:
+			succeeded += o.Runs
+			fallthrough
+		default:
+			completed += o.Runs
+		}
+	}
+	b = appendText(b, "type", g.runType)
+	b = appendInt(b, "count", all)
+	b = appendKey(b, "success_rate")
+	if completed == 0 {
+		b = append(b, "null"...)
+	} else {
+		b = strconv.AppendFloat(b, float64(succeeded)/float64(completed), 'f', -1, 64)
+	}
+	b = appendPercentiles(b, g.durations)
+	b = append(appendKey(b, "outcomes"), '[')
+	for i, o := range g.outcomes {
+		b = appendText(append(separated(b, i), '{'), "outcome", o.Outcome)
+		b = appendInt(b, "count", o.Runs)
+		b = append(appendPercentiles(b, o.Durations), '}')
+	}
+	return append(b, ']')
+}
+
+// appendPercentiles appends two percentiles of durations, which are in order.
+func appendPercentiles(b []byte, durations []float64) []byte {
+	b = appendSeconds(b, "p50_duration_seconds", durations, 0.50)
+	return appendSeconds(b, "p95_duration_seconds", durations, 0.95)
+}
+
+// appendSeconds appends a percentile as PostgreSQL's percentile_cont has it, to the microsecond: one
+// that falls between two durations is as far between them.
+func appendSeconds(b []byte, name string, durations []float64, fraction float64) []byte {
+	b = appendKey(b, name)
+	if len(durations) == 0 {
+		return append(b, "null"...)
+	}
+	const micros = 1e6
+	rank := fraction * float64(len(durations)-1)
+	low, high := durations[int(math.Floor(rank))], durations[int(math.Ceil(rank))]
+	seconds := low + (rank-math.Floor(rank))*(high-low)
+	return strconv.AppendFloat(b, math.Round(seconds*micros)/micros, 'f', -1, 64)
+}
