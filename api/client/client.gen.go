@@ -509,6 +509,27 @@ func (e SlotRunMatchedBy) Valid() bool {
 	}
 }
 
+// Defines values for Bucket.
+const (
+	BucketDay  Bucket = "day"
+	BucketHour Bucket = "hour"
+	BucketWeek Bucket = "week"
+)
+
+// Valid indicates whether the value is a known member of the Bucket enum.
+func (e Bucket) Valid() bool {
+	switch e {
+	case BucketDay:
+		return true
+	case BucketHour:
+		return true
+	case BucketWeek:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for LegacyTable.
 const (
 	LegacyTableBackupScheduleRuns LegacyTable = "backup_schedule_runs"
@@ -566,6 +587,27 @@ func (e CountOperationRunsParamsLegacyTable) Valid() bool {
 	case CountOperationRunsParamsLegacyTableEntraGroupSyncRuns:
 		return true
 	case CountOperationRunsParamsLegacyTableInventorySyncRuns:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetOperationRunStatsParamsBucket.
+const (
+	GetOperationRunStatsParamsBucketDay  GetOperationRunStatsParamsBucket = "day"
+	GetOperationRunStatsParamsBucketHour GetOperationRunStatsParamsBucket = "hour"
+	GetOperationRunStatsParamsBucketWeek GetOperationRunStatsParamsBucket = "week"
+)
+
+// Valid indicates whether the value is a known member of the GetOperationRunStatsParamsBucket enum.
+func (e GetOperationRunStatsParamsBucket) Valid() bool {
+	switch e {
+	case GetOperationRunStatsParamsBucketDay:
+		return true
+	case GetOperationRunStatsParamsBucketHour:
+		return true
+	case GetOperationRunStatsParamsBucketWeek:
 		return true
 	default:
 		return false
@@ -1331,6 +1373,21 @@ type OperationTypeList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
+// OutcomeStats The runs of one outcome.
+type OutcomeStats struct {
+	// Count Examples: 9
+	Count int64 `json:"count"`
+
+	// Outcome Examples: succeeded
+	Outcome string `json:"outcome"`
+
+	// P50DurationSeconds Examples: 90.5
+	P50DurationSeconds *float32 `json:"p50_duration_seconds"`
+
+	// P95DurationSeconds Examples: 120
+	P95DurationSeconds *float32 `json:"p95_duration_seconds"`
+}
+
 // Problem Why a request was not answered as asked (RFC 9457).
 type Problem struct {
 	// Detail What to do about it, for people.
@@ -1837,6 +1894,76 @@ type RunResult struct {
 	Status int `json:"status"`
 }
 
+// RunStats How many runs there were, and how long they took.
+type RunStats struct {
+	// Data By bucket and type, in this order.
+	Data []struct {
+		// BucketAt When the bucket begins.
+		BucketAt time.Time `json:"bucket_at"`
+
+		// BucketBefore When the next one begins.
+		BucketBefore time.Time `json:"bucket_before"`
+
+		// Count The runs that were created.
+		//
+		// Examples: 12
+		Count int64 `json:"count"`
+
+		// Outcomes The same by outcome; `pending` are the active ones.
+		Outcomes []OutcomeStats `json:"outcomes"`
+
+		// P50DurationSeconds The median of how long they took from start to end. Where a percentile falls between two
+		// runs, it is as far between their durations (percentile_cont in SQL). Null without any.
+		//
+		//
+		// Examples: 92.4
+		P50DurationSeconds *float32 `json:"p50_duration_seconds"`
+
+		// P95DurationSeconds Examples: 181.75
+		P95DurationSeconds *float32 `json:"p95_duration_seconds"`
+
+		// SuccessRate How many of those that are completed succeeded wholly; null if none is completed.
+		//
+		// Examples: 0.9
+		SuccessRate *float32 `json:"success_rate"`
+
+		// Type Examples: inventory_sync
+		Type string `json:"type"`
+	} `json:"data"`
+
+	// NextCursor Always null, since the answer comes whole.
+	NextCursor any `json:"next_cursor"`
+
+	// Totals The same by type over the whole range.
+	Totals []struct {
+		// Count The runs that were created.
+		//
+		// Examples: 12
+		Count int64 `json:"count"`
+
+		// Outcomes The same by outcome; `pending` are the active ones.
+		Outcomes []OutcomeStats `json:"outcomes"`
+
+		// P50DurationSeconds The median of how long they took from start to end. Where a percentile falls between two
+		// runs, it is as far between their durations (percentile_cont in SQL). Null without any.
+		//
+		//
+		// Examples: 92.4
+		P50DurationSeconds *float32 `json:"p50_duration_seconds"`
+
+		// P95DurationSeconds Examples: 181.75
+		P95DurationSeconds *float32 `json:"p95_duration_seconds"`
+
+		// SuccessRate How many of those that are completed succeeded wholly; null if none is completed.
+		//
+		// Examples: 0.9
+		SuccessRate *float32 `json:"success_rate"`
+
+		// Type Examples: inventory_sync
+		Type string `json:"type"`
+	} `json:"totals"`
+}
+
 // RunStatus Where a run is. It is active while it is `queued` or `running`.
 //
 // Examples: running
@@ -2114,6 +2241,9 @@ type BackupScheduleID = int64
 // BaselineOperationRunID defines model for BaselineOperationRunID.
 type BaselineOperationRunID = int64
 
+// Bucket defines model for Bucket.
+type Bucket string
+
 // Categories defines model for Categories.
 type Categories = []string
 
@@ -2219,8 +2349,17 @@ type StartedBefore = time.Time
 // StartedFrom defines model for StartedFrom.
 type StartedFrom = time.Time
 
+// StatsBefore defines model for StatsBefore.
+type StatsBefore = time.Time
+
+// StatsFrom defines model for StatsFrom.
+type StatsFrom = time.Time
+
 // TenantID defines model for TenantID.
 type TenantID = int64
+
+// Timezone defines model for Timezone.
+type Timezone = string
 
 // UpdatedBefore defines model for UpdatedBefore.
 type UpdatedBefore = time.Time
@@ -2263,6 +2402,9 @@ type InvalidParameters = Problem
 
 // NewRun One execution of an operation, whatever its kind.
 type NewRun = Run
+
+// NotAcceptable Why a request was not answered as asked (RFC 9457).
+type NotAcceptable = Problem
 
 // NotFound Why a request was not answered as asked (RFC 9457).
 type NotFound = Problem
@@ -2860,6 +3002,39 @@ type CountOperationRunsParams struct {
 // CountOperationRunsParamsLegacyTable defines parameters for CountOperationRuns.
 type CountOperationRunsParamsLegacyTable string
 
+// GetOperationRunStatsParams defines parameters for GetOperationRunStats.
+type GetOperationRunStatsParams struct {
+	// From Runs created at or after this instant; by default the start of the bucket that is 24 hours, 30
+	// days or 26 weeks before the end of the range.
+	From *StatsFrom `form:"from,omitempty" json:"from,omitempty"`
+
+	// Before Runs created before this instant; by default now.
+	Before *StatsBefore `form:"before,omitempty" json:"before,omitempty"`
+
+	// Bucket How long a bucket is.
+	Bucket *GetOperationRunStatsParamsBucket `form:"bucket,omitempty" json:"bucket,omitempty"`
+
+	// Timezone A time zone of the IANA database, in whose clock the buckets begin.
+	Timezone *Timezone `form:"timezone,omitempty" json:"timezone,omitempty"`
+
+	// Type Runs of one of these types. Any text is good, because runs from older stores may have types
+	// that are no longer in the list of types.
+	Type *RunTypes `form:"type,omitempty" json:"type,omitempty"`
+
+	// TenantID Those of this tenant.
+	TenantID *TenantID `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
+
+	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// GetOperationRunStatsParamsBucket defines parameters for GetOperationRunStats.
+type GetOperationRunStatsParamsBucket string
+
 // GetOperationRunParams defines parameters for GetOperationRun.
 type GetOperationRunParams struct {
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
@@ -3353,6 +3528,20 @@ type ClientInterface interface {
 	// To follow what changes, read with `order=updated_at` to the end, and later go on from
 	// `updated_from` with the last `updated_at` that was seen, which comes once more.
 	//
+	// With `Accept: application/x-ndjson` or `text/csv` the answer is an export: all runs that the
+	// filters select as one stream, without `limit` and `cursor`. Each line of NDJSON is a run as in
+	// a page. CSV (RFC 4180) begins with the names of the members; a null is an empty field, free
+	// data is its JSON, and a field that a spreadsheet would calculate (after any apostrophes it
+	// begins with one of `=+-@`, also in full width, or with a tab or a line break) has one more
+	// apostrophe before it.
+	//
+	// An export ends in a receipt: how many rows came, the position of the first and the last one,
+	// and the SHA-256 of all that came before the receipt. It is the last line of NDJSON, an object
+	// with the one member `receipt`, and the trailers `Receipt` and `Digest` of CSV. **An export
+	// without its receipt is not whole.** A run that is there all the time and does not change comes
+	// exactly once; one that changes or is added meanwhile comes as it is when its place is
+	// reached, and with `order=updated_at` once more for each change that is met.
+	//
 	// Corresponds with GET /workspaces/{workspace_id}/operation-runs (the `ListOperationRuns` operationId).
 	ListOperationRuns(ctx context.Context, workspaceID WorkspaceID, params *ListOperationRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
@@ -3426,6 +3615,19 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/count (the `CountOperationRuns` operationId).
 	CountOperationRuns(ctx context.Context, workspaceID WorkspaceID, params *CountOperationRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetOperationRunStats Count runs and durations over time
+	//
+	// How many runs were created in each bucket of a range, by type and outcome, what part of them
+	// succeeded, and how long half of them and 95 % of them took at most. All of it is exact. A
+	// bucket and type without runs is left out.
+	//
+	// Buckets are hours, days or weeks (from Monday) of the clock in `timezone`, so that a day may
+	// have 23 or 25 hours; they have no gaps. The first and the last one count only what is in the
+	// range. A range has at most 31 days in hours, 400 days in days, and five years in weeks.
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/stats (the `GetOperationRunStats` operationId).
+	GetOperationRunStats(ctx context.Context, workspaceID WorkspaceID, params *GetOperationRunStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetOperationRun Get an operation run
 	//
@@ -4113,6 +4315,20 @@ func (c *Client) GetInventoryItem(ctx context.Context, workspaceID WorkspaceID, 
 // To follow what changes, read with `order=updated_at` to the end, and later go on from
 // `updated_from` with the last `updated_at` that was seen, which comes once more.
 //
+// With `Accept: application/x-ndjson` or `text/csv` the answer is an export: all runs that the
+// filters select as one stream, without `limit` and `cursor`. Each line of NDJSON is a run as in
+// a page. CSV (RFC 4180) begins with the names of the members; a null is an empty field, free
+// data is its JSON, and a field that a spreadsheet would calculate (after any apostrophes it
+// begins with one of `=+-@`, also in full width, or with a tab or a line break) has one more
+// apostrophe before it.
+//
+// An export ends in a receipt: how many rows came, the position of the first and the last one,
+// and the SHA-256 of all that came before the receipt. It is the last line of NDJSON, an object
+// with the one member `receipt`, and the trailers `Receipt` and `Digest` of CSV. **An export
+// without its receipt is not whole.** A run that is there all the time and does not change comes
+// exactly once; one that changes or is added meanwhile comes as it is when its place is
+// reached, and with `order=updated_at` once more for each change that is met.
+//
 // Corresponds with GET /workspaces/{workspace_id}/operation-runs (the `ListOperationRuns` operationId).
 func (c *Client) ListOperationRuns(ctx context.Context, workspaceID WorkspaceID, params *ListOperationRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListOperationRunsRequest(c.Server, workspaceID, params)
@@ -4247,6 +4463,29 @@ func (c *Client) ListOperationRunChanges(ctx context.Context, workspaceID Worksp
 // Corresponds with GET /workspaces/{workspace_id}/operation-runs/count (the `CountOperationRuns` operationId).
 func (c *Client) CountOperationRuns(ctx context.Context, workspaceID WorkspaceID, params *CountOperationRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewCountOperationRunsRequest(c.Server, workspaceID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetOperationRunStats Count runs and durations over time
+//
+// How many runs were created in each bucket of a range, by type and outcome, what part of them
+// succeeded, and how long half of them and 95 % of them took at most. All of it is exact. A
+// bucket and type without runs is left out.
+//
+// Buckets are hours, days or weeks (from Monday) of the clock in `timezone`, so that a day may
+// have 23 or 25 hours; they have no gaps. The first and the last one count only what is in the
+// range. A range has at most 31 days in hours, 400 days in days, and five years in weeks.
+//
+// Corresponds with GET /workspaces/{workspace_id}/operation-runs/stats (the `GetOperationRunStats` operationId).
+func (c *Client) GetOperationRunStats(ctx context.Context, workspaceID WorkspaceID, params *GetOperationRunStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetOperationRunStatsRequest(c.Server, workspaceID, params)
 	if err != nil {
 		return nil, err
 	}
@@ -7561,6 +7800,153 @@ func NewCountOperationRunsRequest(server string, workspaceID WorkspaceID, params
 	return req, nil
 }
 
+// NewGetOperationRunStatsRequest constructs an http.Request for the GetOperationRunStats method
+func NewGetOperationRunStatsRequest(server string, workspaceID WorkspaceID, params *GetOperationRunStatsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/operation-runs/stats", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Before != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "before", *params.Before, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Bucket != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "bucket", *params.Bucket, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Timezone != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "timezone", *params.Timezone, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Type != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "type", *params.Type, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.TenantID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant_id", *params.TenantID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewGetOperationRunRequest constructs an http.Request for the GetOperationRun method
 func NewGetOperationRunRequest(server string, workspaceID WorkspaceID, id ID, params *GetOperationRunParams) (*http.Request, error) {
 	var err error
@@ -8681,6 +9067,20 @@ type ClientWithResponsesInterface interface {
 	// To follow what changes, read with `order=updated_at` to the end, and later go on from
 	// `updated_from` with the last `updated_at` that was seen, which comes once more.
 	//
+	// With `Accept: application/x-ndjson` or `text/csv` the answer is an export: all runs that the
+	// filters select as one stream, without `limit` and `cursor`. Each line of NDJSON is a run as in
+	// a page. CSV (RFC 4180) begins with the names of the members; a null is an empty field, free
+	// data is its JSON, and a field that a spreadsheet would calculate (after any apostrophes it
+	// begins with one of `=+-@`, also in full width, or with a tab or a line break) has one more
+	// apostrophe before it.
+	//
+	// An export ends in a receipt: how many rows came, the position of the first and the last one,
+	// and the SHA-256 of all that came before the receipt. It is the last line of NDJSON, an object
+	// with the one member `receipt`, and the trailers `Receipt` and `Digest` of CSV. **An export
+	// without its receipt is not whole.** A run that is there all the time and does not change comes
+	// exactly once; one that changes or is added meanwhile comes as it is when its place is
+	// reached, and with `order=updated_at` once more for each change that is met.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/operation-runs (the `ListOperationRuns` operationId).
@@ -8760,6 +9160,21 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/count (the `CountOperationRuns` operationId).
 	CountOperationRunsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *CountOperationRunsParams, reqEditors ...RequestEditorFn) (*CountOperationRunsResponse, error)
+
+	// GetOperationRunStatsWithResponse Count runs and durations over time
+	//
+	// How many runs were created in each bucket of a range, by type and outcome, what part of them
+	// succeeded, and how long half of them and 95 % of them took at most. All of it is exact. A
+	// bucket and type without runs is left out.
+	//
+	// Buckets are hours, days or weeks (from Monday) of the clock in `timezone`, so that a day may
+	// have 23 or 25 hours; they have no gaps. The first and the last one count only what is in the
+	// range. A range has at most 31 days in hours, 400 days in days, and five years in weeks.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/stats (the `GetOperationRunStats` operationId).
+	GetOperationRunStatsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *GetOperationRunStatsParams, reqEditors ...RequestEditorFn) (*GetOperationRunStatsResponse, error)
 
 	// GetOperationRunWithResponse Get an operation run
 	//
@@ -9849,6 +10264,8 @@ type ListBackupScheduleRunsResponse struct {
 	ApplicationProblemJSON401 *Unauthorized
 	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON406 the response for an HTTP 406 `application/problem+json` response
+	ApplicationProblemJSON406 *NotAcceptable
 	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
 	ApplicationProblemJSON429 *TooManyRequests
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
@@ -9875,6 +10292,11 @@ func (r ListBackupScheduleRunsResponse) GetApplicationProblemJSON401() *Unauthor
 // GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r ListBackupScheduleRunsResponse) GetApplicationProblemJSON404() *NotFound {
 	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON406 returns the response for an HTTP 406 `application/problem+json` response
+func (r ListBackupScheduleRunsResponse) GetApplicationProblemJSON406() *NotAcceptable {
+	return r.ApplicationProblemJSON406
 }
 
 // GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
@@ -10770,6 +11192,8 @@ type ListOperationRunsResponse struct {
 	ApplicationProblemJSON401 *Unauthorized
 	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON406 the response for an HTTP 406 `application/problem+json` response
+	ApplicationProblemJSON406 *NotAcceptable
 	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
 	ApplicationProblemJSON429 *TooManyRequests
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
@@ -10796,6 +11220,11 @@ func (r ListOperationRunsResponse) GetApplicationProblemJSON401() *Unauthorized 
 // GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r ListOperationRunsResponse) GetApplicationProblemJSON404() *NotFound {
 	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON406 returns the response for an HTTP 406 `application/problem+json` response
+func (r ListOperationRunsResponse) GetApplicationProblemJSON406() *NotAcceptable {
+	return r.ApplicationProblemJSON406
 }
 
 // GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
@@ -11238,6 +11667,82 @@ func (r CountOperationRunsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r CountOperationRunsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetOperationRunStatsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RunStats
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *InvalidParameters
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetOperationRunStatsResponse) GetJSON200() *RunStats {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetOperationRunStatsResponse) GetApplicationProblemJSON400() *InvalidParameters {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetOperationRunStatsResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetOperationRunStatsResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetOperationRunStatsResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetOperationRunStatsResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetOperationRunStatsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetOperationRunStatsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetOperationRunStatsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetOperationRunStatsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -12684,6 +13189,20 @@ func (c *ClientWithResponses) GetInventoryItemWithResponse(ctx context.Context, 
 // To follow what changes, read with `order=updated_at` to the end, and later go on from
 // `updated_from` with the last `updated_at` that was seen, which comes once more.
 //
+// With `Accept: application/x-ndjson` or `text/csv` the answer is an export: all runs that the
+// filters select as one stream, without `limit` and `cursor`. Each line of NDJSON is a run as in
+// a page. CSV (RFC 4180) begins with the names of the members; a null is an empty field, free
+// data is its JSON, and a field that a spreadsheet would calculate (after any apostrophes it
+// begins with one of `=+-@`, also in full width, or with a tab or a line break) has one more
+// apostrophe before it.
+//
+// An export ends in a receipt: how many rows came, the position of the first and the last one,
+// and the SHA-256 of all that came before the receipt. It is the last line of NDJSON, an object
+// with the one member `receipt`, and the trailers `Receipt` and `Digest` of CSV. **An export
+// without its receipt is not whole.** A run that is there all the time and does not change comes
+// exactly once; one that changes or is added meanwhile comes as it is when its place is
+// reached, and with `order=updated_at` once more for each change that is met.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /workspaces/{workspace_id}/operation-runs (the `ListOperationRuns` operationId).
@@ -12804,6 +13323,27 @@ func (c *ClientWithResponses) CountOperationRunsWithResponse(ctx context.Context
 		return nil, err
 	}
 	return ParseCountOperationRunsResponse(rsp)
+}
+
+// GetOperationRunStatsWithResponse Count runs and durations over time
+//
+// How many runs were created in each bucket of a range, by type and outcome, what part of them
+// succeeded, and how long half of them and 95 % of them took at most. All of it is exact. A
+// bucket and type without runs is left out.
+//
+// Buckets are hours, days or weeks (from Monday) of the clock in `timezone`, so that a day may
+// have 23 or 25 hours; they have no gaps. The first and the last one count only what is in the
+// range. A range has at most 31 days in hours, 400 days in days, and five years in weeks.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /workspaces/{workspace_id}/operation-runs/stats (the `GetOperationRunStats` operationId).
+func (c *ClientWithResponses) GetOperationRunStatsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *GetOperationRunStatsParams, reqEditors ...RequestEditorFn) (*GetOperationRunStatsResponse, error) {
+	rsp, err := c.GetOperationRunStats(ctx, workspaceID, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetOperationRunStatsResponse(rsp)
 }
 
 // GetOperationRunWithResponse Get an operation run
@@ -13828,6 +14368,13 @@ func ParseListBackupScheduleRunsResponse(rsp *http.Response) (*ListBackupSchedul
 		}
 		response.ApplicationProblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest NotAcceptable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON406 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest TooManyRequests
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -13848,6 +14395,9 @@ func ParseListBackupScheduleRunsResponse(rsp *http.Response) (*ListBackupSchedul
 			return nil, err
 		}
 		response.ApplicationProblemJSON503 = &dest
+
+	case rsp.StatusCode == 200:
+		// Content-type (text/csv) unsupported
 
 	}
 
@@ -14620,6 +15170,13 @@ func ParseListOperationRunsResponse(rsp *http.Response) (*ListOperationRunsRespo
 		}
 		response.ApplicationProblemJSON404 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 406:
+		var dest NotAcceptable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON406 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest TooManyRequests
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -14640,6 +15197,9 @@ func ParseListOperationRunsResponse(rsp *http.Response) (*ListOperationRunsRespo
 			return nil, err
 		}
 		response.ApplicationProblemJSON503 = &dest
+
+	case rsp.StatusCode == 200:
+		// Content-type (text/csv) unsupported
 
 	}
 
@@ -14974,6 +15534,70 @@ func ParseCountOperationRunsResponse(rsp *http.Response) (*CountOperationRunsRes
 			return nil, err
 		}
 		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetOperationRunStatsResponse parses an HTTP response from a GetOperationRunStatsWithResponse call
+func ParseGetOperationRunStatsResponse(rsp *http.Response) (*GetOperationRunStatsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetOperationRunStatsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RunStats
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest InvalidParameters
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
 		var dest InternalError

@@ -32,6 +32,10 @@ import (
 type config struct {
 	DatabaseURL string `env:"DATABASE_URL"`
 
+	// Of a server that a command is a client of.
+	URL   string `env:"URL"`
+	Token string `env:"TOKEN"`
+
 	Addr      string `env:"ADDR"       envDefault:":8080"`
 	AdminAddr string `env:"ADMIN_ADDR" envDefault:"127.0.0.1:9090"`
 
@@ -267,6 +271,13 @@ func needDatabase(c *config, f *faults) {
 	// The driver's error may quote the address, and with it the password.
 	if _, err := pgxpool.ParseConfig(c.DatabaseURL); err != nil {
 		f.add("DATABASE_URL", "cannot be read; it "+wanted)
+	}
+}
+
+// needToken wants to know who asks a server.
+func needToken(c *config, f *faults) {
+	if c.Token == "" {
+		f.add("TOKEN", "is not set; it wants a bearer token, such as one of \"runledger token\"")
 	}
 }
 

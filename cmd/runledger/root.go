@@ -85,6 +85,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 130 interru
 		a.migrateCommand(),
 		a.legacyCommand(),
 		a.seedCommand(),
+		a.exportCommand(),
 		a.tokenCommand(),
 		a.workspaceCommand(),
 		a.memberCommand(),

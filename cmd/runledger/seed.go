@@ -55,7 +55,8 @@ runs. All of it or nothing is added.`,
 	return cmd
 }
 
-// progress shows how far a long work is: a bar on a terminal, a line now and then elsewhere.
+// progress shows how far a long work is: a bar on a terminal, a line now and then elsewhere. A total
+// below 0 is not known.
 func progress(w io.Writer, what string) func(done, total int) {
 	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		var bar *progressbar.ProgressBar
@@ -78,6 +79,10 @@ func progress(w io.Writer, what string) func(done, total int) {
 		}
 		last = now
 		rate := float64(done) / now.Sub(start).Seconds()
+		if total < 0 {
+			_, _ = fmt.Fprintf(w, "%s: %d (%.0f/s)\n", what, done, rate)
+			return
+		}
 		_, _ = fmt.Fprintf(w, "%s: %d of %d (%.0f/s, %s left)\n", what, done, total, rate,
 			time.Duration(float64(total-done)/rate*float64(time.Second)).Round(time.Second))
 	}

@@ -53,11 +53,15 @@ func answerTagged(
 }
 
 // answerBody writes a body with a tag that begins with mark, or 304 if the client has it already.
-func answerBody(w http.ResponseWriter, r *http.Request, status int, mark string, body []byte) error {
+// vary names further headers on which the answer depends.
+func answerBody(w http.ResponseWriter, r *http.Request, status int, mark string, body []byte, vary ...string) error {
 	tag := entityTag(mark, body)
 	h := w.Header()
 	h.Set("Cache-Control", "private, no-cache")
 	varyByToken(h)
+	for _, name := range vary {
+		h.Add("Vary", name)
+	}
 	h.Set("ETag", tag)
 	reading := r.Method == http.MethodGet || r.Method == http.MethodHead
 	if reading && matchesTag(r.Header.Values("If-None-Match"), tag) {

@@ -18,6 +18,7 @@ type page struct {
 	binding string       // what a cursor of this list is bound to
 	instant string       // the column of an instant that the list is ordered by, if it is not the id alone
 	missing func() error // why there is no such list rather than an empty one; nil for lists that always are
+	vary    []string     // on which further headers the answer depends
 }
 
 // rows is how many rows to ask the database for: one more than fit tells that a page follows.
@@ -129,7 +130,9 @@ func (s *Server) answerList(w http.ResponseWriter, r *http.Request, pg page, fil
 		next := s.cursors.seal(l.last, pg.binding)
 		w.Header().Set("Link", "<"+nextPage(r, next)+`>; rel="next"`)
 		return append(appendQuoted(l.body, next), '}'), nil
-	}, func(body []byte) error { return answerBody(w, r, http.StatusOK, "", body) })
+	}, func(body []byte) error {
+		return answerBody(w, r, http.StatusOK, "", body, pg.vary...)
+	})
 }
 
 // nextPage is the address of the page behind cursor, relative to the server's own (RFC 8288

@@ -20,36 +20,39 @@ func (s *Server) listRuns(w http.ResponseWriter, r *http.Request, ws workspace.S
 	return s.answerRuns(w, r, ws, p, f, func() error { return nil })
 }
 
-// answerRuns writes the page of runs that a request asks for, out of those that f keeps. missing is
-// asked, where there is no page or nothing on it, whether what the runs are of is missing.
+// answerRuns writes the runs that a request asks for, out of those that f keeps: a page of them, or
+// all where it wants a form that is no page. missing is asked, where there is nothing to write,
+// whether what the runs are of is missing.
 func (s *Server) answerRuns(
 	w http.ResponseWriter, r *http.Request, ws workspace.Scope, p *params, f filter, missing func() error,
 ) error {
-	order := runOrders[p.choice("order", "-created_at", "created_at", "updated_at")]
-	show := p.fields(runMembers)
-	pg, err := s.pageOf(r, ws, p, order.first())
+	format, err := acceptedFormat(r)
 	if err != nil {
 		return cmp.Or(missing(), err)
 	}
-	pg.instant, pg.missing = order.name+"_at", missing
-	narrow := narrowed{DBTX: s.db, filter: order.bind(f, pg.after)}
-	if order.name == "updated" {
-		narrow.unindexed = len(f.all)+len(f.choices)+len(f.ranges) > 0
-		narrow.unordered = f.selective
+	list := runList{
+		server: s, ws: ws, filter: f, order: runOrders[p.choice("order", "-created_at", "created_at", "updated_at")],
+		missing: missing,
 	}
-	after := dbsqlc.ListRunsParams{
-		WorkspaceID: ws.ID(), Position: pg.after.timestamptz(), PositionID: pg.after.id, PageSize: pg.rows(),
-	}
-	return s.answerRows(w, r, pg, show, narrow, func(db dbsqlc.DBTX) (err error) {
-		switch {
-		case order.descending:
-			_, err = s.queries.ListRuns(r.Context(), db, after)
-		case order.name == "created":
-			_, err = s.queries.ListRunsOldestFirst(r.Context(), db, dbsqlc.ListRunsOldestFirstParams(after))
-		default:
-			_, err = s.queries.ListRunsByUpdate(r.Context(), db, dbsqlc.ListRunsByUpdateParams(after))
+	show := p.fields(runMembers)
+	if format != nil {
+		for _, name := range []string{"limit", "cursor"} {
+			if _, given := p.text(name); given {
+				p.fault(name, "An export has no pages: leave it out, or ask for application/json.")
+			}
 		}
-		return err
+		if err := p.done(); err != nil {
+			return cmp.Or(missing(), err)
+		}
+		return s.exportRuns(w, r, list, show, format)
+	}
+	pg, err := s.pageOf(r, ws, p, list.order.first())
+	if err != nil {
+		return cmp.Or(missing(), err)
+	}
+	pg.instant, pg.missing, pg.vary = list.order.name+"_at", missing, []string{"Accept"}
+	return s.answerRows(w, r, pg, show, list.narrowed(pg.after), func(db dbsqlc.DBTX) error {
+		return list.query(r.Context(), db, pg.after, pg.rows())
 	})
 }
 

@@ -60,6 +60,7 @@ type Server struct {
 	feed    *feed.Feed
 	streams streamLimits
 	starts  gatherer
+	exports streamLimits
 	router  *chi.Mux
 
 	console       *console.Site
@@ -96,6 +97,8 @@ func New(o Options) *Server {
 		log:     o.Log,
 		health:  newHealth(o.Pool.Config().ConnConfig, o.SchemaVersion),
 		streams: newStreamLimits(o.MaxStreams),
+		// An export reads page after page; all of them leave half of the connections to the others.
+		exports: newStreamLimits(max(int(o.Pool.Config().MaxConns)/2, 1)),
 
 		metrics:    m,
 		addresses:  newBuckets[netip.Addr]("address", o.Limits.PerAddress, m.refusal(refusedAddressRate)),

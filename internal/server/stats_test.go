@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -42,13 +41,13 @@ type statsEntry struct {
 	} `json:"outcomes"`
 }
 
-// String is everything that an entry says, with durations to the millisecond.
+// String is everything that an entry says, with numbers to a millionth.
 func (e *statsEntry) String() string {
 	number := func(f *float64) string {
 		if f == nil {
 			return "-"
 		}
-		return fmt.Sprintf("%.3f", math.Round(*f*1000)/1000)
+		return fmt.Sprintf("%.6f", *f)
 	}
 	at := ""
 	if e.BucketAt != nil {

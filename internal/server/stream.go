@@ -188,15 +188,22 @@ func (st *stream) outlast(err error) error {
 
 // check asks whether the reader's token is valid and the reader a member, as at the gate.
 func (st *stream) check() error {
-	subject, err := st.server.authenticate(st.request)
-	if err != nil {
-		return err
-	}
-	if _, err := workspace.Resolve(st.request.Context(), st.server.db, string(subject), st.workspaceID); err != nil {
+	if err := st.server.mayRead(st.request, st.workspaceID); err != nil {
 		return err
 	}
 	st.checked = time.Now()
 	return nil
+}
+
+// mayRead asks whether the token of a request that goes on for long is still valid and its subject
+// still a member, as at the gate.
+func (s *Server) mayRead(r *http.Request, workspaceID int64) error {
+	subject, err := s.authenticate(r)
+	if err != nil {
+		return err
+	}
+	_, err = workspace.Resolve(r.Context(), s.db, string(subject), workspaceID)
+	return err
 }
 
 // send writes frames and sees that they leave. The client has its time to take them, however long
