@@ -17,6 +17,9 @@ import (
 const (
 	// healthTimeout is how long the database may take to answer before the server is not ready.
 	healthTimeout = time.Second
+	// connectTimeout is how long a connection for the checks may take: longer than a check, since on
+	// a machine that is so busy no check would ever get one otherwise.
+	connectTimeout = 5 * time.Second
 	// healthFresh is how long a check is answered from the one before: probes come from anybody,
 	// and must not become load.
 	healthFresh = 200 * time.Millisecond
@@ -35,10 +38,18 @@ type health struct {
 	schema   int64
 	draining atomic.Bool
 
-	mu      sync.Mutex
-	conn    *pgx.Conn
-	checked time.Time
-	last    []check
+	mu         sync.Mutex
+	conn       *pgx.Conn
+	connecting chan connected // has one value when the attempt is over; nil if there is none
+	stop       context.CancelFunc
+	checked    time.Time
+	last       []check
+}
+
+// connected is how an attempt to connect ended.
+type connected struct {
+	conn *pgx.Conn
+	err  error
 }
 
 func newHealth(config *pgx.ConnConfig, schema int64) *health {
@@ -69,12 +80,8 @@ func (h *health) checks(ctx context.Context) []check {
 
 // version asks the database for its schema's version, over a new connection where there is none.
 func (h *health) version(ctx context.Context) (int64, error) {
-	if h.conn == nil || h.conn.IsClosed() {
-		conn, err := pgx.ConnectConfig(ctx, h.config)
-		if err != nil {
-			return 0, err
-		}
-		h.conn = conn
+	if err := h.connect(ctx); err != nil {
+		return 0, err
 	}
 	version, err := db.Version(ctx, h.conn)
 	if err != nil {
@@ -82,6 +89,31 @@ func (h *health) version(ctx context.Context) (int64, error) {
 		h.conn = nil
 	}
 	return version, err
+}
+
+// connect makes sure that there is a connection. An attempt that outlasts the check goes on for the
+// next one.
+func (h *health) connect(ctx context.Context) error {
+	if h.conn != nil && !h.conn.IsClosed() {
+		return nil
+	}
+	if h.connecting == nil {
+		trying, stop := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		done := make(chan connected, 1)
+		h.connecting, h.stop = done, stop
+		go func() {
+			conn, err := pgx.ConnectConfig(trying, h.config)
+			done <- connected{conn, err}
+		}()
+	}
+	select {
+	case c := <-h.connecting:
+		h.stop()
+		h.connecting, h.conn = nil, c.conn
+		return c.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (h *health) drained() error {
@@ -94,6 +126,11 @@ func (h *health) drained() error {
 func (h *health) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.connecting != nil {
+		h.stop()
+		h.conn = (<-h.connecting).conn
+		h.connecting = nil
+	}
 	if h.conn != nil {
 		_ = h.conn.Close(context.Background())
 		h.conn = nil

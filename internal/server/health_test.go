@@ -26,6 +26,7 @@ import (
 // wire is the way to a database, which a test can cut and mend.
 type wire struct {
 	addr, target string
+	delay        time.Duration // of each connection
 	mu           sync.Mutex
 	listener     net.Listener
 	open         []net.Conn
@@ -35,11 +36,17 @@ type wire struct {
 // newWire leads to the database at databaseURL; url is the way through it.
 func newWire(t *testing.T, databaseURL string) (w *wire, through string) {
 	t.Helper()
+	return newSlowWire(t, databaseURL, 0)
+}
+
+// newSlowWire is newWire with a delay before each connection.
+func newSlowWire(t *testing.T, databaseURL string, delay time.Duration) (w *wire, through string) {
+	t.Helper()
 	u, err := url.Parse(databaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w = &wire{addr: "127.0.0.1:0", target: u.Host}
+	w = &wire{addr: "127.0.0.1:0", target: u.Host, delay: delay}
 	w.mend(t)
 	t.Cleanup(func() { w.cut(); w.copying.Wait() })
 	u.Host = w.addr
@@ -59,6 +66,7 @@ func (w *wire) mend(t *testing.T) {
 			if err != nil {
 				return
 			}
+			<-time.After(w.delay)
 			database, err := net.Dial("tcp", w.target)
 			if err != nil {
 				_ = client.Close()
@@ -148,6 +156,14 @@ func TestReadinessFollowsTheDatabaseAndLivenessDoesNot(t *testing.T) {
 	if got := h.do(t, http.MethodGet, list, token); got.status != http.StatusOK {
 		t.Errorf("a list is %d when the database is back", got.status)
 	}
+}
+
+func TestADatabaseThatIsSlowToConnectToBecomesReady(t *testing.T) {
+	t.Parallel()
+	_, through := newSlowWire(t, dbtest.URL(t), 1500*time.Millisecond) // longer than a check takes
+	h := newHarnessOn(t, connectPool(t, through, 1), server.Options{})
+	h.becomes(t, "/readyz", http.StatusServiceUnavailable)
+	h.becomes(t, "/readyz", http.StatusOK)
 }
 
 func TestAnOlderSchemaIsNotReady(t *testing.T) {
