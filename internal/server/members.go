@@ -110,15 +110,18 @@ func (p *params) fields(all members) selection {
 		return selection{members: all}
 	}
 	known := all.names()
-	var named, unknown, twice []string
-	for name := range strings.SplitSeq(text, ",") {
+	named := strings.Split(text, ",")
+	var unknown, twice []string
+	for i, name := range named {
+		quoted := strconv.Quote(printable(name))
 		switch {
-		case slices.Contains(named, name):
-			twice = append(twice, strconv.Quote(printable(name)))
+		case slices.Contains(named[:i], name):
+			if !slices.Contains(twice, quoted) {
+				twice = append(twice, quoted)
+			}
 		case !slices.Contains(known, name):
-			unknown = append(unknown, strconv.Quote(printable(name)))
+			unknown = append(unknown, quoted)
 		}
-		named = append(named, name)
 	}
 	if len(unknown) > 0 {
 		p.fault("fields", "Not known: %s. Known: %s.", strings.Join(unknown, ", "), strings.Join(known, ", "))
