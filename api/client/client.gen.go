@@ -2271,6 +2271,9 @@ type ExternalID = string
 // FailureCode defines model for FailureCode.
 type FailureCode = string
 
+// FindingFields defines model for FindingFields.
+type FindingFields = []string
+
 // FindingSeverities defines model for FindingSeverities.
 type FindingSeverities = []string
 
@@ -2291,6 +2294,9 @@ type IfMatch = string
 
 // IfNoneMatch defines model for IfNoneMatch.
 type IfNoneMatch = string
+
+// InventoryItemFields defines model for InventoryItemFields.
+type InventoryItemFields = []string
 
 // IsEnabled defines model for IsEnabled.
 type IsEnabled = bool
@@ -2324,6 +2330,9 @@ type PolicyTypes = []string
 
 // RequestID defines model for RequestID.
 type RequestID = string
+
+// RunFields defines model for RunFields.
+type RunFields = []string
 
 // RunIdentityHash defines model for RunIdentityHash.
 type RunIdentityHash = string
@@ -2641,6 +2650,11 @@ type ListBackupScheduleRunsParams struct {
 	// Order The order of the runs, `-created_at` if it is not given.
 	Order *Order `form:"order,omitempty" json:"order,omitempty"`
 
+	// Fields The members that are wanted of each row. `id` is always there, named or not; the others are
+	// left out and not read. A member that is an object is wanted as a whole. It may differ from
+	// page to page. Name each once.
+	Fields *RunFields `form:"fields,omitempty" json:"fields,omitempty"`
+
 	// Limit The most rows of a page. One above 200 is lowered to 200.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
@@ -2701,6 +2715,11 @@ type ListFindingsParams struct {
 
 	// CurrentOperationRunID Findings in what this run saw.
 	CurrentOperationRunID *CurrentOperationRunID `form:"current_operation_run_id,omitempty" json:"current_operation_run_id,omitempty"`
+
+	// Fields The members that are wanted of each row. `id` is always there, named or not; the others are
+	// left out and not read. A member that is an object is wanted as a whole. It may differ from
+	// page to page. Name each once.
+	Fields *FindingFields `form:"fields,omitempty" json:"fields,omitempty"`
 
 	// Limit The most rows of a page. One above 200 is lowered to 200.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -2774,6 +2793,11 @@ type ListInventoryItemsParams struct {
 
 	// LastSeenOperationRunID Items that this run was the last to see.
 	LastSeenOperationRunID *LastSeenOperationRunID `form:"last_seen_operation_run_id,omitempty" json:"last_seen_operation_run_id,omitempty"`
+
+	// Fields The members that are wanted of each row. `id` is always there, named or not; the others are
+	// left out and not read. A member that is an object is wanted as a whole. It may differ from
+	// page to page. Name each once.
+	Fields *InventoryItemFields `form:"fields,omitempty" json:"fields,omitempty"`
 
 	// Limit The most rows of a page. One above 200 is lowered to 200.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -2873,6 +2897,11 @@ type ListOperationRunsParams struct {
 
 	// Order The order of the runs, `-created_at` if it is not given.
 	Order *Order `form:"order,omitempty" json:"order,omitempty"`
+
+	// Fields The members that are wanted of each row. `id` is always there, named or not; the others are
+	// left out and not read. A member that is an object is wanted as a whole. It may differ from
+	// page to page. Name each once.
+	Fields *RunFields `form:"fields,omitempty" json:"fields,omitempty"`
 
 	// Limit The most rows of a page. One above 200 is lowered to 200.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -5971,6 +6000,18 @@ func NewListBackupScheduleRunsRequest(server string, workspaceID WorkspaceID, id
 
 		}
 
+		if params.Fields != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "fields", *params.Fields, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Limit != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
@@ -6275,6 +6316,18 @@ func NewListFindingsRequest(server string, workspaceID WorkspaceID, params *List
 		if params.CurrentOperationRunID != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "current_operation_run_id", *params.CurrentOperationRunID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Fields != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "fields", *params.Fields, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -6722,6 +6775,18 @@ func NewListInventoryItemsRequest(server string, workspaceID WorkspaceID, params
 		if params.LastSeenOperationRunID != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "last_seen_operation_run_id", *params.LastSeenOperationRunID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Fields != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "fields", *params.Fields, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -7190,6 +7255,18 @@ func NewListOperationRunsRequest(server string, workspaceID WorkspaceID, params 
 		if params.Order != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "order", *params.Order, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Fields != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "fields", *params.Fields, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
