@@ -80,6 +80,22 @@ type walls struct {
 type stretch struct{ start, end, offset int64 }
 
 func (w *walls) stretchAt(instant int64) stretch {
+	s := w.bounds(instant)
+	// Beyond the changes that a zone's file lists, Go takes a leap year for a day shorter: on its
+	// last days a stretch ends where it began, or before.
+	for probe := instant; s.end <= instant; {
+		probe += secondsPerDay
+		if next := w.bounds(probe); next.offset == s.offset {
+			s.end = next.end
+		} else {
+			s.end = max(next.start, instant+1)
+		}
+	}
+	return s
+}
+
+// bounds is the stretch of an instant as Go has it.
+func (w *walls) bounds(instant int64) stretch {
 	at := time.Unix(instant, 0).In(w.zone)
 	_, offset := at.Zone()
 	start, end := at.ZoneBounds()
