@@ -74,6 +74,12 @@ lint-api: ## Lint the description of the HTTP interface (needs Node.js 20 or lat
 lint-vulnerabilities: $(BIN)/govulncheck ## Look for known vulnerabilities in what the code calls (GOVULNDB: another database)
 	govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./...
 
+.PHONY: lint-monitoring
+lint-monitoring: ## Check the alert rules and run their tests (needs promtool)
+	@command -v promtool >/dev/null || { echo 'The alert rules are checked by promtool: apt-get install prometheus' >&2; exit 1; }
+	promtool check rules docs/monitoring/alerts.yml
+	promtool test rules docs/monitoring/alerts_test.yml
+
 .PHONY: check-generated
 check-generated: $(BIN)/sqlc ## Fail if generated code is not what its sources say, or a query leaves its workspace
 	cd sql && sqlc vet && sqlc diff
