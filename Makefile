@@ -5,6 +5,7 @@
 SQLC_VERSION          := v1.31.1
 GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION   := v1.9.0
+CYCLONEDX_VERSION     := v1.10.0
 REDOCLY_VERSION       := 2.77.0
 
 # What this build calls itself: the tag, else the commit, with "-dirty" for uncommitted changes.
@@ -33,7 +34,11 @@ run: build ## Run everything on this machine, with demonstration data (ARGS: fla
 
 .PHONY: build
 build: ## Build ./runledger, static and reproducible
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' -o runledger ./cmd/runledger
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.release=$(VERSION)' -o runledger ./cmd/runledger
+
+.PHONY: sbom
+sbom: build $(BIN)/cyclonedx-gomod ## Write runledger.cdx.json, what ./runledger is made of (CycloneDX)
+	cyclonedx-gomod bin -json -std -noserial -notimestamp -output runledger.cdx.json -version '$(VERSION)' ./runledger
 
 ## Check
 
@@ -59,7 +64,7 @@ bench-check: ## Measure again and fail if a ratio is worse than docs/performance
 check: lint check-generated test ## Everything that must hold before a change goes in
 
 .PHONY: lint
-lint: lint-go lint-api lint-vulnerabilities ## Look for what reviewers would object to
+lint: lint-go lint-api lint-vulnerabilities check-licences ## Look for what reviewers would object to
 
 .PHONY: lint-go
 lint-go: $(BIN)/golangci-lint ## Lint the Go code, the direction of its imports included
@@ -80,6 +85,18 @@ lint-monitoring: ## Check the alert rules and run their tests (needs promtool)
 	promtool check rules docs/monitoring/alerts.yml
 	promtool test rules docs/monitoring/alerts_test.yml
 
+.PHONY: check-licences
+check-licences: ## Fail if a library's licence is not among those that may be in, or docs/licences.md is not current
+	go run ./internal/licences | diff docs/licences.md - || { echo 'docs/licences.md is not current: make licences' >&2; exit 1; }
+
+# The second build shares nothing with the first: another directory, no repository, an empty cache.
+.PHONY: check-reproducible
+check-reproducible: build ## Build again elsewhere, from nothing, and fail if the binary differs
+	@elsewhere=$$(mktemp -d) && trap 'rm -rf "$$elsewhere"' EXIT && mkdir "$$elsewhere/src" "$$elsewhere/cache" && \
+	  git ls-files -z | xargs -0 cp --parents -t "$$elsewhere/src" && \
+	  GOCACHE="$$elsewhere/cache" $(MAKE) --no-print-directory -C "$$elsewhere/src" build VERSION='$(VERSION)' && \
+	  sha256sum runledger "$$elsewhere/src/runledger" && cmp runledger "$$elsewhere/src/runledger"
+
 .PHONY: check-generated
 check-generated: $(BIN)/sqlc ## Fail if generated code is not what its sources say, or a query leaves its workspace
 	cd sql && sqlc vet && sqlc diff
@@ -90,9 +107,14 @@ check-generated: $(BIN)/sqlc ## Fail if generated code is not what its sources s
 ## Change
 
 .PHONY: generate
-generate: $(BIN)/sqlc ## Generate the database code and the API client
+generate: $(BIN)/sqlc ## Generate the database code, the API client and the list of licences
 	cd sql && sqlc generate
 	go generate ./api/...
+	$(MAKE) --no-print-directory licences
+
+.PHONY: licences
+licences: ## List the licences of all libraries in docs/licences.md
+	go run ./internal/licences >docs/licences.md.new && mv docs/licences.md.new docs/licences.md
 
 .PHONY: format
 format: $(BIN)/golangci-lint ## Format the Go code and sort its imports
@@ -126,7 +148,7 @@ compose-down: ## Stop them; the data stays in its volume
 
 .PHONY: clean
 clean: ## Remove what was built, tools included
-	rm -rf runledger '$(BIN)' coverage.out
+	rm -rf runledger runledger.cdx.json '$(BIN)' coverage.out
 
 .PHONY: help
 help: ## Show this
@@ -152,4 +174,5 @@ endef
 
 $(eval $(call tool,sqlc,github.com/sqlc-dev/sqlc/cmd/sqlc,$(SQLC_VERSION)))
 $(eval $(call tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(GOLANGCI_LINT_VERSION)))
+$(eval $(call tool,cyclonedx-gomod,github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod,$(CYCLONEDX_VERSION)))
 $(eval $(call tool,govulncheck,golang.org/x/vuln/cmd/govulncheck,$(GOVULNCHECK_VERSION)))
