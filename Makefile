@@ -12,6 +12,7 @@ REDOCLY_VERSION       := 2.77.0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # The name that "make image" gives the image and docker-compose.yml runs.
 IMAGE   ?= runledger:local
+PROXY_IMAGE ?= runledger-proxy:local
 # Flags of "runledger dev", as in: make run ARGS='--fresh --addr 127.0.0.1:9000'
 ARGS    ?=
 # Flags of "go test", as in: make test TESTFLAGS='-run Gate -v'
@@ -126,16 +127,23 @@ format: $(BIN)/golangci-lint ## Format the Go code and sort its imports
 image: ## Build the container image (IMAGE: its name; DOCKER_BUILD_FLAGS: more flags)
 	docker build --build-arg VERSION='$(VERSION)' -t '$(IMAGE)' $(DOCKER_BUILD_FLAGS) .
 
+.PHONY: proxy-image
+proxy-image: ## Build the image of the composition's proxy (PROXY_IMAGE: its name)
+	docker build -t '$(PROXY_IMAGE)' $(filter --network=%,$(DOCKER_BUILD_FLAGS)) docs/proxy
+
 .PHONY: compose-up
-compose-up: image .env ## Bring up PostgreSQL, the migrations and the server, and wait until it is ready
-	RUNLEDGER_IMAGE='$(IMAGE)' $(COMPOSE) up --detach --no-build
+compose-up: image proxy-image .env ## Bring up PostgreSQL, the migrations and two servers behind a proxy, and wait until they are ready
+	$(composed) up --detach --no-build
 	@for i in $$(seq 60); do \
-	  RUNLEDGER_IMAGE='$(IMAGE)' $(COMPOSE) exec -T server /usr/local/bin/runledger healthcheck && exit; sleep 1; \
-	done; echo 'The server is not ready after a minute: $(COMPOSE) logs' >&2; exit 1
+	  $(composed) exec -T server-a /usr/local/bin/runledger healthcheck && \
+	  $(composed) exec -T server-b /usr/local/bin/runledger healthcheck --url http://proxy:8080 && exit; sleep 1; \
+	done; echo 'The servers are not ready after a minute: $(COMPOSE) logs' >&2; exit 1
 
 .PHONY: compose-down
 compose-down: ## Stop them; the data stays in its volume
-	RUNLEDGER_IMAGE='$(IMAGE)' $(COMPOSE) down
+	$(composed) down
+
+composed = RUNLEDGER_IMAGE='$(IMAGE)' RUNLEDGER_PROXY_IMAGE='$(PROXY_IMAGE)' $(COMPOSE)
 
 # Fresh secrets for a first look; a deployment brings its own.
 .env:
