@@ -53,6 +53,10 @@ test-faults: c-compiler ## Run the tests of faults and races at full length (abo
 	RUNLEDGER_TEST_IDENTITIES=1000 RUNLEDGER_TEST_RACES=50 RUNLEDGER_TEST_STEPS=100000 \
 	  go test -count=1 -timeout 60m -v ./internal/server -run 'TestOfMany|TestEveryMove|TestTheServiceDoes'
 
+.PHONY: test-upgrade
+test-upgrade: ## Run the release before this one on the schema of this one (builds it from git)
+	RUNLEDGER_TEST_UPGRADE=1 go test -count=1 -timeout 10m -v ./cmd/runledger -run TestTheReleaseBefore
+
 .PHONY: bench
 bench: ## Measure the built server and write docs/performance.md (ARGS: flags of internal/bench, such as -only lists)
 	go run ./internal/bench $(ARGS)
