@@ -9,7 +9,9 @@ CYCLONEDX_VERSION     := v1.10.0
 REDOCLY_VERSION       := 2.77.0
 
 # What this build calls itself: the tag, else the commit, with "-dirty" for uncommitted changes.
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+ifndef VERSION
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+endif
 # The name that "make image" gives the image and docker-compose.yml runs.
 IMAGE   ?= runledger:local
 PROXY_IMAGE ?= runledger-proxy:local

@@ -135,7 +135,7 @@ func TestNothingIsTracedUnlessTheStandardVariablesSayWhere(t *testing.T) {
 	t.Parallel()
 	for variables, traced := range map[string]bool{
 		"": false, "OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318": true, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=https://c/own": true,
-		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 OTEL_SDK_DISABLED=true":     false,
+		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 OTEL_SDK_DISABLED=true":    false,
 		"OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318 OTEL_TRACES_EXPORTER=none": false,
 	} {
 		c, err := readConfig(strings.Fields(variables))

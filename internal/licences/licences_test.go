@@ -16,8 +16,8 @@ func TestALicenceIsKnownByItsText(t *testing.T) {
 		"GNU GENERAL PUBLIC LICENSE Version 3":                                                                 nil,
 		"GNU AFFERO GENERAL PUBLIC LICENSE":                                                                    nil,
 		"Permission is hereby granted, free of charge, to any person obtaining a copy … with Commons Clause …": nil,
-		"All rights reserved.":                                                                                 nil,
-		"":                                                                                                     nil,
+		"All rights reserved.": nil,
+		"":                     nil,
 	} {
 		got, err := recognise(text)
 		if !slices.Equal(got, want) || (err == nil) != (want != nil) {
