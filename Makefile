@@ -42,8 +42,11 @@ test: c-compiler ## Run all tests with the race detector, on a real PostgreSQL (
 	go test -race -timeout 25m $(TESTFLAGS) ./...
 
 .PHONY: test-faults
-test-faults: c-compiler ## Run the tests of faults and races at full length (about a quarter of an hour)
-	RUNLEDGER_TEST_OPERATIONS=40000 RUNLEDGER_TEST_KILLS=100 go test -count=1 -timeout 60m -v ./internal/faults
+test-faults: c-compiler ## Run the tests of faults and races at full length (about half an hour)
+	RUNLEDGER_TEST_OUTAGE_MS=10000 RUNLEDGER_TEST_TERMINATIONS=50 RUNLEDGER_TEST_FIGURES=1 \
+	  go test -count=1 -timeout 30m -parallel 1 -v ./internal/faults -run 'TestAnOutage|TestAServerThatIsTold'
+	RUNLEDGER_TEST_OPERATIONS=40000 RUNLEDGER_TEST_KILLS=100 \
+	  go test -count=1 -timeout 60m -v ./internal/faults -skip 'TestAnOutage|TestAServerThatIsTold'
 	RUNLEDGER_TEST_IDENTITIES=1000 RUNLEDGER_TEST_RACES=50 RUNLEDGER_TEST_STEPS=100000 \
 	  go test -count=1 -timeout 60m -v ./internal/server -run 'TestOfMany|TestEveryMove|TestTheServiceDoes'
 
