@@ -54,6 +54,10 @@ test-faults: c-compiler ## Run the tests of faults and races at full length (abo
 bench: ## Measure the built server and write docs/performance.md (ARGS: flags of internal/bench, such as -only lists)
 	go run ./internal/bench $(ARGS)
 
+.PHONY: soak
+soak: ## Load the built server with a realistic mix, then with too much (ARGS: such as -soak 2h)
+	go run ./internal/bench -soak 3m $(ARGS)
+
 .PHONY: bench-check
 bench-check: ## Measure again and fail if a ratio is worse than docs/performance.md says (ARGS: such as -tolerance 0.4)
 	go run ./internal/bench -check $(ARGS)
