@@ -29,8 +29,8 @@ type process struct {
 }
 
 // startServe builds the binary, starts its server on the tests' database and waits until it is
-// serving. It has not ended when this returns; the test ends it.
-func startServe(t *testing.T) *process {
+// serving. It has not ended when this returns; the test ends it. More environment comes last.
+func startServe(t *testing.T, environ ...string) *process {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "runledger")
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
@@ -47,6 +47,7 @@ func startServe(t *testing.T) *process {
 		"RUNLEDGER_DATABASE_URL=" + databaseURL, "RUNLEDGER_ADDR=" + p.addr, "RUNLEDGER_ADMIN_ADDR=127.0.0.1:0", "RUNLEDGER_SHUTDOWN_DELAY=0s",
 		"RUNLEDGER_JWT_HS256_SECRET=" + secret, "RUNLEDGER_JWT_ISSUER=i", "RUNLEDGER_JWT_AUDIENCE=a",
 	}
+	p.Env = append(p.Env, environ...)
 	stderr, err := p.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
