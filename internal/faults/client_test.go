@@ -16,10 +16,10 @@ import (
 
 // client asks the system over HTTP.
 type client struct {
-	system *system
-	addr   string // of the server, or of the front
-	http   *http.Client
-	broken atomic.Int64 // answers of 5xx that are no 503 with Retry-After, of which there are to be none
+	system  *system
+	addr    string // of the server, or of the front
+	http    *http.Client
+	broken  atomic.Int64 // answers of 5xx that are no 503 with Retry-After, of which there are to be none
 	refused atomic.Int64 // answers of 503
 }
 

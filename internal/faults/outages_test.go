@@ -150,7 +150,7 @@ func diskFull() outage {
 			dir := smallFileSystem(t, s)
 			err := s.onDatabase(t, func(ctx context.Context, conn *pgx.Conn) error {
 				for _, statement := range []string{
-					"CREATE TABLESPACE small LOCATION '" + dir + "'", move + "small", 
+					"CREATE TABLESPACE small LOCATION '" + dir + "'", move + "small",
 					"CREATE TABLE filler (t text) TABLESPACE small", "ALTER TABLE filler ALTER COLUMN t SET STORAGE PLAIN",
 				} {
 					if _, err := conn.Exec(ctx, statement); err != nil {

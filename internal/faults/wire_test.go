@@ -15,7 +15,7 @@ type wire struct {
 	target   string
 	group    sync.WaitGroup
 
-	over     chan struct{} // closed with the test
+	over chan struct{} // closed with the test
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool // both ends of each connection
