@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,12 +46,12 @@ func (b *bench) newSoakWorld(ctx context.Context) (*soakWorld, error) {
 		}
 	}
 	w := &soakWorld{bench: b}
-	url := b.pg.URL(name)
+	databaseURL := b.pg.URL(name)
 	var err error
-	if w.place, err = findPlace(ctx, url); err != nil {
+	if w.place, err = findPlace(ctx, databaseURL); err != nil {
 		return nil, err
 	}
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := pgx.Connect(ctx, databaseURL)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func (b *bench) newSoakWorld(ctx context.Context) (*soakWorld, error) {
 	if _, err := conn.Exec(ctx, "UPDATE workspaces SET archived_at = NULL WHERE id = $1", w.place.workspaceID); err != nil {
 		return nil, err
 	}
-	w.server, err = b.startServe(ctx, url, w.place.subject)
+	w.server, err = b.startServe(ctx, databaseURL, w.place.subject)
 	return w, err
 }
 
@@ -344,6 +345,9 @@ func (w *soakWorld) ask(ctx context.Context, t *tally, method, path, body string
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := w.server.client.Do(req)
+	if failed, ok := errors.AsType[*url.Error](err); ok {
+		err = failed.Err // without the address
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			t.note(other, time.Since(begin), "no answer: "+err.Error())
