@@ -50,8 +50,11 @@ test: c-compiler ## Run all tests with the race detector, on a real PostgreSQL (
 	go test -race -timeout 25m $(TESTFLAGS) ./...
 
 .PHONY: test-faults
-test-faults: c-compiler ## Run the tests of faults and races at full length (about a quarter of an hour)
-	RUNLEDGER_TEST_OPERATIONS=40000 RUNLEDGER_TEST_KILLS=100 go test -count=1 -timeout 60m -v ./internal/faults
+test-faults: c-compiler ## Run the tests of faults and races at full length (about half an hour)
+	RUNLEDGER_TEST_OUTAGE_MS=10000 RUNLEDGER_TEST_TERMINATIONS=50 RUNLEDGER_TEST_FIGURES=1 \
+	  go test -count=1 -timeout 30m -parallel 1 -v ./internal/faults -run 'TestAnOutage|TestAServerThatIsTold'
+	RUNLEDGER_TEST_OPERATIONS=40000 RUNLEDGER_TEST_KILLS=100 \
+	  go test -count=1 -timeout 60m -v ./internal/faults -skip 'TestAnOutage|TestAServerThatIsTold'
 	RUNLEDGER_TEST_IDENTITIES=1000 RUNLEDGER_TEST_RACES=50 RUNLEDGER_TEST_STEPS=100000 \
 	  go test -count=1 -timeout 60m -v ./internal/server -run 'TestOfMany|TestEveryMove|TestTheServiceDoes'
 
@@ -62,6 +65,10 @@ test-upgrade: ## Run the release before this one on the schema of this one (buil
 .PHONY: bench
 bench: ## Measure the built server and write docs/performance.md (ARGS: flags of internal/bench, such as -only lists)
 	go run ./internal/bench $(ARGS)
+
+.PHONY: soak
+soak: ## Load the built server with a realistic mix, then with too much (ARGS: such as -soak 2h)
+	go run ./internal/bench -soak 3m $(ARGS)
 
 .PHONY: bench-check
 bench-check: ## Measure again and fail if a ratio is worse than docs/performance.md says (ARGS: such as -tolerance 0.4)

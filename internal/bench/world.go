@@ -55,11 +55,15 @@ func newBench(ctx context.Context, o options) (_ *bench, err error) {
 	if o.large {
 		b.sizes = append(b.sizes, huge)
 	}
+	autovacuum := "off" // nothing but what is measured takes CPU time
+	if o.soakFor > 0 {
+		autovacuum, b.sizes = "on", []int{middle} // as in life
+	}
 	note("starting a private PostgreSQL in %s", o.dataDir)
 	b.pg, err = localpg.Start(ctx, localpg.Options{Dir: o.dataDir, Fresh: o.fresh, Settings: map[string]string{
 		"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "1h",
 		"fsync":      "off", // the data can be made again, and no read waits for the disk
-		"autovacuum": "off", // nothing but what is measured takes CPU time
+		"autovacuum": autovacuum,
 		"jit":        "off", // as a plan's cost is below its threshold in life
 	}})
 	if err != nil {

@@ -111,8 +111,15 @@ func (d *database) borrow(ctx context.Context) (*loan, context.Context, error) {
 	return l, running, nil
 }
 
-// explain adds to a statement's error that its connection is gone, where it is.
+// explain adds to a statement's error that its connection is gone, where it is. A connection to a
+// server that has turned read-only is closed where the database's address says which of several
+// servers is wanted, so that the next one is to that.
 func (l *loan) explain(err error) error {
+	if err != nil && l.conn != nil && isReadOnly(err) && l.conn.Conn().Config().ValidateConnect != nil {
+		closing, stop := context.WithTimeout(context.Background(), time.Second)
+		defer stop()
+		_ = l.conn.Conn().Close(closing)
+	}
 	if err != nil && l.conn != nil && l.conn.Conn().IsClosed() {
 		return fmt.Errorf("%w: %w", errNoConnection, err)
 	}

@@ -62,6 +62,10 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		}
 		w.Header().Set("X-Request-Id", req.id)
 		secure(w.Header())
+		if s.health.draining.Load() && r.ProtoMajor == 1 {
+			// A client that would send its next request on this connection may find it closed.
+			w.Header().Set("Connection", "close")
+		}
 		ctx := r.Context()
 		if s.tracer != nil {
 			var span trace.Span
