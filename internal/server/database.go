@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -80,7 +81,8 @@ type database struct {
 	pool           *pgxpool.Pool
 	acquireTimeout time.Duration
 	queryTimeout   time.Duration
-	turns          *turns // nil for statements that do not queue
+	turns          *turns        // nil for statements that do not queue
+	used           *atomic.Int64 // counts the connections that have been used, each once
 }
 
 // loan is a connection out of the pool for one statement.
@@ -101,6 +103,10 @@ func (d *database) borrow(ctx context.Context) (*loan, context.Context, error) {
 	if err != nil {
 		d.turns.giveBack()
 		return nil, nil, fmt.Errorf("%w: %w", errNoConnection, err)
+	}
+	if known := conn.Conn().PgConn().CustomData(); known["used"] == nil {
+		known["used"] = true
+		d.used.Add(1)
 	}
 	running, stop := context.WithTimeout(context.WithoutCancel(ctx), d.queryTimeout)
 	l := &loan{conn: conn, stop: stop, turns: d.turns}
