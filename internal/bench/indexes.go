@@ -84,7 +84,7 @@ func measureIndexes(ctx context.Context, b *bench) (*table, error) {
 	}
 	t := &table{
 		caption: fmt.Sprintf("The indexes of operation_runs at %d runs: their size, and what each adds to the CPU time of PostgreSQL for an INSERT of %d runs in one statement, "+
-			"the median of %d pairs of such an INSERT with it and without it. A report on a run writes to the indexes as an INSERT does.", middle, rows, rounds),
+			"the median of %d pairs of such an INSERT with it and without it. A report on a run writes to the indexes as an INSERT does.", b.middle, rows, rounds),
 		keys: 1,
 		head: []string{"index", "serves", "size", "µs a run", "of the INSERT"},
 	}
@@ -120,7 +120,7 @@ func (b *bench) scratch(ctx context.Context) (drop func(), databaseURL string, e
 		_ = admin.Close(context.Background())
 	}
 	for _, statement := range []string{
-		"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name + " TEMPLATE " + databaseName(middle),
+		"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name + " TEMPLATE " + databaseName(b.middle),
 	} {
 		if _, err := admin.Exec(ctx, statement); err != nil {
 			drop()

@@ -168,23 +168,23 @@ const listBar = 1.25
 
 // measureLists compares each list with the bare handler and with pgbench.
 func measureLists(ctx context.Context, b *bench) (*table, error) {
-	p, err := findPlace(ctx, b.url(middle))
+	p, err := findPlace(ctx, b.url(b.middle))
 	if err != nil {
 		return nil, err
 	}
-	bare, err := startBare(ctx, b.url(middle), bareEnvironment(p, b.pageSize)...)
+	bare, err := startBare(ctx, b.url(b.middle), bareEnvironment(p, b.pageSize)...)
 	if err != nil {
 		return nil, err
 	}
 	defer bare.stop()
-	full, err := b.startServe(ctx, b.url(middle), p.subject)
+	full, err := b.startServe(ctx, b.url(b.middle), p.subject)
 	if err != nil {
 		return nil, err
 	}
 	defer full.stop()
 	t := &table{
 		caption: fmt.Sprintf("Pages of %d rows at %d runs: CPU seconds per 1,000 requests (server + PostgreSQL), medians of %d rounds of %d requests.",
-			b.pageSize, middle, b.rounds, b.requests),
+			b.pageSize, b.middle, b.rounds, b.requests),
 		keys: 2,
 		head: []string{
 			"list", "connections", "limit", "Runledger", "ratio", "bar", "pgbench: PostgreSQL alone",
@@ -227,7 +227,7 @@ func (b *bench) compareList(ctx context.Context, l list, connections int, full, 
 	requests := b.requestsAt(connections)
 	var samples []sample
 	medians, err := byTurns(ctx, b.rounds, connections, requests, []*contender{full, bare}, func() error {
-		s, err := b.pgbench(ctx, script, b.url(middle), connections, requests)
+		s, err := b.pgbench(ctx, script, b.url(b.middle), connections, requests)
 		samples = append(samples, s)
 		return err
 	})

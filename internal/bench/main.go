@@ -38,6 +38,7 @@ type options struct {
 	rounds    int
 	requests  int // of each server in each round
 	pageSize  int
+	middle    int // how many runs there are in the database that most is measured on
 }
 
 func main() {
@@ -56,6 +57,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 7, "how many rounds")
 	flag.IntVar(&o.requests, "requests", 1500, "how many requests each server gets in a round")
 	flag.IntVar(&o.pageSize, "limit", 50, "how many rows a page has")
+	flag.IntVar(&o.middle, "runs", 1_000_000, "how many runs the larger database has; with fewer, a look and not a measurement")
 	flag.Usage = func() {
 		_, _ = fmt.Fprint(flag.CommandLine.Output(), "Bench measures the built server and writes docs/performance.md.\n"+
 			"With BENCH_LARGE=1 in the environment there are ten million runs as well.\n\n")
@@ -141,7 +143,7 @@ func sections() []section {
 		{name: "lists", measure: measureLists, checked: true},
 		{name: "flat", measure: measureFlat, checked: true},
 		{name: "filters", measure: measureFilters},
-		{name: "polling", measure: measurePolling},
+		{name: "polling", measure: measurePolling, checked: true},
 		{name: "indexes", measure: measureIndexes},
 		{name: "writes", measure: measureWrites},
 		{name: "cold", measure: measureCold},
