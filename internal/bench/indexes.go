@@ -35,6 +35,12 @@ var serves = map[string]string{
 	"operation_runs_untimely_update_by_update_idx":    "the same with `order=updated_at`",
 	"operation_runs_updated_at_idx":                   "`order=updated_at`; `updated_…` with it",
 	"operation_runs_retry_of_id_idx":                  "the retention, which clears references to the runs that it deletes",
+	"operation_runs_recalled_id_idx":                  "a recall: the recalled runs, by what other rows name them",
+	"operation_runs_recalled_identity_idx":            "a recall: the runs that name a recalled one, by the run that replaces it",
+	"operation_runs_context_baseline_idx":             "a recall: the runs whose context names a baseline run",
+	"operation_runs_context_current_idx":              "the same of a current run",
+	"operation_runs_context_run_idx":                  "the same of another run",
+	"operation_runs_stats_idx":                        "`operation-runs/stats`, out of the index alone",
 }
 
 // measureIndexes measures what each index of operation_runs takes: on disk, and of the CPU time of

@@ -65,18 +65,18 @@ func lists(p place) []list {
 	}
 	run := columns(`id workspace_id tenant_id user_id initiator_name type status outcome run_identity_hash summary_counts
 		failure_summary context started_at completed_at created_at updated_at heartbeat_at progressed_at stalled stalled_at
-		cancel_requested_at retry_of_id attempt revision`)
+		cancel_requested_at retry_of_id attempt revision recalled recalled_at recalled_by_user_id recall_reason`)
 	workspace := fmt.Sprintf("/workspaces/%d/", p.workspaceID)
 	finding := columns(`id workspace_id tenant_id finding_type scope_key fingerprint subject_type subject_external_id severity
 		status acknowledged_at acknowledged_by_user_id evidence baseline_operation_run_id`)
 	finding = append(finding, runOf("baseline_operation_run", "baseline_operation_run_id", "baseline_"))
 	finding = append(finding, columns("current_operation_run_id")...)
 	finding = append(finding, runOf("current_operation_run", "current_operation_run_id", "current_"))
-	finding = append(finding, columns("created_at updated_at revision")...)
+	finding = append(finding, columns("created_at updated_at revision recalled")...)
 	item := columns(`id workspace_id tenant_id policy_type external_id display_name category platform meta last_seen_at
 		last_seen_operation_run_id`)
 	item = append(item, runOf("last_seen_operation_run", "last_seen_operation_run_id", "run_"))
-	item = append(item, columns("created_at updated_at")...)
+	item = append(item, columns("created_at updated_at recalled")...)
 	return []list{
 		{name: "runs", path: p.runs(), members: run, ask: runs},
 		{
