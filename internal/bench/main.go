@@ -40,6 +40,7 @@ type options struct {
 	rounds    int
 	requests  int // of each server in each round
 	pageSize  int
+	middle    int // how many runs there are in the database that most is measured on
 
 	soakFor     time.Duration // 0 for measuring
 	overloadFor time.Duration
@@ -61,6 +62,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 7, "how many rounds")
 	flag.IntVar(&o.requests, "requests", 1500, "how many requests each server gets in a round")
 	flag.IntVar(&o.pageSize, "limit", 50, "how many rows a page has")
+	flag.IntVar(&o.middle, "runs", 1_000_000, "how many runs the larger database has; with fewer, a look and not a measurement")
 	flag.DurationVar(&o.soakFor, "soak", 0, "load a server with a realistic mix for so long, instead of measuring: minutes or hours")
 	flag.DurationVar(&o.overloadFor, "overload", 30*time.Second, "with -soak, how long to ask for five times what the server can take")
 	flag.Usage = func() {
@@ -151,7 +153,7 @@ func sections() []section {
 		{name: "lists", measure: measureLists, checked: true},
 		{name: "flat", measure: measureFlat, checked: true},
 		{name: "filters", measure: measureFilters},
-		{name: "polling", measure: measurePolling},
+		{name: "polling", measure: measurePolling, checked: true},
 		{name: "indexes", measure: measureIndexes},
 		{name: "writes", measure: measureWrites},
 		{name: "cold", measure: measureCold},

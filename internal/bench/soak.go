@@ -40,7 +40,7 @@ type soakWorld struct {
 // newSoakWorld makes the copy, so that the kept data stays as it was seeded.
 func (b *bench) newSoakWorld(ctx context.Context) (*soakWorld, error) {
 	const name = "soak"
-	for _, statement := range []string{"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name + " TEMPLATE " + databaseName(middle)} {
+	for _, statement := range []string{"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name + " TEMPLATE " + databaseName(b.middle)} {
 		if err := b.administer(ctx, statement); err != nil {
 			return nil, err
 		}
@@ -99,7 +99,7 @@ func (b *bench) soak(ctx context.Context) (err error) {
 	}
 	t := &table{
 		caption: fmt.Sprintf("A soak: %d %% lists, %d %% starts and reports, %d %% heartbeats in the largest workspace of %d runs.",
-			listShare, writeShare, 100-listShare-writeShare, middle),
+			listShare, writeShare, 100-listShare-writeShare, b.middle),
 		head: []string{"load", "asked/s", "answered 2xx/s", "2xx p50", "2xx p99", "refused", "refused p50", "refused p99", "anything else"},
 		keys: 1,
 	}

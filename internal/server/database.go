@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -80,7 +81,8 @@ type database struct {
 	pool           *pgxpool.Pool
 	acquireTimeout time.Duration
 	queryTimeout   time.Duration
-	turns          *turns // nil for statements that do not queue
+	turns          *turns        // nil for statements that do not queue
+	used           *atomic.Int64 // counts the connections that have been used, each once; nil for nobody to know
 }
 
 // loan is a connection out of the pool for one statement.
@@ -102,6 +104,7 @@ func (d *database) borrow(ctx context.Context) (*loan, context.Context, error) {
 		d.turns.giveBack()
 		return nil, nil, fmt.Errorf("%w: %w", errNoConnection, err)
 	}
+	d.meet(conn)
 	running, stop := context.WithTimeout(context.WithoutCancel(ctx), d.queryTimeout)
 	l := &loan{conn: conn, stop: stop, turns: d.turns}
 	if err := l.plan(running); err != nil {
@@ -109,6 +112,15 @@ func (d *database) borrow(ctx context.Context) (*loan, context.Context, error) {
 		return nil, nil, l.explain(err)
 	}
 	return l, running, nil
+}
+
+// meet counts a connection that is used for the first time.
+func (d *database) meet(conn *pgxpool.Conn) {
+	const met = "met"
+	if data := conn.Conn().PgConn().CustomData(); d.used != nil && data[met] == nil {
+		data[met] = true
+		d.used.Add(1)
+	}
 }
 
 // explain adds to a statement's error that its connection is gone, where it is. A connection to a

@@ -24,6 +24,8 @@ type request struct {
 	workspaceID int64
 	route       *routeMetrics // nil until a route has taken it
 	place       place         // what it has of the capacity
+	moment      moment        // what the gate saw
+	poll        poll          // by what its answer is remembered, if it is
 }
 
 // pattern is that of its route, empty if none has taken it.
