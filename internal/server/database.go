@@ -81,6 +81,8 @@ type database struct {
 	acquireTimeout time.Duration
 	queryTimeout   time.Duration
 	turns          *turns // nil for statements that do not queue
+	// admit decides on each connection whether a statement may run on it; nil admits all.
+	admit func(ctx context.Context, l *loan) error
 }
 
 // loan is a connection out of the pool for one statement.
@@ -104,11 +106,27 @@ func (d *database) borrow(ctx context.Context) (*loan, context.Context, error) {
 	}
 	running, stop := context.WithTimeout(context.WithoutCancel(ctx), d.queryTimeout)
 	l := &loan{conn: conn, stop: stop, turns: d.turns}
-	if err := l.plan(running); err != nil {
+	if d.admit != nil {
+		err = d.admit(running, l)
+	}
+	if err == nil {
+		err = l.plan(running)
+	}
+	if err != nil {
 		defer l.giveBack()
 		return nil, nil, l.explain(err)
 	}
 	return l, running, nil
+}
+
+// endWith ends the statement when ctx ends.
+func (l *loan) endWith(ctx context.Context) {
+	stop := l.stop
+	detach := context.AfterFunc(ctx, stop)
+	l.stop = func() {
+		detach()
+		stop()
+	}
 }
 
 // explain adds to a statement's error that its connection is gone, where it is. A connection to a

@@ -62,6 +62,7 @@ func (s *Server) scoped(h scopedHandler) http.HandlerFunc {
 		requestOf(r).identify(ws)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			defer s.feed.Hint(ws.ID())
+			w = s.positioning(w, r)
 		}
 		return h(w, r, ws)
 	})

@@ -77,8 +77,12 @@ func (s *Server) countRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 	}
 	order := runOrders["-created_at"]
 	f = order.bind(f, order.first())
-	count, err := s.queries.CountRuns(r.Context(), narrowed{DBTX: s.db, filter: f}, dbsqlc.CountRunsParams{
-		WorkspaceID: ws.ID(), Ceiling: countCeiling + 1,
+	var count int64
+	err := s.reading(r, func(db dbsqlc.DBTX) (err error) {
+		count, err = s.queries.CountRuns(r.Context(), narrowed{DBTX: db, filter: f}, dbsqlc.CountRunsParams{
+			WorkspaceID: ws.ID(), Ceiling: countCeiling + 1,
+		})
+		return err
 	})
 	if err != nil {
 		return err
