@@ -102,7 +102,16 @@ func (b binaries) copyPrimary(ctx context.Context, c *cluster, data string) erro
 	if c.settings["fsync"] == "off" {
 		args = append(args, "--no-sync")
 	}
-	return b.run(ctx, c, "pg_basebackup", args, "PGPASSWORD="+c.password)
+	// What is on PATH may be a link to a server whose other programs are not.
+	server, err := filepath.EvalSymlinks(filepath.Join(b.dir, serverProgram))
+	if err != nil {
+		return err
+	}
+	program := filepath.Join(filepath.Dir(server), "pg_basebackup")
+	if _, err := exec.LookPath(program); err != nil {
+		return fmt.Errorf("%w: no pg_basebackup beside %s", ErrNoStandby, server)
+	}
+	return run(ctx, c, program, args, "PGPASSWORD="+c.password)
 }
 
 // initdb makes a cluster in an empty directory.
@@ -127,16 +136,16 @@ func (b binaries) initdb(ctx context.Context, c *cluster, data string) error {
 	if c.settings["fsync"] == "off" {
 		args = append(args, "--no-sync")
 	}
-	return b.run(ctx, c, "initdb", args)
+	return run(ctx, c, filepath.Join(b.dir, "initdb"), args)
 }
 
-// run runs one of the programs beside the server for its effect.
-func (b binaries) run(ctx context.Context, c *cluster, program string, args []string, environ ...string) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(b.dir, program), args...) //nolint:gosec // found by us
+// run runs a program of PostgreSQL for its effect.
+func run(ctx context.Context, c *cluster, program string, args []string, environ ...string) error {
+	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // found by us
 	cmd.Dir, cmd.Env, cmd.SysProcAttr = c.dir, append(serverEnv(), environ...), c.owner.attributes()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("%s: %w\n%s", program, err, lastLines(out))
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(program), err, lastLines(out))
 	}
 	return nil
 }

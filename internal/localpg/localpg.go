@@ -24,6 +24,9 @@ import (
 // OldestVersion is the first major version of PostgreSQL that has what the schema needs.
 const OldestVersion = 15
 
+// ErrNoStandby says that the PostgreSQL that was found can be run and cannot be made a standby.
+var ErrNoStandby = errors.New("no standby can be made")
+
 // superuser is the one role of a private server.
 const superuser = "postgres"
 

@@ -79,7 +79,6 @@ type exportPage struct {
 // export is one answer that is a whole list.
 type export struct {
 	list    runList
-	request *http.Request
 	format  *exportFormat
 	show    selection
 	limit   int32 // rows of the next page
@@ -102,7 +101,7 @@ func (s *Server) exportRuns(w http.ResponseWriter, r *http.Request, list runList
 	}
 	defer leave()
 	const firstRows = 200
-	e := &export{list: list, request: r, format: format, show: show, limit: firstRows, receipt: receipt{sum: sha256.New()}}
+	e := &export{list: list, format: format, show: show, limit: firstRows, receipt: receipt{sum: sha256.New()}}
 	first := e.page(r.Context(), list.order.first(), nil)
 	if first.err != nil {
 		return first.err
@@ -226,7 +225,7 @@ func (e *export) readOn(ctx context.Context, before exportPage, pages chan<- exp
 // page reads the page behind a position into body. How many rows the next one has follows from how
 // large this one's are.
 func (e *export) page(ctx context.Context, after position, body []byte) exportPage {
-	var p exportPage
+	p := exportPage{body: body}
 	instant := e.list.order.name + "_at"
 	var read []string
 	if e.show.part {
@@ -234,7 +233,8 @@ func (e *export) page(ctx context.Context, after position, body []byte) exportPa
 	}
 	came := int32(0)
 	narrowed := e.list.narrowed(after)
-	each := func(row rawRow) {
+	narrowed.DBTX = e.list.server.db
+	db := rawRows{DBTX: narrowed, show: e.show.members, read: read, each: func(row rawRow) {
 		came++
 		if len(p.body) >= maxExportPageBytes {
 			return // rows much larger than those before: the next page begins with this one
@@ -245,12 +245,8 @@ func (e *export) page(ctx context.Context, after position, body []byte) exportPa
 			p.first = p.last
 		}
 		p.rows++
-	}
-	p.err = e.list.server.reading(e.request, func(db dbsqlc.DBTX) error {
-		p, came = exportPage{body: body[:0]}, 0
-		narrowed.DBTX = db
-		return e.list.query(ctx, rawRows{DBTX: narrowed, show: e.show.members, read: read, each: each}, after, e.limit)
-	})
+	}}
+	p.err = e.list.query(ctx, db, after, e.limit)
 	p.more = came == e.limit || int(came) > p.rows
 	if p.rows > 0 {
 		rows := exportPageBytes / max(len(p.body)/p.rows, 1)

@@ -15,6 +15,7 @@ import (
 type page struct {
 	limit   int
 	after   position     // the last row of the page before
+	follows bool         // there was one
 	binding string       // what a cursor of this list is bound to
 	instant string       // the column of an instant that the list is ordered by, if it is not the id alone
 	missing func() error // why there is no such list rather than an empty one; nil for lists that always are
@@ -42,7 +43,7 @@ func (s *Server) page(r *http.Request, owner string, p *params, first position) 
 		if !ok {
 			p.fault("cursor", "It is not from this list: use next_cursor as it came, with the same filters and order.")
 		}
-		pg.after = after
+		pg.after, pg.follows = after, true
 	}
 	return pg, p.done()
 }
@@ -83,7 +84,7 @@ func (s *Server) answerRows(
 		read = append(show.columns(), columnID, pg.instant)
 	}
 	return s.answerList(w, r, pg, func(l *listing) error {
-		return s.reading(r, func(db dbsqlc.DBTX) error {
+		return s.reading(r, pg.follows, func(db dbsqlc.DBTX) error {
 			l.begin()
 			n.DBTX = db
 			return query(rawRows{DBTX: n, show: show.members, read: read, each: func(row rawRow) {

@@ -84,13 +84,16 @@ func (w positioned) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // reading runs read, which reads a list, on the replica if the request may be answered by it and it
 // is there and far enough. Else, and if anything goes wrong there, read runs on the primary, from the
 // start.
-func (s *Server) reading(r *http.Request, read func(db dbsqlc.DBTX) error) error {
+//
+// A page that follows another is the primary's: on a replica that is behind the database which gave
+// the page before, rows would be missing that were there already.
+func (s *Server) reading(r *http.Request, follows bool, read func(db dbsqlc.DBTX) error) error {
 	wanted, asked, err := askedPosition(r)
 	if err != nil {
 		return err
 	}
 	if s.replica != nil {
-		if asked && s.replica.read(r.Context(), wanted, read) {
+		if asked && !follows && s.replica.read(r.Context(), wanted, read) {
 			return nil
 		}
 		s.replica.metrics.primary.Inc()
