@@ -118,8 +118,9 @@ func (p *replica) read(ctx context.Context, wanted logPosition, read func(db dbs
 	default:
 		p.metrics.fellBack(fellFailed)
 		p.log.LogAttrs(ctx, slog.LevelDebug, "a list could not be read from the replica", slog.Any("error", err))
-		// A connection that broke means more than one that was not to be had in time.
-		if errors.Is(err, errNoReplica) || errors.Is(err, errNoConnection) &&
+		// A connection that broke means more than one that was not to be had in time, or that had to
+		// go because a row or lock stood in the way of replaying the log.
+		if errors.Is(err, errNoReplica) || errors.Is(err, errNoConnection) && !hasClass(err, "40") &&
 			!errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 			p.leave(standing, err)
 		}

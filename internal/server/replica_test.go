@@ -37,7 +37,7 @@ func newCluster(t *testing.T) *cluster {
 		"CREATE ROLE runledger_app",
 		"CREATE ROLE runledger_reader",
 		"GRANT USAGE ON SCHEMA public TO runledger_reader",
-		"GRANT SELECT ON ALL TABLES IN SCHEMA public TO runledger_reader",
+		"GRANT SELECT ON operation_runs, findings, inventory_items, backup_schedules TO runledger_reader",
 	} {
 		if _, err := c.onPrimary.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
@@ -188,6 +188,21 @@ func (w *worker) shows(t testing.TB, id int64, at string) bool {
 	return slices.Contains(decode[page](t, got.body).ids(), id)
 }
 
+// shownByReplica is shows of a list that the replica answers. On a machine that is busy enough the
+// primary may have answered in its place; then it is asked for again.
+func (r *replicated) shownByReplica(t testing.TB, id int64, at string) bool {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline) && !t.Failed(); {
+		before, _ := r.reads(t)
+		shown := r.shows(t, id, at)
+		if after, _ := r.reads(t); after > before {
+			return shown
+		}
+	}
+	t.Fatalf("the replica never answered a list with the position %s", at)
+	return false
+}
+
 // The tests of a replica share one, which takes seconds to make, and follow each other: each stops,
 // kills or promotes it.
 func TestListsAreReadFromAReplicaThatHasReplayedWhatTheyAreToShow(t *testing.T) { //nolint:tparallel // see above
@@ -237,16 +252,23 @@ func onlyWithAPosition(t *testing.T, c *cluster) {
 			header           []string
 			replica, primary float64
 		}{{nil, 0, 1}, {[]string{position, at}, 1, 0}, {[]string{position, "any"}, 1, 0}} {
-			replica, primary := r.reads(t)
-			got := r.do(t, http.MethodGet, path, token, ask.header...)
-			if got.status != http.StatusOK {
-				t.Fatalf("%s answers %d: %s", path, got.status, got.body)
+			var got answer
+			for {
+				fell := r.metric(t, "runledger_replica_fallbacks_total", "")
+				replica, primary := r.reads(t)
+				if got = r.do(t, http.MethodGet, path, token, ask.header...); got.status != http.StatusOK {
+					t.Fatalf("%s answers %d: %s", path, got.status, got.body)
+				}
+				gotReplica, gotPrimary := r.reads(t)
+				if r.metric(t, "runledger_replica_fallbacks_total", "") > fell {
+					continue // the replica was asked, and did not answer in time on a busy machine
+				}
+				if gotReplica-replica != ask.replica || gotPrimary-primary != ask.primary {
+					t.Errorf("%s with %v: %v of the replica, %v of the primary", path, ask.header, gotReplica-replica, gotPrimary-primary)
+				}
+				break
 			}
 			bodies = append(bodies, got.comparable())
-			gotReplica, gotPrimary := r.reads(t)
-			if gotReplica-replica != ask.replica || gotPrimary-primary != ask.primary {
-				t.Errorf("%s with %v: %v of the replica, %v of the primary", path, ask.header, gotReplica-replica, gotPrimary-primary)
-			}
 		}
 		if bodies[1] != bodies[0] || bodies[2] != bodies[0] {
 			t.Errorf("%s differs:\n%s", path, strings.Join(bodies, "\n"))
@@ -299,24 +321,18 @@ func ownWritesWhilePaused(t *testing.T, c *cluster) {
 	if after, _ := r.reads(t); after != replica {
 		t.Errorf("the replica answered %v lists that it could not know", after-replica)
 	}
-	if fell := r.metric(t, "runledger_replica_fallbacks_total", "behind"); fell != writers*writes {
+	if fell := r.metric(t, "runledger_replica_fallbacks_total", ""); fell != writers*writes {
 		t.Errorf("%v lists fell back to the primary, want %d", fell, writers*writes)
 	}
 	// The replica does answer, with what it has: here is its proof.
 	id, at := r.begin(t)
-	if r.shows(t, id, "any") || r.shows(t, id, before) {
-		t.Error("what the replica cannot know was shown to who asks for less")
-	}
-	if after, _ := r.reads(t); after != replica+2 {
-		t.Errorf("the replica answered %v lists, want 2", after-replica)
+	if r.shownByReplica(t, id, "any") || r.shownByReplica(t, id, before) {
+		t.Error("the replica shows what it cannot know")
 	}
 	c.replay(t, true)
 	c.awaitReplayed(t, at)
-	if !r.shows(t, id, at) {
+	if !r.shownByReplica(t, id, at) {
 		t.Error("the replica does not show what it has replayed")
-	}
-	if after, _ := r.reads(t); after != replica+3 {
-		t.Errorf("the replica answered %v lists, want 3", after-replica)
 	}
 }
 
@@ -338,12 +354,8 @@ func lagging(t *testing.T, c *cluster) {
 	}
 	c.replay(t, true)
 	r.awaitInUse(t)
-	replica, _ := r.reads(t)
-	if !r.shows(t, id, "any") {
+	if !r.shownByReplica(t, id, "any") {
 		t.Error("the replica is back and does not show what it missed")
-	}
-	if after, _ := r.reads(t); after != replica+1 {
-		t.Errorf("the replica answered %v lists, want 1", after-replica)
 	}
 }
 
