@@ -135,7 +135,10 @@ func (r *replicated) await(t testing.TB, name, value string, least float64) {
 	}
 }
 
-func (r *replicated) awaitInUse(t testing.TB) { t.Helper(); r.await(t, "runledger_replica_in_use", "", 1) }
+func (r *replicated) awaitInUse(t testing.TB) {
+	t.Helper()
+	r.await(t, "runledger_replica_in_use", "", 1)
+}
 
 func (r *replicated) awaitLeftOut(t testing.TB, reason string) {
 	t.Helper()
