@@ -84,7 +84,7 @@ func (s *Server) answerRows(
 		read = append(show.columns(), columnID, pg.instant)
 	}
 	return s.answerList(w, r, pg, func(l *listing) error {
-		return s.reading(r, pg.follows, func(db dbsqlc.DBTX) error {
+		return s.reading(r, pg, func(db dbsqlc.DBTX) error {
 			l.begin()
 			n.DBTX = db
 			return query(rawRows{DBTX: n, show: show.members, read: read, each: func(row rawRow) {

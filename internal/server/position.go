@@ -87,13 +87,13 @@ func (w positioned) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 //
 // A page that follows another is the primary's: on a replica that is behind the database which gave
 // the page before, rows would be missing that were there already.
-func (s *Server) reading(r *http.Request, follows bool, read func(db dbsqlc.DBTX) error) error {
+func (s *Server) reading(r *http.Request, pg page, read func(db dbsqlc.DBTX) error) error {
 	wanted, asked, err := askedPosition(r)
 	if err != nil {
 		return err
 	}
 	if s.replica != nil {
-		if asked && !follows && s.replica.read(r.Context(), wanted, read) {
+		if asked && !pg.follows && s.replica.read(r.Context(), wanted, read) {
 			return nil
 		}
 		s.replica.metrics.primary.Inc()

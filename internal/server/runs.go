@@ -79,7 +79,7 @@ func (s *Server) countRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 	order := runOrders["-created_at"]
 	f = order.bind(f, order.first())
 	var count int64
-	err := s.reading(r, false, func(db dbsqlc.DBTX) (err error) {
+	err := s.reading(r, page{}, func(db dbsqlc.DBTX) (err error) {
 		count, err = s.queries.CountRuns(r.Context(), narrowed{DBTX: db, filter: f}, dbsqlc.CountRunsParams{
 			WorkspaceID: ws.ID(), Ceiling: countCeiling + 1,
 		})

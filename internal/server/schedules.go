@@ -21,7 +21,7 @@ func (s *Server) listBackupSchedules(w http.ResponseWriter, r *http.Request, ws 
 		return err
 	}
 	var schedules []dbsqlc.BackupSchedule
-	err = s.reading(r, pg.follows, func(db dbsqlc.DBTX) (err error) {
+	err = s.reading(r, pg, func(db dbsqlc.DBTX) (err error) {
 		schedules, err = s.queries.ListBackupSchedules(r.Context(), narrowed{DBTX: db, filter: f},
 			dbsqlc.ListBackupSchedulesParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
 		return err

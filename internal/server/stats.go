@@ -37,7 +37,7 @@ func (s *Server) getRunStats(w http.ResponseWriter, r *http.Request, ws workspac
 		starts[i] = pgtype.Timestamptz{Time: at, Valid: true}
 	}
 	var rows []dbsqlc.ListRunStatsRow
-	err := s.reading(r, false, func(db dbsqlc.DBTX) (err error) {
+	err := s.reading(r, page{}, func(db dbsqlc.DBTX) (err error) {
 		rows, err = s.queries.ListRunStats(r.Context(), narrowed{DBTX: db, filter: asked.filter}, dbsqlc.ListRunStatsParams{
 			WorkspaceID: ws.ID(), Boundaries: starts,
 			CreatedFrom:   pgtype.Timestamptz{Time: asked.from, Valid: true},
