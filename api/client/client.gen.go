@@ -2313,6 +2313,9 @@ type LegacyTable string
 // Limit defines model for Limit.
 type Limit = int
 
+// LogPosition defines model for LogPosition.
+type LogPosition = string
+
 // LongLimit defines model for LongLimit.
 type LongLimit = int
 
@@ -2514,6 +2517,11 @@ type ListBackupSchedulesParams struct {
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
+	// RunledgerPosition Lets a replica of the database answer. It has to show the write whose answer had this
+	// `Runledger-Position`, or what was written a few seconds ago in any case: `any` asks for no
+	// more. Without this header the answer shows all that was written before it.
+	RunledgerPosition *LogPosition `json:"Runledger-Position,omitempty"`
+
 	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
@@ -2665,6 +2673,11 @@ type ListBackupScheduleRunsParams struct {
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
+	// RunledgerPosition Lets a replica of the database answer. It has to show the write whose answer had this
+	// `Runledger-Position`, or what was written a few seconds ago in any case: `any` asks for no
+	// more. Without this header the answer shows all that was written before it.
+	RunledgerPosition *LogPosition `json:"Runledger-Position,omitempty"`
+
 	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
@@ -2730,6 +2743,11 @@ type ListFindingsParams struct {
 
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// RunledgerPosition Lets a replica of the database answer. It has to show the write whose answer had this
+	// `Runledger-Position`, or what was written a few seconds ago in any case: `any` asks for no
+	// more. Without this header the answer shows all that was written before it.
+	RunledgerPosition *LogPosition `json:"Runledger-Position,omitempty"`
 
 	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
@@ -2808,6 +2826,11 @@ type ListInventoryItemsParams struct {
 
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// RunledgerPosition Lets a replica of the database answer. It has to show the write whose answer had this
+	// `Runledger-Position`, or what was written a few seconds ago in any case: `any` asks for no
+	// more. Without this header the answer shows all that was written before it.
+	RunledgerPosition *LogPosition `json:"Runledger-Position,omitempty"`
 
 	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
@@ -2912,6 +2935,11 @@ type ListOperationRunsParams struct {
 
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// RunledgerPosition Lets a replica of the database answer. It has to show the write whose answer had this
+	// `Runledger-Position`, or what was written a few seconds ago in any case: `any` asks for no
+	// more. Without this header the answer shows all that was written before it.
+	RunledgerPosition *LogPosition `json:"Runledger-Position,omitempty"`
 
 	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
@@ -3023,6 +3051,11 @@ type CountOperationRunsParams struct {
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
+	// RunledgerPosition Lets a replica of the database answer. It has to show the write whose answer had this
+	// `Runledger-Position`, or what was written a few seconds ago in any case: `any` asks for no
+	// more. Without this header the answer shows all that was written before it.
+	RunledgerPosition *LogPosition `json:"Runledger-Position,omitempty"`
+
 	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
 	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
@@ -3055,6 +3088,11 @@ type GetOperationRunStatsParams struct {
 
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// RunledgerPosition Lets a replica of the database answer. It has to show the write whose answer had this
+	// `Runledger-Position`, or what was written a few seconds ago in any case: `any` asks for no
+	// more. Without this header the answer shows all that was written before it.
+	RunledgerPosition *LogPosition `json:"Runledger-Position,omitempty"`
 
 	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
 	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
@@ -5245,15 +5283,26 @@ func NewListBackupSchedulesRequest(server string, workspaceID WorkspaceID, param
 			req.Header.Set("If-None-Match", headerParam0)
 		}
 
-		if params.XRequestID != nil {
+		if params.RunledgerPosition != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Runledger-Position", *params.RunledgerPosition, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("X-Request-Id", headerParam1)
+			req.Header.Set("Runledger-Position", headerParam1)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam2)
 		}
 
 	}
@@ -6060,15 +6109,26 @@ func NewListBackupScheduleRunsRequest(server string, workspaceID WorkspaceID, id
 			req.Header.Set("If-None-Match", headerParam0)
 		}
 
-		if params.XRequestID != nil {
+		if params.RunledgerPosition != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Runledger-Position", *params.RunledgerPosition, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("X-Request-Id", headerParam1)
+			req.Header.Set("Runledger-Position", headerParam1)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam2)
 		}
 
 	}
@@ -6385,15 +6445,26 @@ func NewListFindingsRequest(server string, workspaceID WorkspaceID, params *List
 			req.Header.Set("If-None-Match", headerParam0)
 		}
 
-		if params.XRequestID != nil {
+		if params.RunledgerPosition != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Runledger-Position", *params.RunledgerPosition, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("X-Request-Id", headerParam1)
+			req.Header.Set("Runledger-Position", headerParam1)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam2)
 		}
 
 	}
@@ -6844,15 +6915,26 @@ func NewListInventoryItemsRequest(server string, workspaceID WorkspaceID, params
 			req.Header.Set("If-None-Match", headerParam0)
 		}
 
-		if params.XRequestID != nil {
+		if params.RunledgerPosition != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Runledger-Position", *params.RunledgerPosition, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("X-Request-Id", headerParam1)
+			req.Header.Set("Runledger-Position", headerParam1)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam2)
 		}
 
 	}
@@ -7324,15 +7406,26 @@ func NewListOperationRunsRequest(server string, workspaceID WorkspaceID, params 
 			req.Header.Set("If-None-Match", headerParam0)
 		}
 
-		if params.XRequestID != nil {
+		if params.RunledgerPosition != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Runledger-Position", *params.RunledgerPosition, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("X-Request-Id", headerParam1)
+			req.Header.Set("Runledger-Position", headerParam1)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam2)
 		}
 
 	}
@@ -7861,15 +7954,26 @@ func NewCountOperationRunsRequest(server string, workspaceID WorkspaceID, params
 			req.Header.Set("If-None-Match", headerParam0)
 		}
 
-		if params.XRequestID != nil {
+		if params.RunledgerPosition != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Runledger-Position", *params.RunledgerPosition, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("X-Request-Id", headerParam1)
+			req.Header.Set("Runledger-Position", headerParam1)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam2)
 		}
 
 	}
@@ -8008,15 +8112,26 @@ func NewGetOperationRunStatsRequest(server string, workspaceID WorkspaceID, para
 			req.Header.Set("If-None-Match", headerParam0)
 		}
 
-		if params.XRequestID != nil {
+		if params.RunledgerPosition != nil {
 			var headerParam1 string
 
-			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Runledger-Position", *params.RunledgerPosition, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("X-Request-Id", headerParam1)
+			req.Header.Set("Runledger-Position", headerParam1)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam2)
 		}
 
 	}

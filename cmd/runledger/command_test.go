@@ -76,12 +76,14 @@ func TestEveryFaultOfTheConfigurationIsNamedAtOnceAndNoSecretWithThem(t *testing
 		"RUNLEDGER_DATABASE_URL=postgres://user:hunter2@host:port/database", "RUNLEDGER_ADDR=nowhere", "RUNLEDGER_JWT_HS256_SECRET=hunter2",
 		"RUNLEDGER_DATABASE_MAX_CONNS=many-hunter2", "RUNLEDGER_STATEMENT_TIMEOUT=soon", "RUNLEDGER_SHUTDOWN_DELAY=-1s",
 		"RUNLEDGER_LOG_LEVEL=loud", "RUNLEDGER_LOG_FORMAT=xml", "RUNLEDGER_JWT_ISSUER=i",
+		"RUNLEDGER_DATABASE_REPLICA_URL=postgres://user:hunter2@host:port/database", "RUNLEDGER_DATABASE_REPLICA_MAX_LAG=0s",
 	}, "serve")
 	if code != exitUsage {
 		t.Errorf("exit code %d", code)
 	}
 	for _, variable := range []string{
 		"DATABASE_URL", "ADDR", "JWT_HS256_SECRET", "DATABASE_MAX_CONNS", "STATEMENT_TIMEOUT", "SHUTDOWN_DELAY", "LOG_LEVEL", "LOG_FORMAT", "JWT_AUDIENCE",
+		"DATABASE_REPLICA_URL", "DATABASE_REPLICA_MAX_LAG",
 	} {
 		if !strings.Contains(stderr, "  RUNLEDGER_"+variable+" ") {
 			t.Errorf("RUNLEDGER_%s is not named", variable)

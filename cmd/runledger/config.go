@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caarlos0/env/v11"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/runledger/runledger/internal/auth"
@@ -51,6 +53,8 @@ type config struct {
 	ConsoleScope    string   `env:"CONSOLE_OIDC_SCOPE"     envDefault:"openid"`
 	ConsoleOrigins  []string `env:"CONSOLE_OIDC_ORIGINS"`
 
+	DatabaseReplicaURL     string        `env:"DATABASE_REPLICA_URL"`
+	DatabaseReplicaMaxLag  time.Duration `env:"DATABASE_REPLICA_MAX_LAG" envDefault:"5s"`
 	DatabaseMaxConns       int32         `env:"DATABASE_MAX_CONNS"       envDefault:"8"`
 	DatabaseAcquireTimeout time.Duration `env:"DATABASE_ACQUIRE_TIMEOUT" envDefault:"2s"`
 	StatementTimeout       time.Duration `env:"STATEMENT_TIMEOUT"        envDefault:"5s"`
@@ -170,8 +174,11 @@ func (c *config) check(f *faults) {
 	if c.DatabaseMaxConns < 1 {
 		f.add("DATABASE_MAX_CONNS", "wants at least 1")
 	}
+	if _, err := pgxpool.ParseConfig(c.DatabaseReplicaURL); c.DatabaseReplicaURL != "" && err != nil {
+		f.add("DATABASE_REPLICA_URL", "cannot be read; it wants postgres://user:password@host:5432/database")
+	}
 	for variable, d := range map[string]time.Duration{
-		"DATABASE_ACQUIRE_TIMEOUT": c.DatabaseAcquireTimeout, "STATEMENT_TIMEOUT": c.StatementTimeout,
+		"DATABASE_REPLICA_MAX_LAG": c.DatabaseReplicaMaxLag, "DATABASE_ACQUIRE_TIMEOUT": c.DatabaseAcquireTimeout, "STATEMENT_TIMEOUT": c.StatementTimeout,
 		"IDLE_TRANSACTION_TIMEOUT": c.IdleTransactionTimeout, "SHUTDOWN_GRACE": c.ShutdownGrace, "RATE_BURST": c.RateBurst,
 		"HEADER_TIMEOUT": c.HeaderTimeout, "READ_TIMEOUT": c.ReadTimeout, "WRITE_TIMEOUT": c.WriteTimeout, "IDLE_TIMEOUT": c.IdleTimeout,
 	} {
@@ -348,9 +355,9 @@ func (c *config) auth() auth.Config {
 	}
 }
 
-// pool is the configuration of the database connections of a server.
-func (c *config) pool() (*pgxpool.Config, error) {
-	pool, err := pgxpool.ParseConfig(c.DatabaseURL)
+// pool is the configuration of the connections of a server to a database, the primary or a replica.
+func (c *config) pool(databaseURL string) (*pgxpool.Config, error) {
+	pool, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
 		return nil, err
 	}
@@ -361,6 +368,25 @@ func (c *config) pool() (*pgxpool.Config, error) {
 	params["application_name"] = "runledger"
 	params["statement_timeout"] = milliseconds(c.StatementTimeout)
 	params["idle_in_transaction_session_timeout"] = milliseconds(c.IdleTransactionTimeout)
+	return pool, nil
+}
+
+// replica is the pool of connections to the replica, nil if there is none. It is not connected to
+// here; nothing can be written over it whatever is at its address.
+func (c *config) replica(ctx context.Context, tracer pgx.QueryTracer) (*pgxpool.Pool, error) {
+	if c.DatabaseReplicaURL == "" {
+		return nil, nil //nolint:nilnil // as said
+	}
+	config, err := c.pool(c.DatabaseReplicaURL)
+	if err != nil {
+		return nil, err
+	}
+	config.ConnConfig.Tracer = tracer
+	config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
+	if err != nil {
+		return nil, fmt.Errorf("make the connection pool of the replica: %w", err)
+	}
 	return pool, nil
 }
 

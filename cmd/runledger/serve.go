@@ -65,6 +65,8 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
                                         without it people sign in to the console with a token
   RUNLEDGER_CONSOLE_OIDC_SCOPE        what the console asks the issuer for (openid)
   RUNLEDGER_CONSOLE_OIDC_ORIGINS      further origins that the issuer answers at, comma-separated
+  RUNLEDGER_DATABASE_REPLICA_URL      a streaming replica that lists may be read from (none)
+  RUNLEDGER_DATABASE_REPLICA_MAX_LAG  how far behind it may be (5s)
   RUNLEDGER_DATABASE_MAX_CONNS        connections in the pool (8)
   RUNLEDGER_DATABASE_ACQUIRE_TIMEOUT  longest wait for a connection, then 503 (2s)
   RUNLEDGER_STATEMENT_TIMEOUT         longest run of a statement, then 503 (5s)
@@ -110,7 +112,7 @@ func tuneCollector() {
 func (a *app) serve(ctx context.Context, c config, ready func(addr string)) error {
 	tuneCollector()
 	log := a.logger(c)
-	poolConfig, err := c.pool()
+	poolConfig, err := c.pool(c.DatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -130,6 +132,13 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 		return fmt.Errorf("make the connection pool: %w", err)
 	}
 	defer pool.Close()
+	replica, err := c.replica(ctx, poolConfig.ConnConfig.Tracer)
+	if err != nil {
+		return err
+	}
+	if replica != nil {
+		defer replica.Close()
+	}
 	verifier, err := auth.NewVerifier(ctx, c.auth(), log)
 	if err != nil {
 		return usageError{err}
@@ -138,6 +147,7 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 	handler := server.New(server.Options{
 		Pool: pool, Verify: verifier.Verify, Log: log, SchemaVersion: db.LatestVersion(),
 		AcquireTimeout: c.DatabaseAcquireTimeout, QueryTimeout: c.StatementTimeout + time.Second, Staleness: c.MaxStaleness,
+		Replica: replica, ReplicaMaxLag: c.DatabaseReplicaMaxLag,
 		Console:    c.console(),
 		MaxStreams: c.MaxStreams, Registry: registry, Tracer: provider(traces), Limits: c.limits(), Origins: c.CORSOrigins,
 	})

@@ -91,6 +91,59 @@ func (q *Queries) FindWorkspace(ctx context.Context, db DBTX, name *string) (Fin
 	return i, err
 }
 
+const getLogPosition = `-- name: GetLogPosition :one
+SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS position
+`
+
+// @sqlc-vet-disable workspace-scope
+// How far the database's log has come: whatever was committed before is in the log before it.
+func (q *Queries) GetLogPosition(ctx context.Context, db DBTX) (int64, error) {
+	row := db.QueryRow(ctx, getLogPosition)
+	var position int64
+	err := row.Scan(&position)
+	return position, err
+}
+
+const getPrimaryStanding = `-- name: GetPrimaryStanding :one
+SELECT system_identifier::bigint AS cluster, pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint AS flushed
+FROM pg_control_system()
+`
+
+type GetPrimaryStandingRow struct {
+	Cluster int64
+	Flushed int64
+}
+
+// @sqlc-vet-disable workspace-scope
+// Which cluster the primary is, and how far its log could have come to a replica.
+func (q *Queries) GetPrimaryStanding(ctx context.Context, db DBTX) (GetPrimaryStandingRow, error) {
+	row := db.QueryRow(ctx, getPrimaryStanding)
+	var i GetPrimaryStandingRow
+	err := row.Scan(&i.Cluster, &i.Flushed)
+	return i, err
+}
+
+const getReplicaStanding = `-- name: GetReplicaStanding :one
+SELECT system_identifier::bigint AS cluster, pg_is_in_recovery()::boolean AS in_recovery,
+       coalesce(pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0'), 0)::bigint AS replayed
+FROM pg_control_system()
+`
+
+type GetReplicaStandingRow struct {
+	Cluster    int64
+	InRecovery bool
+	Replayed   int64
+}
+
+// @sqlc-vet-disable workspace-scope
+// Which cluster a replica copies, whether it still does, and how much of the log it has replayed.
+func (q *Queries) GetReplicaStanding(ctx context.Context, db DBTX) (GetReplicaStandingRow, error) {
+	row := db.QueryRow(ctx, getReplicaStanding)
+	var i GetReplicaStandingRow
+	err := row.Scan(&i.Cluster, &i.InRecovery, &i.Replayed)
+	return i, err
+}
+
 const getServerKey = `-- name: GetServerKey :one
 SELECT key FROM server_keys WHERE name = $1
 `

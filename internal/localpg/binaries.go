@@ -78,17 +78,47 @@ func (b binaries) prepare(ctx context.Context, c *cluster) error {
 	if err := c.owner.give(unfinished); err != nil {
 		return err
 	}
-	if err := c.makePassword(); err != nil {
-		return err
+	fill := b.initdb
+	if c.primary != nil {
+		fill = b.copyPrimary
 	}
-	if err := b.initdb(ctx, c, unfinished); err != nil {
+	if err := fill(ctx, c, unfinished); err != nil {
 		return err
 	}
 	return os.Rename(unfinished, c.path("data"))
 }
 
+// copyPrimary makes a standby of the cluster's primary in an empty directory. Roles and passwords are
+// the primary's.
+func (b binaries) copyPrimary(ctx context.Context, c *cluster, data string) error {
+	c.password = c.primary.password
+	if err := os.WriteFile(c.path("password"), []byte(c.password), 0o600); err != nil {
+		return err
+	}
+	args := []string{
+		"--pgdata", data, "--host", "127.0.0.1", "--port", strconv.Itoa(c.primary.port), "--username", superuser,
+		"--write-recovery-conf", "--wal-method", "stream", "--checkpoint", "fast",
+	}
+	if c.settings["fsync"] == "off" {
+		args = append(args, "--no-sync")
+	}
+	// What is on PATH may be a link to a server whose other programs are not.
+	server, err := filepath.EvalSymlinks(filepath.Join(b.dir, serverProgram))
+	if err != nil {
+		return err
+	}
+	program := filepath.Join(filepath.Dir(server), "pg_basebackup")
+	if _, err := exec.LookPath(program); err != nil {
+		return fmt.Errorf("%w: no pg_basebackup beside %s", ErrNoStandby, server)
+	}
+	return run(ctx, c, program, args, "PGPASSWORD="+c.password)
+}
+
 // initdb makes a cluster in an empty directory.
 func (b binaries) initdb(ctx context.Context, c *cluster, data string) error {
+	if err := c.makePassword(); err != nil {
+		return err
+	}
 	// The password must not be among the arguments, which all users can read. initdb takes it
 	// from a file, one that its user may read.
 	passwordFile := c.path("password.initdb")
@@ -106,11 +136,16 @@ func (b binaries) initdb(ctx context.Context, c *cluster, data string) error {
 	if c.settings["fsync"] == "off" {
 		args = append(args, "--no-sync")
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(b.dir, "initdb"), args...) //nolint:gosec // found by us
-	cmd.Dir, cmd.Env, cmd.SysProcAttr = c.dir, serverEnv(), c.owner.attributes()
+	return run(ctx, c, filepath.Join(b.dir, "initdb"), args)
+}
+
+// run runs a program of PostgreSQL for its effect.
+func run(ctx context.Context, c *cluster, program string, args []string, environ ...string) error {
+	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // found by us
+	cmd.Dir, cmd.Env, cmd.SysProcAttr = c.dir, append(serverEnv(), environ...), c.owner.attributes()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, lastLines(out))
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(program), err, lastLines(out))
 	}
 	return nil
 }

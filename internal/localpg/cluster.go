@@ -27,6 +27,7 @@ type cluster struct {
 	port     int
 	settings map[string]string
 	owner    *account // whom the processes run as; nil for the caller
+	primary  *cluster // which this one is a standby of; nil if of none
 	password string
 	log      *slog.Logger
 }

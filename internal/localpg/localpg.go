@@ -24,6 +24,9 @@ import (
 // OldestVersion is the first major version of PostgreSQL that has what the schema needs.
 const OldestVersion = 15
 
+// ErrNoStandby says that the PostgreSQL that was found can be run and cannot be made a standby.
+var ErrNoStandby = errors.New("no standby can be made")
+
 // superuser is the one role of a private server.
 const superuser = "postgres"
 
@@ -50,6 +53,10 @@ type Options struct {
 	Settings map[string]string
 	// Fresh throws away the data that an earlier Start left in Dir.
 	Fresh bool
+	// Primary is a running server of which this one is to be a standby, a copy that follows it by
+	// streaming replication and answers queries that only read. Data that an earlier Start left in
+	// Dir is taken as it is.
+	Primary *Server
 	// Log receives what happens while the server starts and stops. Nil is silent.
 	Log *slog.Logger
 }
@@ -104,6 +111,9 @@ func newServer(ctx context.Context, o Options) (_ *Server, err error) {
 	s := &Server{lock: lock, cluster: cluster{
 		dir: dir, port: o.Port, settings: o.Settings, owner: owner, log: o.Log,
 	}}
+	if o.Primary != nil {
+		s.cluster.primary = &o.Primary.cluster
+	}
 	if err := stopOrphan(ctx, &s.cluster); err != nil {
 		return nil, err
 	}

@@ -27,6 +27,9 @@ func (container) String() string { return "a container of " + containerImage }
 
 // findContainer makes sure that there is a Docker engine and the image.
 func findContainer(ctx context.Context, c *cluster) (container, error) {
+	if c.primary != nil {
+		return container{}, fmt.Errorf("%w: it would be in a container", ErrNoStandby)
+	}
 	docker, err := exec.LookPath("docker")
 	if err != nil {
 		return container{}, errors.New("no docker on PATH")

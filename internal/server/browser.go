@@ -21,10 +21,11 @@ func shareWith(origins []string) func(http.Handler) http.Handler {
 		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete},
 		AllowedHeaders: []string{
 			"Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "X-Request-Id",
+			positionHeader,
 			"Traceparent", "Tracestate",
 		},
 		ExposedHeaders: []string{
-			"ETag", "Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-Id",
+			"ETag", "Link", "Location", positionHeader, "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-Id",
 		},
 		MaxAge: int(preflightLife.Seconds()),
 	}).Handler

@@ -83,6 +83,8 @@ type database struct {
 	queryTimeout   time.Duration
 	turns          *turns        // nil for statements that do not queue
 	used           *atomic.Int64 // counts the connections that have been used, each once; nil for nobody to know
+	// admit decides on each connection whether a statement may run on it; nil admits all.
+	admit func(ctx context.Context, l *loan) error
 }
 
 // loan is a connection out of the pool for one statement.
@@ -107,7 +109,13 @@ func (d *database) borrow(ctx context.Context) (*loan, context.Context, error) {
 	d.meet(conn)
 	running, stop := context.WithTimeout(context.WithoutCancel(ctx), d.queryTimeout)
 	l := &loan{conn: conn, stop: stop, turns: d.turns}
-	if err := l.plan(running); err != nil {
+	if d.admit != nil {
+		err = d.admit(running, l)
+	}
+	if err == nil {
+		err = l.plan(running)
+	}
+	if err != nil {
 		defer l.giveBack()
 		return nil, nil, l.explain(err)
 	}
@@ -120,6 +128,16 @@ func (d *database) meet(conn *pgxpool.Conn) {
 	if data := conn.Conn().PgConn().CustomData(); d.used != nil && data[met] == nil {
 		data[met] = true
 		d.used.Add(1)
+	}
+}
+
+// endWith ends the statement when ctx ends.
+func (l *loan) endWith(ctx context.Context) {
+	stop := l.stop
+	detach := context.AfterFunc(ctx, stop)
+	l.stop = func() {
+		detach()
+		stop()
 	}
 }
 

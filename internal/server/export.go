@@ -43,9 +43,9 @@ type runList struct {
 	missing func() error
 }
 
-// narrowed is the database for the list's statement behind a position.
+// narrowed is what the list's statement behind a position is narrowed to.
 func (l runList) narrowed(after position) narrowed {
-	n := narrowed{DBTX: l.server.db, filter: l.order.bind(l.filter, after)}
+	n := narrowed{filter: l.order.bind(l.filter, after)}
 	if l.order.name == "updated" {
 		n.unindexed = len(l.filter.all)+len(l.filter.choices)+len(l.filter.ranges) > 0
 		n.unordered = l.filter.selective
@@ -232,7 +232,9 @@ func (e *export) page(ctx context.Context, after position, body []byte) exportPa
 		read = append(e.show.columns(), columnID, instant)
 	}
 	came := int32(0)
-	db := rawRows{DBTX: e.list.narrowed(after), show: e.show.members, read: read, each: func(row rawRow) {
+	narrowed := e.list.narrowed(after)
+	narrowed.DBTX = e.list.server.db
+	db := rawRows{DBTX: narrowed, show: e.show.members, read: read, each: func(row rawRow) {
 		came++
 		if len(p.body) >= maxExportPageBytes {
 			return // rows much larger than those before: the next page begins with this one

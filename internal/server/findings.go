@@ -17,7 +17,7 @@ func (s *Server) listFindings(w http.ResponseWriter, r *http.Request, ws workspa
 	if err != nil {
 		return err
 	}
-	return s.answerRows(w, r, pg, show, narrowed{DBTX: s.db, filter: f}, func(db dbsqlc.DBTX) error {
+	return s.answerRows(w, r, pg, show, narrowed{filter: f}, func(db dbsqlc.DBTX) error {
 		_, err := s.queries.ListFindings(r.Context(), db,
 			dbsqlc.ListFindingsParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
 		return err

@@ -69,6 +69,7 @@ func (s *Server) scoped(h scopedHandler) http.HandlerFunc {
 				end()
 				s.feed.Hint(ws.ID())
 			}()
+			w = s.positioning(w, r)
 		}
 		return h(w, r, ws)
 	})

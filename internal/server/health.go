@@ -30,6 +30,7 @@ const (
 type check struct {
 	name string
 	err  error
+	note string // for something that readiness does not depend on: how it is
 }
 
 // health knows whether the server can do its work. It has a connection of its own, so that a busy
@@ -66,7 +67,7 @@ func (h *health) checks(ctx context.Context) []check {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTimeout)
 		defer cancel()
 		version, readOnly, err := h.look(ctx)
-		h.last = []check{{"database", err}, {"schema", nil}, {"writes", nil}}
+		h.last = []check{{name: "database", err: err}, {name: "schema"}, {name: "writes"}}
 		switch {
 		case err != nil:
 			unknown := errors.New("unknown while the database does not answer")
@@ -80,7 +81,7 @@ func (h *health) checks(ctx context.Context) []check {
 		}
 		h.checked = time.Now()
 	}
-	return append([]check{{"serving", h.drained()}}, h.last...)
+	return append([]check{{name: "serving", err: h.drained()}}, h.last...)
 }
 
 // errReadOnly says that the database takes no writes: it is, or is about to be, a standby.
@@ -152,12 +153,16 @@ func (h *health) close() {
 
 // livez tells that the process answers. It never asks the database.
 func (s *Server) livez(w http.ResponseWriter, r *http.Request) error {
-	return answerHealth(w, r, []check{{"process", nil}})
+	return answerHealth(w, r, []check{{name: "process"}})
 }
 
 // readyz tells whether the server can do its work.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
-	return answerHealth(w, r, s.health.checks(r.Context()))
+	checks := s.health.checks(r.Context())
+	if s.replica != nil {
+		checks = append(checks, check{name: "replica", note: s.replica.note()})
+	}
+	return answerHealth(w, r, checks)
 }
 
 // answerHealth writes the checks: the status code for machines, one line a check for people who
@@ -170,6 +175,9 @@ func answerHealth(w http.ResponseWriter, r *http.Request, checks []check) error 
 		if c.err != nil {
 			status, text = http.StatusServiceUnavailable, "not ready\n"
 			mark = "[-] " + c.name + " failed\n"
+		}
+		if c.note != "" {
+			mark = "[i] " + c.name + " " + c.note + "\n"
 		}
 		lines += mark
 	}

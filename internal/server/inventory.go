@@ -16,7 +16,7 @@ func (s *Server) listInventoryItems(w http.ResponseWriter, r *http.Request, ws w
 	if err != nil {
 		return err
 	}
-	return s.answerRows(w, r, pg, show, narrowed{DBTX: s.db, filter: f}, func(db dbsqlc.DBTX) error {
+	return s.answerRows(w, r, pg, show, narrowed{filter: f}, func(db dbsqlc.DBTX) error {
 		_, err := s.queries.ListInventoryItems(r.Context(), db,
 			dbsqlc.ListInventoryItemsParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
 		return err

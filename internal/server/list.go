@@ -15,6 +15,7 @@ import (
 type page struct {
 	limit   int
 	after   position     // the last row of the page before
+	follows bool         // there was one
 	binding string       // what a cursor of this list is bound to
 	instant string       // the column of an instant that the list is ordered by, if it is not the id alone
 	missing func() error // why there is no such list rather than an empty one; nil for lists that always are
@@ -42,7 +43,7 @@ func (s *Server) page(r *http.Request, owner string, p *params, first position) 
 		if !ok {
 			p.fault("cursor", "It is not from this list: use next_cursor as it came, with the same filters and order.")
 		}
-		pg.after = after
+		pg.after, pg.follows = after, true
 	}
 	return pg, p.done()
 }
@@ -74,18 +75,22 @@ func answerPage[Row any](
 }
 
 // answerRows writes one page of a list: what is to be shown of the rows that query reads with the
-// database that it is given. That is db, but its rows go straight to the page.
+// database that it is given. That is the list's, narrowed, but its rows go straight to the page.
 func (s *Server) answerRows(
-	w http.ResponseWriter, r *http.Request, pg page, show selection, db dbsqlc.DBTX, query func(db dbsqlc.DBTX) error,
+	w http.ResponseWriter, r *http.Request, pg page, show selection, n narrowed, query func(db dbsqlc.DBTX) error,
 ) error {
 	var read []string
 	if show.part {
 		read = append(show.columns(), columnID, pg.instant)
 	}
 	return s.answerList(w, r, pg, func(l *listing) error {
-		return query(rawRows{DBTX: db, show: show.members, read: read, each: func(row rawRow) {
-			l.add(row.append, func() position { return row.position(pg.instant) })
-		}})
+		return s.reading(r, pg, func(db dbsqlc.DBTX) error {
+			l.begin()
+			n.DBTX = db
+			return query(rawRows{DBTX: n, show: show.members, read: read, each: func(row rawRow) {
+				l.add(row.append, func() position { return row.position(pg.instant) })
+			}})
+		})
 	})
 }
 
@@ -95,6 +100,12 @@ type listing struct {
 	body []byte
 	rows int      // so far
 	last position // of the last row that is shown
+}
+
+// begin makes the page one without rows.
+func (l *listing) begin() {
+	l.body = append(l.body[:0], `{"data":[`...)
+	l.rows = 0
 }
 
 // add adds a row, unless it is the one more that tells that a page follows.
@@ -115,7 +126,8 @@ func (l *listing) add(appendRow func(b []byte) []byte, at func() position) {
 // answerList writes the page that fill adds rows to.
 func (s *Server) answerList(w http.ResponseWriter, r *http.Request, pg page, fill func(l *listing) error) error {
 	return withBuffer(func(b []byte) ([]byte, error) {
-		l := &listing{page: pg, body: append(b, `{"data":[`...)}
+		l := &listing{page: pg, body: b}
+		l.begin()
 		err := fill(l)
 		if err == nil && l.rows == 0 && pg.missing != nil {
 			err = pg.missing()

@@ -120,18 +120,15 @@ func (s *Server) remembered(h scopedHandler) scopedHandler {
 	}
 }
 
-// elsewhereHeader lets a list be read from another database than the gate asks.
-const elsewhereHeader = "Runledger-Position"
-
 // addressOf is the address that a request is remembered by; false if it is not to be, because its
-// answer may depend on more than that, or the address is long.
+// answer may depend on more than that, as that of a replica does, or the address is long.
 func addressOf(r *http.Request, ws workspace.Scope) (address, bool) {
 	accept := r.Header["Accept"]
 	a := address{workspaceID: ws.ID(), path: r.URL.Path, escaped: r.URL.RawPath, query: r.URL.RawQuery}
 	if len(accept) > 0 {
 		a.accept = accept[0]
 	}
-	return a, len(accept) <= 1 && r.Header[elsewhereHeader] == nil && len(a.path)+len(a.escaped)+len(a.query)+len(a.accept) <= longestAddress
+	return a, len(accept) <= 1 && r.Header[positionHeader] == nil && len(a.path)+len(a.escaped)+len(a.query)+len(a.accept) <= longestAddress
 }
 
 // answer answers 304 if one of conditions names the tag that is remembered, and it is good.

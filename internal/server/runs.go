@@ -41,7 +41,8 @@ func (s *Server) answerRuns(
 				p.fault(name, "An export has no pages: leave it out, or ask for application/json.")
 			}
 		}
-		if err := p.done(); err != nil {
+		_, _, badPosition := askedPosition(r) // an export is the primary's
+		if err := cmp.Or(p.done(), badPosition); err != nil {
 			return cmp.Or(missing(), err)
 		}
 		return s.exportRuns(w, r, list, show, format)
@@ -77,8 +78,12 @@ func (s *Server) countRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 	}
 	order := runOrders["-created_at"]
 	f = order.bind(f, order.first())
-	count, err := s.queries.CountRuns(r.Context(), narrowed{DBTX: s.db, filter: f}, dbsqlc.CountRunsParams{
-		WorkspaceID: ws.ID(), Ceiling: countCeiling + 1,
+	var count int64
+	err := s.reading(r, page{}, func(db dbsqlc.DBTX) (err error) {
+		count, err = s.queries.CountRuns(r.Context(), narrowed{DBTX: db, filter: f}, dbsqlc.CountRunsParams{
+			WorkspaceID: ws.ID(), Ceiling: countCeiling + 1,
+		})
+		return err
 	})
 	if err != nil {
 		return err

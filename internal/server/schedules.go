@@ -20,8 +20,12 @@ func (s *Server) listBackupSchedules(w http.ResponseWriter, r *http.Request, ws 
 	if err != nil {
 		return err
 	}
-	schedules, err := s.queries.ListBackupSchedules(r.Context(), narrowed{DBTX: s.db, filter: f},
-		dbsqlc.ListBackupSchedulesParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
+	var schedules []dbsqlc.BackupSchedule
+	err = s.reading(r, pg, func(db dbsqlc.DBTX) (err error) {
+		schedules, err = s.queries.ListBackupSchedules(r.Context(), narrowed{DBTX: db, filter: f},
+			dbsqlc.ListBackupSchedulesParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,8 @@ type Options struct {
 	QueryTimeout   time.Duration                                                 // longest a statement may take, 10 s if 0
 	Staleness      time.Duration                                                 // how far a 304 may be behind other servers' commits, 0 for not at all
 	MaxStreams     int                                                           // open streams of events, 4096 if 0
+	Replica        *pgxpool.Pool                                                 // a standby that lists may be read from; nil for none
+	ReplicaMaxLag  time.Duration                                                 // how far behind it may be, 5 s if 0
 	Console        console.Settings                                              // how people sign in to the console
 
 	Registry prometheus.Registerer // takes the metrics; nil for none
@@ -54,6 +56,7 @@ type Limits struct {
 // Server answers requests. Make one with New.
 type Server struct {
 	db      *database
+	replica *replica // nil if there is none
 	queries *dbsqlc.Queries
 	verify  func(ctx context.Context, token string) (auth.Subject, error)
 	log     *slog.Logger
@@ -126,10 +129,16 @@ func New(o Options) *Server {
 		s.tracer = o.Tracer.Tracer("github.com/runledger/runledger/internal/server")
 	}
 	s.feed = feed.New(&own, s.frame, o.Log) // what everybody who follows waits for does not queue
+	if o.Replica != nil {
+		s.replica = newReplica(o.Replica, &own, o.ReplicaMaxLag, o.Log)
+	}
 	s.router = s.routes()
 	m.know(s.router)
 	if o.Registry != nil {
 		o.Registry.MustRegister(m, s.feed)
+		if s.replica != nil {
+			o.Registry.MustRegister(s.replica.metrics)
+		}
 	}
 	return s
 }
@@ -147,6 +156,9 @@ func (s *Server) Drain() {
 // Close frees what the Server holds besides its Options.
 func (s *Server) Close() {
 	s.feed.Close()
+	if s.replica != nil {
+		s.replica.close()
+	}
 	s.health.close()
 }
 

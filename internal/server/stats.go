@@ -36,10 +36,14 @@ func (s *Server) getRunStats(w http.ResponseWriter, r *http.Request, ws workspac
 	for i, at := range boundaries {
 		starts[i] = pgtype.Timestamptz{Time: at, Valid: true}
 	}
-	rows, err := s.queries.ListRunStats(r.Context(), narrowed{DBTX: s.db, filter: asked.filter}, dbsqlc.ListRunStatsParams{
-		WorkspaceID: ws.ID(), Boundaries: starts,
-		CreatedFrom:   pgtype.Timestamptz{Time: asked.from, Valid: true},
-		CreatedBefore: pgtype.Timestamptz{Time: asked.before, Valid: true},
+	var rows []dbsqlc.ListRunStatsRow
+	err := s.reading(r, page{}, func(db dbsqlc.DBTX) (err error) {
+		rows, err = s.queries.ListRunStats(r.Context(), narrowed{DBTX: db, filter: asked.filter}, dbsqlc.ListRunStatsParams{
+			WorkspaceID: ws.ID(), Boundaries: starts,
+			CreatedFrom:   pgtype.Timestamptz{Time: asked.from, Valid: true},
+			CreatedBefore: pgtype.Timestamptz{Time: asked.before, Valid: true},
+		})
+		return err
 	})
 	if err != nil {
 		return err

@@ -152,3 +152,21 @@ CROSS JOIN LATERAL (
     WHERE u.subject = asked.subject
     LIMIT 1
 ) AS member;
+
+-- name: GetLogPosition :one
+-- @sqlc-vet-disable workspace-scope
+-- How far the database's log has come: whatever was committed before is in the log before it.
+SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint AS position;
+
+-- name: GetPrimaryStanding :one
+-- @sqlc-vet-disable workspace-scope
+-- Which cluster the primary is, and how far its log could have come to a replica.
+SELECT system_identifier::bigint AS cluster, pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint AS flushed
+FROM pg_control_system();
+
+-- name: GetReplicaStanding :one
+-- @sqlc-vet-disable workspace-scope
+-- Which cluster a replica copies, whether it still does, and how much of the log it has replayed.
+SELECT system_identifier::bigint AS cluster, pg_is_in_recovery()::boolean AS in_recovery,
+       coalesce(pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0'), 0)::bigint AS replayed
+FROM pg_control_system();
