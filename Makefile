@@ -47,6 +47,10 @@ test-faults: c-compiler ## Run the tests of faults and races at full length (abo
 	RUNLEDGER_TEST_IDENTITIES=1000 RUNLEDGER_TEST_RACES=50 RUNLEDGER_TEST_STEPS=100000 \
 	  go test -count=1 -timeout 60m -v ./internal/server -run 'TestOfMany|TestEveryMove|TestTheServiceDoes'
 
+.PHONY: screenshots
+screenshots: ## Take the pictures of the console in docs/console anew (needs chromium)
+	RUNLEDGER_PICTURES='$(CURDIR)/docs/console' go test -count=1 ./internal/console -run TestEveryViewIsAccessible
+
 .PHONY: bench
 bench: ## Measure the built server and write docs/performance.md (ARGS: flags of internal/bench, such as -only lists)
 	go run ./internal/bench $(ARGS)
