@@ -12,7 +12,9 @@ import { count, number } from './words.js';
  * @typedef {{title: string, kind?: string, cell: (row: any) => any}} Column
  * @typedef {{path: string, filters?: import('./filters.js').Filter[], columns: Column[], noun: [string, string],
  *   fixed?: Record<string, any>, none: any, limit?: number, counted?: string, caption: string, live?: boolean,
- *   aside?: any, mark?: (row: any) => string | null}} Options
+ *   aside?: any, mark?: (row: any) => string | null, keep?: Record<string, string>,
+ *   countedWith?: Record<string, any>}} Options keep: what stays in the address beside the filters; countedWith:
+ *   what the path says and the address of the count does not
  */
 
 /**
@@ -20,7 +22,7 @@ import { count, number } from './words.js';
  * @returns {{node: any, event: (event: any) => void, resync: () => void}}
  */
 export function list(view, options) {
-  const { path, filters = [], columns, fixed = {}, limit = 50 } = options;
+  const { path, filters = [], columns, fixed = {}, limit = 50, keep = {} } = options;
   const chosen = values(filters, view.query);
   const cursor = view.query.get('cursor') ?? '';
   const query = { ...fixed, ...chosen };
@@ -60,13 +62,13 @@ export function list(view, options) {
   function nothing() {
     if (!Object.keys(chosen).length) return options.none;
     return empty(`No ${options.noun[1]} match`, 'Take a filter away, or ',
-      h('a', { href: href(here().path) }, 'look at all of them'), '.');
+      h('a', { href: href(here().path, keep) }, 'look at all of them'), '.');
   }
 
   /** @param {string | null} next */
   function pager(next) {
     const before = view.state?.before ?? null;
-    const address = (/** @type {string | null} */ c) => href(here().path, { ...chosen, cursor: c });
+    const address = (/** @type {string | null} */ c) => href(here().path, { ...keep, ...chosen, cursor: c });
     const previous = before?.length ? before[before.length - 1] : null;
     return h('nav', { class: 'pager', 'aria-label': 'Pages' },
       cursor && !before ? h('a', { class: 'button', href: address(null), 'data-previous': true }, 'First page') : null,
@@ -80,7 +82,7 @@ export function list(view, options) {
   async function counts() {
     if (!options.counted) return;
     try {
-      const { count: n, relation } = await get(options.counted, query, view.signal);
+      const { count: n, relation } = await get(options.counted, { ...query, ...options.countedWith }, view.signal);
       put(total, relation === 'gte' ? `more than ${number(n)} ${options.noun[1]}` : count(n, ...options.noun));
     } catch { put(total); }
   }
