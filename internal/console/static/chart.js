@@ -52,7 +52,7 @@ export function columns(columns) {
   const scale = 104 / (up + down);
   const zero = 8 + up * scale;
   const bottom = zero + Math.max(down * scale, 2);
-  const step = (width - left) / columns.length;
+  const step = (width - left - 12) / columns.length;
   const wide = Math.max(2, Math.min(22, step - 3));
   return s('svg', { class: 'chart', viewBox: `0 0 ${width} ${bottom + 20}`, 'aria-hidden': 'true' },
     s('text', { x: left - 8, y: 12, 'text-anchor': 'end' }, up),
@@ -72,7 +72,7 @@ export function columns(columns) {
 
 /** Rates from 0 to 1 over time; null is a gap. @param {{label: string, rate: number | null}[]} points */
 export function rates(points) {
-  const step = (width - left) / points.length;
+  const step = (width - left - 12) / points.length;
   const y = (/** @type {number} */ rate) => 8 + (1 - rate) * 52;
   const at = points.map((p, i) => (p.rate === null ? null : /** @type {[number, number]} */ ([left + (i + 0.5) * step, y(p.rate)])));
   return s('svg', { class: 'chart', viewBox: `0 0 ${width} 68`, 'aria-hidden': 'true' },

@@ -34,9 +34,9 @@ export function overview(view) {
       return { running, queued, stalled, failed, failedQuery, oldest: oldest.data[0] ?? null };
     },
     render: ({ running, queued, stalled, failed, failedQuery, oldest }) => h('div', { class: 'tiles' },
-      tile('running', 'Running now', running, list({ status: 'running' })),
-      tile('queued', 'Waiting to start', queued, list({ status: 'queued' })),
-      tile(stalled.count ? 'stalled' : 'succeeded', 'Stalled', stalled, list({ stalled: 'true' }), stalled.count ? 'warn' : ''),
+      tile('running', 'Running now', running, list({ status: 'running' }), '', 'a worker has it'),
+      tile('queued', 'Waiting', queued, list({ status: 'queued' }), '', 'for a worker'),
+      tile(stalled.count ? 'stalled' : 'succeeded', 'Stalled', stalled, list({ stalled: 'true' }), stalled.count ? 'warn' : '', 'silent, or without progress'),
       tile(failed.count ? 'failed' : 'succeeded', 'Not succeeded', failed, list(failedQuery), failed.count ? 'bad' : '', 'in the last day'),
       oldest ? h('a', { class: 'tile', href: runHref(view, oldest.id) }, h('b', null, took(oldest.created_at, null)),
         h('span', { class: 'label' }, icon('late'), 'Oldest active run'), h('span', { class: 'hint' }, typeLabel(view, oldest.type), ` #${oldest.id}`))
