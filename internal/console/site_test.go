@@ -29,6 +29,9 @@ const (
 	testSecret   = "a secret of the tests, 32 bytes or more"
 )
 
+// throughHeader marks requests that come through to a site that hung up: those of workers.
+const throughHeader = "X-Test-Through"
+
 // site is a server on a real database, with a workspace of the test's own.
 type site struct {
 	url       string
@@ -75,7 +78,7 @@ func newSiteOn(t *testing.T, serving, pool *pgxpool.Pool) *site {
 		},
 	})
 	s.listening = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.down.Load() {
+		if s.down.Load() && r.Header.Get(throughHeader) == "" {
 			panic(http.ErrAbortHandler) // the connection ends, as if nobody were there
 		}
 		if wait := time.Duration(s.slow.Load()); wait > 0 && strings.HasPrefix(r.URL.Path, "/workspaces") {
@@ -115,7 +118,7 @@ func (s *site) expire(t testing.TB, token, subject string) {
 	s.expired.Store(token, old)
 }
 
-// hangUp ends all connections and takes no new ones until takeUp.
+// hangUp ends all connections of browsers and takes no new ones until takeUp.
 func (s *site) hangUp() {
 	s.down.Store(true)
 	s.listening.CloseClientConnections()
@@ -137,6 +140,7 @@ func (s *site) ask(t testing.TB, by dbtest.User, method, path, body string) map[
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+s.token(t, by.Subject))
+	req.Header.Set(throughHeader, "1")
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -178,4 +182,12 @@ func (s *site) exec(t testing.TB, sql string, args ...any) {
 	if _, err := s.pool.Exec(t.Context(), sql, args...); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// many makes completed runs, one a minute into the past, without events.
+func (s *site) many(t testing.TB, n int) {
+	t.Helper()
+	s.exec(t, `INSERT INTO operation_runs (workspace_id, type, status, outcome, initiator_name, started_at, completed_at, created_at, updated_at)
+		SELECT $1, 'inventory_sync', 'completed', 'succeeded', 'Scheduler', at, at + '30 seconds', at, at + '30 seconds'
+		FROM (SELECT now() - i * interval '1 minute' AS at FROM generate_series(1, $2::bigint) AS i) AS instants`, s.workspace.ID, n)
 }

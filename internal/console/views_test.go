@@ -3,6 +3,7 @@ package console_test
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -27,7 +28,10 @@ var views = []struct {
 	ready string
 }{
 	{"workspaces", func(demo) string { return "/" }, "main tbody tr"},
+	{"overview", func(d demo) string { return d.path("") }, "main .chart"},
 	{"runs", func(d demo) string { return d.path("/runs") }, "main tbody tr:nth-child(20)"},
+	{"run", func(d demo) string { return d.path("/runs/" + strconv.FormatInt(d.failed, 10)) }, "main .timeline"},
+	{"run-active", func(d demo) string { return d.path("/runs/" + strconv.FormatInt(d.active, 10)) }, "main .timeline"},
 }
 
 // newDemo serves the demonstration's data from a database of the test's own.
@@ -74,6 +78,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 		if directory := os.Getenv("RUNLEDGER_PICTURES"); directory != "" {
 			p.picture(filepath.Join(directory, view.name))
 		}
+		p.settle()
 		p.accessible()
 	}
 }
@@ -82,6 +87,7 @@ func TestEveryViewIsAccessible(t *testing.T) {
 func (p *tab) picture(name string) {
 	p.t.Helper()
 	p.size(1280, 800)
+	p.size(1280, min(max(evaluate[int64](p, "document.documentElement.scrollHeight"), 720), 1240))
 	for _, theme := range []string{"light", "dark"} {
 		p.media(theme, true)
 		picture, err := p.capture()
