@@ -5,8 +5,8 @@ import { brief } from './tree.js';
 import { duration } from './time.js';
 import { number, sentence } from './words.js';
 
-/** What a comparison of the interface says, or that there is nothing to say. @param {any} diff */
-export function comparison(diff) {
+/** What a comparison of the interface says, or that there is nothing to say. @param {any} diff @param {string[]} [sides] what the two are called */
+export function comparison(diff, [then, now] = ['Then', 'This run']) {
   const counts = diff.counts.filter((/** @type {any} */ c) => c.change !== 0);
   const failures = diff.failures.filter((/** @type {any} */ f) => f.change !== 0);
   const longer = diff.duration.change_seconds;
@@ -19,8 +19,8 @@ export function comparison(diff) {
   ];
   const same = diff.counts.length - counts.length + diff.failures.length - failures.length;
   return [
-    rows.length ? table('What moved', ['', 'Then', 'This run', 'Change'], rows) : null,
-    diff.context.length ? table('Where the contexts differ', ['Context', 'Then', 'This run'], diff.context.map((/** @type {any} */ c) => [
+    rows.length ? table('What moved', ['', then, now, 'Change'], rows) : null,
+    diff.context.length ? table('Where the contexts differ', ['Context', then, now], diff.context.map((/** @type {any} */ c) => [
       h('code', null, h('bdi', null, c.path || '/')),
       c.kind === 'added' ? h('span', { class: 'none' }, 'not there') : h('span', { class: 'was' }, brief(c.before)),
       c.kind === 'removed' ? h('span', { class: 'none' }, 'not there') : brief(c.after)])) : null,

@@ -4,7 +4,7 @@ import { get } from './api.js';
 import { took, when } from './clock.js';
 import { h, put } from './dom.js';
 import { empty, failure, lines, region } from './region.js';
-import { runLink } from './runrow.js';
+import { runHref } from './runrow.js';
 import { count, number, runState } from './words.js';
 
 /** @param {any} view @param {string} path @param {any} schedule */
@@ -48,8 +48,9 @@ export function retention(view, path, schedule) {
         h('div', { class: 'card-head' }, h('h2', null, texts[kind][0], ' ', h('span', { class: 'tag' }, `${number(runs[kind].length)}${kind === 'keep' ? '' : more}`)),
           h('span', { class: 'hint' }, texts[kind][1])),
         runs[kind].length ? h('ul', { class: 'rows', tabindex: '0', 'aria-label': texts[kind][0] }, runs[kind].map((run) => h('li', null,
-          h('span', { class: 'grow' }, runLink(view, run)), runState(run), h('span', { class: 'soft' }, when(run.completed_at)),
-          h('span', { class: 'hint' }, took(run.started_at, run.completed_at)))))
+          h('a', { class: 'mono', href: runHref(view, run.id), 'aria-label': `Run ${run.id}` }, `#${run.id}`), runState(run),
+          h('span', { class: 'gap' }), h('span', { class: 'soft' }, when(run.completed_at)),
+          h('span', { class: 'hint num took' }, took(run.started_at, run.completed_at)))))
           : h('p', { class: 'pad soft' }, 'None.')))),
       cursor ? h('p', { class: 'pager' }, h('button', { 'data-next': true, onclick: async (/** @type {any} */ event) => {
         event.target.disabled = true;

@@ -1,8 +1,9 @@
 // @ts-check
 // What one may do with a run: ask it to stop, start it again, recall it.
 import { Problem, send } from './api.js';
+import { attempt } from './attempt.js';
 import { dialog } from './dialog.js';
-import { announce, h, put } from './dom.js';
+import { announce, h } from './dom.js';
 import { go } from './router.js';
 import { active, atLeast } from './words.js';
 
@@ -22,20 +23,6 @@ export function runActions(view, run, path, changed) {
     button('retry', 'Retry', () => retry(view, path)),
     atLeast(role, 'manager') && !run.recalled_at ? button('recall', 'Recall…', () => recall(run, path, changed), 'danger') : null,
   ];
-}
-
-/**
- * Does what a dialog's button is for, and says in the dialog why it could not be.
- * @param {any} button @param {any} trouble @param {() => Promise<void>} work
- */
-async function attempt(button, trouble, work) {
-  put(trouble);
-  button.disabled = true;
-  try { await work(); } catch (error) {
-    if (!(error instanceof Problem)) console.error(error);
-    put(trouble, error instanceof Problem ? error.message : 'This could not be done.',
-      error instanceof Problem ? error.faults.map((/** @type {any} */ f) => h('span', null, ' ', f.detail)) : null);
-  } finally { button.disabled = false; }
 }
 
 /** @param {any} run @param {string} path @param {(run: any) => void} changed */

@@ -35,7 +35,7 @@ export function slotYear(view, path, schedule, place) {
     grid = calendar({ from, today, zone, chosen, choose,
       label: `What became of the slots, by day in ${zone}. The newest month is the first row.` });
     repaint();
-    return h('div', { class: 'grid year-grid' },
+    return h('div', { class: 'year-grid' },
       h('section', { class: 'card cal-card' }, h('div', { class: 'card-head' }, h('h2', null, 'A year of slots'),
         h('span', { class: 'hint' }, 'Days are those of ', h('bdi', null, zone))), grid.node, marks),
       h('div', { class: 'year-side' }, dayCard), h('div', { class: 'year-below' }, trouble));
@@ -68,18 +68,18 @@ export function slotYear(view, path, schedule, place) {
 
   function dayContent() {
     const slots = known.days.get(chosen) ?? [];
-    return [h('div', { class: 'card-head' }, h('h2', null, sayDay(chosen, 'long'))),
+    return [h('div', { class: 'card-head' }, h('h2', null, sayDay(chosen, 'year'))),
       h('div', { class: 'day-slots' }, slots.length ? slots.map(oneSlot) : h('p', { class: 'pad soft' },
         chosen > today ? 'Nothing is due on this day yet, or it is too far ahead.' : 'Nothing was due, and nothing came.')),
-      h('div', { class: 'day-foot' }, step(-1), step(1))];
+      h('div', { class: 'day-foot' }, step(-1), h('span', { class: 'hint' }, 'trouble'), step(1))];
   }
 
   /** A way to the nearest day with trouble. @param {number} by */
   function step(by) {
     const days = [...known.days.keys()].filter((day) => known.days.get(day)?.some(lacks) && (by < 0 ? day < chosen : day > chosen)).sort();
     const to = by < 0 ? days[days.length - 1] : days[0];
-    const text = by < 0 ? '← Trouble before' : 'Trouble after →';
-    return h('button', { disabled: !to, 'data-key': String(by), title: to ? `${sayDay(to, 'long')}: ${sayVerdicts(known.days.get(to))}` : null, onclick: () => {
+    const text = by < 0 ? '← Earlier' : 'Later →';
+    return h('button', { disabled: !to, 'aria-label': `${by < 0 ? 'Earlier' : 'Later'} trouble`, title: to ? `${sayDay(to, 'long')}: ${sayVerdicts(known.days.get(to))}` : null, onclick: () => {
       grid.select(to, false);
       choose(to);
     } }, text);

@@ -9,8 +9,9 @@ import { empty, lines, region } from '../region.js';
 import { retention } from '../retention.js';
 import { go, href } from '../router.js';
 import { runHref, runColumns } from '../runrow.js';
+import { knownZone, sayDay } from '../slots.js';
 import { slotYear } from '../slotyear.js';
-import { duration } from '../time.js';
+import { dayOf, duration } from '../time.js';
 import { atLeast, count, icon, number, state } from '../words.js';
 import { runFilters } from './runs.js';
 
@@ -134,7 +135,7 @@ function noteOf(view, s, health) {
   if (!failed && !missed) return null;
   const parts = [failed ? `${number(failed)} failed` : '', missed ? `${number(missed)} did not run at all` : ''].filter(Boolean);
   return box(health.state === 'missing' ? 'missing' : 'failing', 'bad',
-    h('strong', null, `${count(failed + missed, 'slot')} in a row without a backup`), `: ${parts.join(', ')}, since `, when(since), '. ',
+    h('strong', null, `${count(failed + missed, 'slot')} in a row without a backup`), `: ${parts.join(', ')}, since ${sayDay(dayOf(new Date(since), knownZone(s.timezone)), 'weekday')}. `,
     health.last_success_at ? ['The newest backup there is was made ', when(health.last_success_at), ', by ',
       h('a', { href: runHref(view, health.last_success_run_id) }, `run #${health.last_success_run_id}`), '.'] : 'There is no backup at all.');
 }
@@ -147,11 +148,11 @@ function tilesOf(view, s, health) {
   return [
     tile('Last backup', when(health?.last_success_at, { none: 'None yet' }), health?.last_success_run_id
       ? h('a', { href: runHref(view, health.last_success_run_id) }, `Run #${health.last_success_run_id}`) : null),
-    tile('In a row without', streak ? h('span', { class: 'tone-bad' }, count(streak, 'slot')) : 'None',
+    tile('Without a backup', streak ? h('span', { class: 'tone-bad' }, count(streak, 'slot')) : 'None',
       streak ? [`${number(health.streak.missed)} missed, ${number(health.streak.failed)} failed`] : null),
     tile('Next slot', when(health?.next_slot_at, { none: s.deleted_at || !s.is_enabled ? 'Not due' : 'Never' }),
       health?.next_slot_at ? ['at ', clock(s.time_of_day), ' there'] : null),
-    tile('On time within', duration(graceOf(s)), s.grace_seconds === null ? 'the default' : null),
+    tile('On time within', graceOf(s) % 60 ? duration(graceOf(s)) : count(graceOf(s) / 60, 'minute'), s.grace_seconds === null ? 'the default' : null),
     tile('Keeps', count(s.retention_keep_last, 'backup'), h('a', { href: href(`${view.base}/schedules/${s.id}`, { view: 'retention' }) }, 'What that keeps')),
   ];
 }

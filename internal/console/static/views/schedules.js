@@ -7,14 +7,14 @@ import { bar, values } from '../filters.js';
 import { planText } from '../plan.js';
 import { empty, lines, region } from '../region.js';
 import { go, here, href } from '../router.js';
-import { byDay, dayAfter, knownZone, lacks, sayDay, verdictOf } from '../slots.js';
+import { byDay, dayAfter, has, knownZone, lacks, sayDay, verdictOf } from '../slots.js';
 import { dayOf } from '../time.js';
-import { count, number, state, word } from '../words.js';
+import { number, state, word } from '../words.js';
 
 const states = ['missing', 'failing', 'never_ran', 'late', 'ok', 'paused'];
 const stripDays = 14;
 const atOnce = 100;
-const heads = ['State', 'Schedule', `Last ${stripDays} days`, 'In a row without', 'Last backup', 'Next slot'];
+const heads = ['State', 'Schedule', `Last ${stripDays} days`, 'Without a backup', 'Last backup', 'Next slot'];
 
 /** All schedules, the worst first. @param {any} view */
 export function schedules(view) {
@@ -106,7 +106,7 @@ export function schedules(view) {
       h('td', { class: 'col-strip' }, strip),
       h('td', { class: 'col-streak' }, streak ? [h('span', { class: `strong tone-${health.streak.missed ? 'miss' : 'bad'}` }, [
         health.streak.missed ? `${number(health.streak.missed)} missed` : '', health.streak.failed ? `${number(health.streak.failed)} failed` : '']
-        .filter(Boolean).join(', ')), h('div', { class: 'sub soft' }, 'since ', when(health.streak.since))] : none),
+        .filter(Boolean).join(', ')), h('div', { class: 'sub soft' }, 'since ', sayDay(dayOf(new Date(health.streak.since), knownZone(row.timezone)), 'short'))] : none),
       h('td', { class: 'col-when' }, health?.last_success_run_id ? h('a', { href: href(`${view.base}/runs/${health.last_success_run_id}`) }, when(health.last_success_at))
         : h('span', { class: 'none' }, row.state === 'deleted' ? '–' : 'None yet')),
       h('td', { class: 'col-when' }, health?.plan_fault ? h('span', { class: 'tone-miss' }, h('bdi', null, health.plan_fault)) : when(health?.next_slot_at)));
@@ -212,7 +212,14 @@ function drawStrip(view, row, days, first) {
     })),
     h('div', { class: 'sub' }, bad.length ? [bad.slice(0, 2).map((day, i) => [i ? ', ' : '', h('a', {
       href: href(`${view.base}/schedules/${row.id}`, { day }), class: `tone-${verdictOf(days.get(day)) === 'failed' ? 'bad' : 'miss'}` },
-    word(verdictOf(days.get(day)) ?? ''), ' ', sayDay(day, 'short'))]), bad.length > 2 ? h('span', { class: 'soft' }, ` and ${count(bad.length - 2, 'more day')}`) : null]
-      : h('span', { class: 'dim' }, [...days.keys()].some((day) => day >= first) ? 'Each slot has its backup' : 'Nothing was due')),
+    word(verdictOf(days.get(day)) ?? ''), ' ', sayDay(day, 'short'))]), bad.length > 2 ? h('span', { class: 'soft' }, ` and ${bad.length - 2} more`) : null]
+      : h('span', { class: 'dim' }, quiet(all.flatMap((day) => days.get(day) ?? [])))),
   ];
+}
+
+/** What there is to say where nothing is wrong. @param {any[]} slots */
+function quiet(slots) {
+  if (slots.some(has)) return 'Each slot has its backup';
+  if (slots.some((slot) => slot.verdict === 'upcoming')) return 'Not due yet';
+  return slots.some((slot) => slot.verdict === 'paused') ? 'Paused' : 'Nothing was due';
 }
