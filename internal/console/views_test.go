@@ -17,8 +17,8 @@ type demo struct {
 	*site
 	seed.DemoData
 
-	owner                           dbtest.User
-	failed, active, finding, itemID int64 // one of each, to look at
+	owner                         dbtest.User
+	failed, active, found, itemID int64 // one of each, to look at
 }
 
 // views are all views, with an address in the demonstration's data and what shows once all is there.
@@ -31,6 +31,15 @@ var views = []struct {
 	{"overview", func(d demo) string { return d.path("") }, "main .chart"},
 	{"runs", func(d demo) string { return d.path("/runs") }, "main tbody tr:nth-child(20)"},
 	{"run", func(d demo) string { return d.path("/runs/" + strconv.FormatInt(d.failed, 10)) }, "main .timeline"},
+	{"schedules", func(d demo) string { return d.path("/schedules") }, "main .strip-days"},
+	{"schedule", func(d demo) string { return d.path("/schedules/" + strconv.FormatInt(d.ScheduleID, 10)) }, "main .cal .v-missed"},
+	{"retention", func(d demo) string {
+		return d.path("/schedules/" + strconv.FormatInt(d.ScheduleID, 10) + "?view=retention")
+	}, "main .retention"},
+	{"findings", func(d demo) string { return d.path("/findings") }, "main tbody tr"},
+	{"finding", func(d demo) string { return d.finding(d.found) }, "main .side-by-side"},
+	{"inventory", func(d demo) string { return d.path("/inventory") }, "main tbody tr"},
+	{"item", func(d demo) string { return d.item(d.itemID) }, "main .tree"},
 	{"run-active", func(d demo) string { return d.path("/runs/" + strconv.FormatInt(d.active, 10)) }, "main .timeline"},
 }
 
@@ -54,7 +63,7 @@ func newDemo(t *testing.T) demo {
 		`SELECT max(id) FROM operation_runs WHERE workspace_id = $1 AND outcome = 'failed'
 			AND context->>'backup_schedule_id' IS NOT NULL`: &d.failed,
 		`SELECT max(id) FROM operation_runs WHERE workspace_id = $1 AND status = 'running'`: &d.active,
-		`SELECT max(id) FROM findings WHERE workspace_id = $1 AND status = 'new'`:           &d.finding,
+		`SELECT max(id) FROM findings WHERE workspace_id = $1 AND status = 'new'`:           &d.found,
 		`SELECT max(id) FROM inventory_items WHERE workspace_id = $1`:                       &d.itemID,
 	} {
 		if err := pool.QueryRow(t.Context(), query, data.WorkspaceID).Scan(id); err != nil {

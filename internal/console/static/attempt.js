@@ -9,12 +9,16 @@ import { h, put } from './dom.js';
  */
 export async function attempt(button, trouble, work) {
   put(trouble);
-  button.disabled = true;
+  const held = document.activeElement === button;
+  button.disabled = true; // which takes the focus away
   try { await work(); } catch (error) {
     if (!(error instanceof Problem)) console.error(error);
     put(trouble, reasonOf(error), error instanceof Problem && error.faults.length
       ? h('ul', null, error.faults.map((/** @type {any} */ f) => h('li', null, f.detail))) : null);
-  } finally { button.disabled = false; }
+  } finally {
+    button.disabled = false;
+    if (held && button.isConnected && document.activeElement === document.body) button.focus();
+  }
 }
 
 /** @param {any} error */

@@ -22,6 +22,7 @@ export function finding(view) {
   const note = h('div', null);
   const trouble = h('div', { class: 'trouble', role: 'alert' });
   let shown = '';
+  let pressing = false;
 
   const page = region(view, {
     main: true, label: 'finding', skeleton: lines(10), load: (signal) => get(path, {}, signal),
@@ -52,7 +53,7 @@ export function finding(view) {
     put(marks, state(found.severity), state(found.status), found.recalled ? state('recalled') : null);
     put(note, found.recalled ? h('div', { class: 'note' }, icon('recalled'), h('p', null, h('strong', null, 'Not to be trusted. '),
       'Its baseline or its current run was recalled. A newer comparison replaces it.')) : null);
-    const held = actions.contains(document.activeElement);
+    const held = pressing || actions.contains(document.activeElement);
     put(actions, button(found));
     if (held) /** @type {any} */ (actions.querySelector('button') ?? heading).focus();
     put(facts, h('div', { class: 'card-head' }, h('h2', null, 'Facts')), factList(view, found));
@@ -62,18 +63,28 @@ export function finding(view) {
   function button(found) {
     if (view.workspace.archived_at || !atLeast(view.workspace.role, 'operator')) return null;
     const open = found.status !== 'acknowledged';
-    const press = h('button', { class: open ? 'primary' : null, onclick: () => attempt(press, trouble, async () => {
-      paint(await send('PATCH', path, { status: open ? 'acknowledged' : 'new' }, { 'If-Match': String(found.revision) }));
-      announce(open ? 'Acknowledged' : 'Opened again');
-    }).then(() => { if (trouble.textContent) page.reload({ quiet: true }); }) }, open ? 'Acknowledge' : 'Reopen');
+    const press = h('button', { class: open ? 'primary' : null, onclick: async () => {
+      pressing = true;
+      await attempt(press, trouble, async () => {
+        paint(await send('PATCH', path, { status: open ? 'acknowledged' : 'new' }, { 'If-Match': String(found.revision) }));
+        announce(open ? 'Acknowledged' : 'Opened again');
+      });
+      if (trouble.textContent) await look(); // somebody else may have been quicker
+      pressing = false;
+    } }, open ? 'Acknowledge' : 'Reopen');
     return press;
+  }
+
+  async function look() {
+    if (!shown) return;
+    try { paint(await get(path, {}, view.signal)); } catch { /* what shows is better than nothing */ }
   }
 
   return {
     title: `Finding #${id}`,
     node: h('div', { class: 'page' }, h('div', { class: 'page-head' }, h('p', { class: 'crumb' }, h('a', { href: href(`${view.base}/findings`) }, 'Findings'), ` / #${id}`),
       heading, marks, actions), trouble, page.node),
-    resync: async () => { if (shown) try { paint(await get(path, {}, view.signal)); } catch { /* what shows is better than nothing */ } },
+    resync: look,
   };
 }
 
