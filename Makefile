@@ -49,7 +49,7 @@ test-faults: c-compiler ## Run the tests of faults and races at full length (abo
 
 .PHONY: screenshots
 screenshots: ## Take the pictures of the console in docs/console anew (needs chromium)
-	RUNLEDGER_PICTURES='$(CURDIR)/docs/console' go test -count=1 ./internal/console -run TestEveryViewIsAccessible
+	RUNLEDGER_PICTURES='$(CURDIR)/docs/console' go test -count=1 ./internal/console -run "^TestEveryViewIsAccessible$$"
 
 .PHONY: bench
 bench: ## Measure the built server and write docs/performance.md (ARGS: flags of internal/bench, such as -only lists)

@@ -36,10 +36,10 @@ func TestTheOverviewTellsWhatRunsAndFailsAndEachNumberLeadsToItsList(t *testing.
 	p.awaitText("[data-region=stats] .numbers tbody tr:nth-child(2)", "4 3 0 1 75.0 %")
 	p.accessible()
 
-	p.click(".tile:nth-child(4)")
+	p.click("a.tile:nth-child(4)")
 	p.until(fmt.Sprintf("document.querySelectorAll('main tbody tr').length === 1 && document.querySelector('main tbody tr').dataset.id === '%d'", failed))
 	p.back()
-	p.click(".tile:nth-child(1)")
+	p.click("a.tile:nth-child(1)")
 	p.until(fmt.Sprintf("document.querySelectorAll('main tbody tr').length === 1 && document.querySelector('main tbody tr').dataset.id === '%d'", running))
 	p.back()
 

@@ -28,7 +28,7 @@ func TestARunChangesWhileOneLooks(t *testing.T) {
 
 	// What one holds stays in one's hands.
 	evaluate[bool](p, "document.querySelector('[data-key=cancel]').focus() ?? true")
-	s.report(t, id, `{"summary_counts":{"processed":7,"succeeded":7}}`)
+	s.report(t, id, `{"summary_counts":{"total":10,"processed":7,"succeeded":7}}`)
 	p.awaitText(".progress-large", "7 of 10")
 	if got := p.focused(); got != "button Cancel…" {
 		t.Errorf("the focus went to %q", got)

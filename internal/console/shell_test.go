@@ -119,7 +119,8 @@ func TestHostileAndForeignDataStaysData(t *testing.T) {
 			p.visit(path)
 			p.settle()
 			if wide := evaluate[int64](p, "document.documentElement.scrollWidth"); wide > width {
-				t.Errorf("%s is %d wide in a window of %d", path, wide, width)
+				t.Errorf("%s is %d wide in a window of %d: %s", path, wide, width, evaluate[string](p, `[...document.querySelectorAll('main *')]
+					.filter((e) => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 3).map((e) => e.outerHTML.slice(0, 120)).join(' | ')`))
 			}
 			if p.count("main .failure") > 0 {
 				t.Errorf("%s: %s", path, p.text("main .failure"))

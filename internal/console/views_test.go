@@ -87,27 +87,8 @@ func TestEveryViewIsAccessible(t *testing.T) {
 		if directory := os.Getenv("RUNLEDGER_PICTURES"); directory != "" {
 			p.picture(filepath.Join(directory, view.name))
 		}
-		p.settle()
 		p.accessible()
 	}
-}
-
-// picture writes a picture in each theme, NAME-light.png and NAME-dark.png.
-func (p *tab) picture(name string) {
-	p.t.Helper()
-	p.size(1280, 800)
-	p.size(1280, min(max(evaluate[int64](p, "document.documentElement.scrollHeight"), 720), 1240))
-	for _, theme := range []string{"light", "dark"} {
-		p.media(theme, true)
-		picture, err := p.capture()
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		if err := os.WriteFile(name+"-"+theme+".png", picture, 0o644); err != nil { //nolint:gosec // for all to see
-			p.t.Fatal(err)
-		}
-	}
-	p.size(1440, 900)
 }
 
 // visit goes to a path without loading the page anew, as a link does, and so stays signed in.

@@ -55,6 +55,8 @@ export function columns(columns) {
   const step = (width - left - 12) / columns.length;
   const wide = Math.max(2, Math.min(22, step - 3));
   return s('svg', { class: 'chart', viewBox: `0 0 ${width} ${bottom + 20}`, 'aria-hidden': 'true' },
+    s('pattern', { id: 'hatch', width: 5, height: 5, patternUnits: 'userSpaceOnUse', patternTransform: 'rotate(45)' },
+      s('rect', { class: 'stripe', width: 1.6, height: 5 })),
     s('text', { x: left - 8, y: 12, 'text-anchor': 'end' }, up),
     down * scale > 14 ? s('text', { x: left - 8, y: bottom, 'text-anchor': 'end' }, down) : null,
     columns.map((c, i) => {
@@ -63,7 +65,13 @@ export function columns(columns) {
       let below = zero + 1;
       return s('a', { class: 'column', href: c.href, tabindex: '-1' }, s('title', null, c.title),
         s('rect', { class: 'hit', x: left + i * step, y: 0, width: step, height: bottom + 20 }),
-        c.up.map(([kind, n]) => { above -= n * scale; return n ? s('rect', { class: kind, x, y: above, width: wide, height: n * scale, rx: 1 }) : null; }),
+        c.up.map(([kind, n]) => {
+          above -= n * scale;
+          if (!n) return null;
+          const box = { x, y: above, width: wide, height: n * scale, rx: 1 };
+          // Hatched, because green and brown are one colour to some.
+          return [s('rect', { class: kind, ...box }), kind === 'fill-warn' ? s('rect', { fill: 'url(#hatch)', ...box }) : null];
+        }),
         c.down.map(([kind, n]) => { const y = below; below += n * scale; return n ? s('rect', { class: kind, x, y, width: wide, height: Math.max(2, n * scale), rx: 1 }) : null; }));
     }),
     s('line', { class: 'axis', x1: left, x2: width, y1: zero + 0.5, y2: zero + 0.5 }),

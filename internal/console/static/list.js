@@ -2,7 +2,7 @@
 // A list, page by page. What is on the page stays where it is: rows change in place, and new ones
 // announce themselves.
 import { get } from './api.js';
-import { announce, h, put } from './dom.js';
+import { announce, h, put, renew } from './dom.js';
 import { bar, values } from './filters.js';
 import { empty, region } from './region.js';
 import { go, here, href } from './router.js';
@@ -33,11 +33,8 @@ export function list(view, options) {
 
   /** @param {any} row @param {any} element */
   function paint(row, element) {
-    const held = element.contains(document.activeElement) ? document.activeElement : null;
-    const at = held?.matches('[data-row]') ? '[data-row]' : null;
-    put(element, columns.map((c) => h('td', { class: c.kind ?? null }, c.cell(row))));
+    renew(element, columns.map((c) => h('td', { class: c.kind ?? null }, c.cell(row))));
     element.className = options.mark?.(row) ?? '';
-    if (at) element.querySelector(at)?.focus();
   }
 
   const page = region(view, {

@@ -2,7 +2,7 @@
 import { get } from '../api.js';
 import { took, when } from '../clock.js';
 import { comparison } from '../compare.js';
-import { h, name, put } from '../dom.js';
+import { h, name, put, renew } from '../dom.js';
 import { card, empty, lines, region } from '../region.js';
 import { href } from '../router.js';
 import { runActions } from '../runactions.js';
@@ -86,10 +86,8 @@ function part(node, of, render) {
     if (now === before) return;
     before = now;
     const held = node.contains(document.activeElement) ? document.activeElement : null;
-    const folds = new Map([...node.querySelectorAll('details[data-path]')].map((d) => [d.dataset.path, d.open]));
-    put(node, render(run));
-    for (const d of node.querySelectorAll('details[data-path]')) if (folds.has(d.dataset.path)) d.open = folds.get(d.dataset.path);
-    if (held) (node.querySelector(held.dataset?.key ? `[data-key="${held.dataset.key}"]` : 'h1') ?? node.querySelector('h1'))?.focus();
+    renew(node, render(run));
+    if (held && !held.isConnected) (node.querySelector(held.dataset?.key ? `[data-key="${held.dataset.key}"]` : 'h1') ?? node.querySelector('h1'))?.focus();
   } };
 }
 
