@@ -11,22 +11,25 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// nightly adds a schedule that is due at two in the night, UTC, since so many days.
+// nightly adds a schedule that is due each day at the time of slotOf, UTC, since so many days.
 func (s *site) nightly(t testing.TB, name string, days int) int64 {
 	t.Helper()
 	var id int64
 	if err := s.pool.QueryRow(t.Context(), `
 		INSERT INTO backup_schedules (workspace_id, name, timezone, frequency, time_of_day, retention_keep_last, created_at, updated_at)
-		VALUES ($1, $2, 'UTC', 'daily', '02:00', 3, $3, $3) RETURNING id`, s.workspace.ID, name, slotOf(days).Add(-time.Hour)).Scan(&id); err != nil {
+		VALUES ($1, $2, 'UTC', 'daily', $4, 3, $3, $3) RETURNING id`, s.workspace.ID, name, slotOf(days).Add(-time.Hour), slotOf(0).Format("15:04")).Scan(&id); err != nil {
 		t.Fatal(err)
 	}
 	return id
 }
 
-// slotOf is the slot of so many days ago. That of today may be decided or not; no test looks at it.
+// slotOf is the slot of so many days ago. The newest is some hours old, so that it is decided, and
+// the next is far away, whenever the test runs.
 func slotOf(daysAgo int) time.Time {
-	return time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -daysAgo).Add(2 * time.Hour)
+	return started.Truncate(time.Hour).Add(-4*time.Hour).AddDate(0, 0, -daysAgo)
 }
+
+var started = time.Now().UTC()
 
 // backup adds a run of a schedule that came for the slot of so many days ago, and returns its id.
 func (s *site) backup(t testing.TB, schedule int64, daysAgo int, outcome, failures string) int64 {
@@ -46,7 +49,7 @@ func (s *site) backup(t testing.TB, schedule int64, daysAgo int, outcome, failur
 func (s *site) withTrouble(t testing.TB) (schedule, failed int64) {
 	t.Helper()
 	schedule = s.nightly(t, "Nightly of Zürich", 10)
-	for days := 10; days > 0; days-- {
+	for days := 10; days >= 0; days-- {
 		switch days {
 		case 3:
 		case 2:
@@ -77,7 +80,7 @@ func TestANewcomerFindsWhichBackupDidNotRunAndWhy(t *testing.T) {
 	p := s.open(t, s.workspace.Readonly, s.path("/schedules"))
 	p.awaitText("main tbody tr", "Missed "+short(3))
 	p.awaitText("main tbody tr", "Failed "+short(2))
-	p.awaitText("main tbody tr", "Every day at 02:00, UTC")
+	p.awaitText("main tbody tr", "Every day at "+slotOf(0).Format("15:04")+", UTC")
 	p.accessible()
 
 	p.click(".strip a.tone-miss")
@@ -142,18 +145,18 @@ func TestASlotChangesWhileOneLooks(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	schedule, _ := s.withTrouble(t)
-	s.exec(t, "DELETE FROM operation_runs WHERE workspace_id = $1 AND created_at > $2", s.workspace.ID, slotOf(2).Add(time.Hour))
+	s.exec(t, "DELETE FROM operation_runs WHERE workspace_id = $1 AND created_at > $2", s.workspace.ID, slotOf(0))
 	p := s.open(t, s.workspace.Readonly, s.schedule(schedule))
 	p.awaitText(".live", "Live")
-	p.await(cell(1) + ".v-missed")
-	p.awaitText(".note", "3 slots in a row without a backup: 1 failed, 2 did not run at all")
-	evaluate[bool](p, "document.querySelector("+quote(cell(1))+").focus() ?? true")
-	id := s.start(t, fmt.Sprintf(`{"type":"backup_schedule_run","context":{"backup_schedule_id":%d,"scheduled_for":%q}}`, schedule, slotOf(1).Format(time.RFC3339)))
-	p.await(cell(1) + ".v-running")
+	p.await(cell(0) + ".v-missed")
+	p.awaitText(".note", "1 slot in a row without a backup: 1 did not run at all")
+	evaluate[bool](p, "document.querySelector("+quote(cell(0))+").focus() ?? true")
+	id := s.start(t, fmt.Sprintf(`{"type":"backup_schedule_run","context":{"backup_schedule_id":%d,"scheduled_for":%q}}`, schedule, slotOf(0).Format(time.RFC3339)))
+	p.await(cell(0) + ".v-running")
 	s.report(t, id, `{"status":"completed","outcome":"succeeded"}`)
-	p.await(cell(1) + ".v-late")
+	p.await(cell(0) + ".v-late")
 	p.awaitGone(".note")
-	if got := evaluate[bool](p, "document.activeElement === document.querySelector("+quote(cell(1))+")"); !got {
+	if got := evaluate[bool](p, "document.activeElement === document.querySelector("+quote(cell(0))+")"); !got {
 		t.Errorf("the focus went to %s", p.focused())
 	}
 }
@@ -163,17 +166,17 @@ func TestTheListOfSchedulesFollowsWhatHappensAndDoesNotMove(t *testing.T) {
 	s := newSite(t)
 	bad, _ := s.withTrouble(t)
 	good := s.nightly(t, "All is well", 2)
-	for _, days := range []int{2, 1} {
+	for _, days := range []int{2, 1, 0} {
 		s.backup(t, good, days, "succeeded", "[]")
 	}
 	s.exec(t, "DELETE FROM operation_runs WHERE workspace_id = $1 AND context->>'backup_schedule_id' = $2 AND created_at > $3",
-		s.workspace.ID, strconv.FormatInt(bad, 10), slotOf(2))
+		s.workspace.ID, strconv.FormatInt(bad, 10), slotOf(0))
 	p := s.open(t, s.workspace.Readonly, s.path("/schedules"))
 	p.awaitText(".live", "Live")
 	p.awaitText("main tbody tr:first-child", "Missing")
 	p.awaitText(".tabs", "Missing 1")
 	order := p.rows()
-	id := s.start(t, fmt.Sprintf(`{"type":"backup_schedule_run","context":{"backup_schedule_id":%d,"scheduled_for":%q}}`, bad, slotOf(1).Format(time.RFC3339)))
+	id := s.start(t, fmt.Sprintf(`{"type":"backup_schedule_run","context":{"backup_schedule_id":%d,"scheduled_for":%q}}`, bad, slotOf(0).Format(time.RFC3339)))
 	s.report(t, id, `{"status":"completed","outcome":"succeeded"}`)
 	p.awaitText("main tbody tr:first-child", "Late")
 	p.awaitText(".news", "States have changed")
@@ -238,19 +241,19 @@ func TestHistoryAndRetentionAreThoseOfTheSchedule(t *testing.T) {
 	schedule, failed := s.withTrouble(t)
 	s.start(t, `{"type":"backup_schedule_run"}`)
 	p := s.open(t, s.workspace.Readonly, s.schedule(schedule)+"?view=history")
-	p.until("document.querySelectorAll('main tbody tr').length === 9")
-	p.awaitText(".total", "9 runs")
+	p.until("document.querySelectorAll('main tbody tr').length === 10")
+	p.awaitText(".total", "10 runs")
 	p.visit(s.schedule(schedule) + "?view=history&outcome=failed")
 	p.until("document.querySelectorAll('main tbody tr').length === 1")
 	p.awaitText("main tbody", fmt.Sprintf("#%d", failed))
 	p.awaitText(".total", "1 run")
 	p.click(".chips button")
-	p.until("document.querySelectorAll('main tbody tr').length === 9")
+	p.until("document.querySelectorAll('main tbody tr').length === 10")
 	p.accessible()
 
 	p.click(`.schedule-tabs a:last-child`)
-	p.awaitText(".retention-sum", "It keeps its newest 3 backups. 5 would be let go.")
-	for class, n := range map[string]int{"keep": 3, "release": 5, "without_backup": 1} {
+	p.awaitText(".retention-sum", "It keeps its newest 3 backups. 6 would be let go.")
+	for class, n := range map[string]int{"keep": 3, "release": 6, "without_backup": 1} {
 		if got := p.count(".retention ." + class + " li"); got != n {
 			t.Errorf("%d runs are in %s, want %d", got, class, n)
 		}
@@ -268,7 +271,7 @@ func TestADeletedScheduleAndOneThatCannotBeReadSaySo(t *testing.T) {
 	s.exec(t, `UPDATE backup_schedules SET timezone = 'Mars/Base', frequency = 'weekly', days_of_week = '"x"' WHERE workspace_id = $1 AND id = $2`, s.workspace.ID, odd)
 	p := s.open(t, s.workspace.Owner, s.path("/schedules"))
 	p.until("document.querySelectorAll('main tbody tr').length === 1")
-	p.awaitText("main tbody", "Weekly at 02:00, on days that cannot be read, Mars/Base")
+	p.awaitText("main tbody", "Weekly at "+slotOf(0).Format("15:04")+", on days that cannot be read, Mars/Base")
 	p.click(`.tabs a[href$="state=deleted"]`)
 	p.awaitText("main tbody", "Gone")
 	p.visit(s.schedule(gone))
