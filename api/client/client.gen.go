@@ -3292,8 +3292,8 @@ type ClientInterface interface {
 
 	// GetReadiness Tell whether the server can do its work
 	//
-	// Ready is a server that is not shutting down, whose database answers within a second, and
-	// whose database has the schema that this server knows. When it fails, send requests
+	// Ready is a server that is not shutting down, and whose database answers within a second,
+	// has the schema that this server knows and takes writes. When it fails, send requests
 	// elsewhere; it recovers by itself.
 	//
 	// Corresponds with GET /readyz (the `GetReadiness` operationId).
@@ -3829,8 +3829,8 @@ func (c *Client) GetLiveness(ctx context.Context, params *GetLivenessParams, req
 
 // GetReadiness Tell whether the server can do its work
 //
-// Ready is a server that is not shutting down, whose database answers within a second, and
-// whose database has the schema that this server knows. When it fails, send requests
+// Ready is a server that is not shutting down, and whose database answers within a second,
+// has the schema that this server knows and takes writes. When it fails, send requests
 // elsewhere; it recovers by itself.
 //
 // Corresponds with GET /readyz (the `GetReadiness` operationId).
@@ -8849,8 +8849,8 @@ type ClientWithResponsesInterface interface {
 
 	// GetReadinessWithResponse Tell whether the server can do its work
 	//
-	// Ready is a server that is not shutting down, whose database answers within a second, and
-	// whose database has the schema that this server knows. When it fails, send requests
+	// Ready is a server that is not shutting down, and whose database answers within a second,
+	// has the schema that this server knows and takes writes. When it fails, send requests
 	// elsewhere; it recovers by itself.
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -12828,8 +12828,8 @@ func (c *ClientWithResponses) GetLivenessWithResponse(ctx context.Context, param
 
 // GetReadinessWithResponse Tell whether the server can do its work
 //
-// Ready is a server that is not shutting down, whose database answers within a second, and
-// whose database has the schema that this server knows. When it fails, send requests
+// Ready is a server that is not shutting down, and whose database answers within a second,
+// has the schema that this server knows and takes writes. When it fails, send requests
 // elsewhere; it recovers by itself.
 //
 // Returns a wrapper object for the known response body format(s).

@@ -4,18 +4,25 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/goleak"
 
 	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/dbtest"
 )
 
-func TestMain(m *testing.M) { dbtest.Main(m) }
+func TestMain(m *testing.M) {
+	dbtest.Main(m, goleak.Cleanup(func(code int) {
+		_ = os.Remove(builtBinary)
+		os.Exit(code)
+	}))
+}
 
 const secret = "a secret of the tests, 32 bytes or more"
 

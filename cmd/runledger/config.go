@@ -54,6 +54,7 @@ type config struct {
 	DatabaseMaxConns       int32         `env:"DATABASE_MAX_CONNS"       envDefault:"8"`
 	DatabaseAcquireTimeout time.Duration `env:"DATABASE_ACQUIRE_TIMEOUT" envDefault:"2s"`
 	StatementTimeout       time.Duration `env:"STATEMENT_TIMEOUT"        envDefault:"5s"`
+	MaxStaleness           time.Duration `env:"MAX_STALENESS"            envDefault:"1s"`
 	IdleTransactionTimeout time.Duration `env:"IDLE_TRANSACTION_TIMEOUT" envDefault:"10s"`
 
 	RatePerAddress float64        `env:"RATE_PER_ADDRESS" envDefault:"4000"`
@@ -180,7 +181,7 @@ func (c *config) check(f *faults) {
 	}
 	for variable, d := range map[string]time.Duration{
 		"SHUTDOWN_DELAY": c.ShutdownDelay, "SWEEP_INTERVAL": c.SweepInterval, "RETENTION_INTERVAL": c.RetentionInterval,
-		"SURVEY_INTERVAL": c.SurveyInterval,
+		"SURVEY_INTERVAL": c.SurveyInterval, "MAX_STALENESS": c.MaxStaleness,
 	} {
 		if d < 0 {
 			f.add(variable, "cannot be negative")

@@ -68,6 +68,7 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
   RUNLEDGER_DATABASE_MAX_CONNS        connections in the pool (8)
   RUNLEDGER_DATABASE_ACQUIRE_TIMEOUT  longest wait for a connection, then 503 (2s)
   RUNLEDGER_STATEMENT_TIMEOUT         longest run of a statement, then 503 (5s)
+  RUNLEDGER_MAX_STALENESS             how far "not modified" may be behind what others commit; 0 is not at all (1s)
   RUNLEDGER_IDLE_TRANSACTION_TIMEOUT  longest idle time in a transaction (10s)
   RUNLEDGER_RATE_PER_ADDRESS          requests a second of one address, a /64 of IPv6; 0 is no limit (4000)
   RUNLEDGER_RATE_PER_SUBJECT          requests a second of one subject of tokens; 0 is no limit (2000)
@@ -136,7 +137,7 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 	registry := newRegistry(telemetry.NewPool(pool), queries)
 	handler := server.New(server.Options{
 		Pool: pool, Verify: verifier.Verify, Log: log, SchemaVersion: db.LatestVersion(),
-		AcquireTimeout: c.DatabaseAcquireTimeout, QueryTimeout: c.StatementTimeout + time.Second,
+		AcquireTimeout: c.DatabaseAcquireTimeout, QueryTimeout: c.StatementTimeout + time.Second, Staleness: c.MaxStaleness,
 		Console:    c.console(),
 		MaxStreams: c.MaxStreams, Registry: registry, Tracer: provider(traces), Limits: c.limits(), Origins: c.CORSOrigins,
 	})

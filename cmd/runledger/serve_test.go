@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -28,25 +30,36 @@ type process struct {
 	pool *pgxpool.Pool // of its database
 }
 
+// builtBinary is where the command is built.
+var builtBinary = filepath.Join(os.TempDir(), fmt.Sprintf("runledger-command-%d", os.Getpid()))
+
+// build builds the command, once.
+var build = sync.OnceValue(func() error {
+	if out, err := exec.Command("go", "build", "-o", builtBinary, ".").CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+})
+
 // startServe builds the binary, starts its server on the tests' database and waits until it is
-// serving. It has not ended when this returns; the test ends it.
-func startServe(t *testing.T) *process {
+// serving. It has not ended when this returns; the test ends it. More environment comes last.
+func startServe(t *testing.T, environ ...string) *process {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "runledger")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := build(); err != nil {
+		t.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	databaseURL := dbtest.Fresh(t)
-	p := &process{Cmd: exec.Command(binary, "serve"), addr: listener.Addr().String(), pool: dbtest.Connect(t, databaseURL)}
+	p := &process{Cmd: exec.Command(builtBinary, "serve"), addr: listener.Addr().String(), pool: dbtest.Connect(t, databaseURL)}
 	_ = listener.Close()
 	p.Env = []string{
 		"RUNLEDGER_DATABASE_URL=" + databaseURL, "RUNLEDGER_ADDR=" + p.addr, "RUNLEDGER_ADMIN_ADDR=127.0.0.1:0", "RUNLEDGER_SHUTDOWN_DELAY=0s",
 		"RUNLEDGER_JWT_HS256_SECRET=" + secret, "RUNLEDGER_JWT_ISSUER=i", "RUNLEDGER_JWT_AUDIENCE=a",
 	}
+	p.Env = append(p.Env, environ...)
 	stderr, err := p.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

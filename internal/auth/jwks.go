@@ -166,21 +166,21 @@ func (j *jwks) replaceKeys(ctx context.Context) error {
 
 // find is a [keyFinder]. A key id that is not known has the keys fetched again, if
 // that did not happen just before.
-func (j *jwks) find(ctx context.Context, h header) (any, error) {
+func (j *jwks) find(ctx context.Context, h header) (any, *keySet, error) {
 	keys := j.keys.Load()
 	if !keys.decides(h) {
 		if err := j.awaitFetch(ctx); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		keys = j.keys.Load()
 	}
 	if keys == nil {
-		return nil, ErrKeysUnavailable
+		return nil, nil, ErrKeysUnavailable
 	}
 	if key, ok := keys.find(h); ok {
-		return key, nil
+		return key, keys, nil
 	}
-	return nil, invalid(errors.New("header: no key of the JWKS has this kid and alg"))
+	return nil, nil, invalid(errors.New("header: no key of the JWKS has this kid and alg"))
 }
 
 // awaitFetch waits for the fetch that is going on, or for one that it sets off if

@@ -83,14 +83,14 @@ func startJWKS(t *testing.T, s *source) *jwks {
 
 func mustFind(t *testing.T, j *jwks, kid string) {
 	t.Helper()
-	if _, err := j.find(t.Context(), header{"ES256", kid}); err != nil {
+	if _, _, err := j.find(t.Context(), header{"ES256", kid}); err != nil {
 		t.Errorf("kid %q: %v", kid, err)
 	}
 }
 
 func mustNotFind(t *testing.T, j *jwks, kid string, want error) {
 	t.Helper()
-	if _, err := j.find(t.Context(), header{"ES256", kid}); !errors.Is(err, want) {
+	if _, _, err := j.find(t.Context(), header{"ES256", kid}); !errors.Is(err, want) {
 		t.Errorf("kid %q: got %v, want %v", kid, err, want)
 	}
 }
@@ -219,7 +219,7 @@ func TestNobodyWaitsLongerThanFiveSecondsForAFetch(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		begin = time.Now()
-		_, err := j.find(ctx, header{"ES256", "a"})
+		_, _, err := j.find(ctx, header{"ES256", "a"})
 		if waited := time.Since(begin); waited > time.Second || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("waited %v, got %v", waited, err)
 		}

@@ -25,12 +25,14 @@ type Verifier struct {
 	parser     *jwt.Parser
 	algorithms []string
 	findKey    keyFinder
+	known      *knownTokens
 }
 
 // A keyFinder returns the key that a token with this header has to be signed with:
 // an error that wraps [ErrInvalidToken] if there is none, another one if that
-// could not be found out.
-type keyFinder func(ctx context.Context, h header) (any, error)
+// could not be found out. With the key comes the set that it is of, nil for one
+// that never changes.
+type keyFinder func(ctx context.Context, h header) (any, *keySet, error)
 
 // NewVerifier returns a Verifier for a configuration, or what [Config.Validate]
 // says about it. With a JWKS it starts a goroutine that fetches the keys and keeps
@@ -41,25 +43,29 @@ func NewVerifier(ctx context.Context, c Config, log *slog.Logger) (*Verifier, er
 	if err != nil {
 		return nil, err
 	}
-	findKey := func(context.Context, header) (any, error) { return t.key, nil }
+	v := &Verifier{
+		algorithms: t.algorithms,
+		findKey:    func(context.Context, header) (any, *keySet, error) { return t.key, nil, nil },
+	}
+	keysInUse := func() *keySet { return nil }
 	if c.JWKSURL != "" {
 		source := newJWKS(t.algorithms, fetchJWKS(c.JWKSURL), log)
 		go source.run(ctx)
-		findKey = source.find
+		v.findKey, keysInUse = source.find, source.keys.Load
 	}
-	return &Verifier{
-		parser: jwt.NewParser(
-			jwt.WithValidMethods(t.algorithms),
-			jwt.WithStrictDecoding(),
-			jwt.WithIssuer(c.Issuer),
-			jwt.WithAudience(c.Audience),
-			jwt.WithExpirationRequired(),
-			jwt.WithIssuedAt(),
-			jwt.WithLeeway(leeway),
-		),
-		algorithms: t.algorithms,
-		findKey:    findKey,
-	}, nil
+	timely := []jwt.ParserOption{
+		jwt.WithExpirationRequired(),
+		jwt.WithIssuedAt(),
+		jwt.WithLeeway(leeway),
+	}
+	v.known = newKnownTokens(jwt.NewValidator(timely...), keysInUse)
+	v.parser = jwt.NewParser(append(timely,
+		jwt.WithValidMethods(t.algorithms),
+		jwt.WithStrictDecoding(),
+		jwt.WithIssuer(c.Issuer),
+		jwt.WithAudience(c.Audience),
+	)...)
+	return v, nil
 }
 
 // Verify returns the subject of a token in the compact serialization, if the token
@@ -67,34 +73,41 @@ func NewVerifier(ctx context.Context, c Config, log *slog.Logger) (*Verifier, er
 // or that of ctx, which matters only while a JWKS is being fetched, for at most
 // five seconds. No error contains the token or a part of it.
 func (v *Verifier) Verify(ctx context.Context, token string) (Subject, error) {
-	c, err := v.verify(ctx, token)
+	if err := checkForm(token); err != nil {
+		return "", invalid(err)
+	}
+	sum := sumOf(token)
+	if subject, ok := v.known.subject(sum); ok {
+		return subject, nil
+	}
+	c, keys, err := v.verify(ctx, token)
 	if err != nil {
 		return "", err
 	}
+	v.known.remember(sum, c, keys)
 	return c.subject, nil
 }
 
-func (v *Verifier) verify(ctx context.Context, token string) (*claims, error) {
-	if err := checkForm(token); err != nil {
-		return nil, invalid(err)
-	}
+// verify checks a token whose form is good, and returns its claims and the set of the
+// key that it is signed with.
+func (v *Verifier) verify(ctx context.Context, token string) (*claims, *keySet, error) {
 	first, _, _ := strings.Cut(token, ".")
 	h, err := parseHeader(first)
 	if err != nil {
-		return nil, invalid(err)
+		return nil, nil, invalid(err)
 	}
 	if !slices.Contains(v.algorithms, h.alg) {
-		return nil, invalid(errors.New("header: alg is not one of those accepted"))
+		return nil, nil, invalid(errors.New("header: alg is not one of those accepted"))
 	}
-	key, err := v.findKey(ctx, h)
+	key, keys, err := v.findKey(ctx, h)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var c claims
 	if _, err := v.parser.ParseWithClaims(token, &c, func(*jwt.Token) (any, error) { return key, nil }); err != nil {
-		return nil, invalid(err)
+		return nil, nil, invalid(err)
 	}
-	return &c, nil
+	return &c, keys, nil
 }
 
 // checkForm admits exactly three non-empty parts of base64url characters, before

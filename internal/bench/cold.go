@@ -23,7 +23,7 @@ const (
 
 // measureCold measures how quick the server is to be ready, and how much memory and disk it takes.
 func measureCold(ctx context.Context, b *bench) (*table, error) {
-	p, err := findPlace(ctx, b.url(middle))
+	p, err := findPlace(ctx, b.url(b.middle))
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func measureCold(ctx context.Context, b *bench) (*table, error) {
 		return nil, err
 	}
 	t := &table{
-		caption: fmt.Sprintf("Cold and small, on a migrated database of %d runs.", middle),
+		caption: fmt.Sprintf("Cold and small, on a migrated database of %d runs.", b.middle),
 		keys:    1,
 		head:    []string{"what", "measured", "bar"},
 	}
@@ -73,7 +73,7 @@ func bound(ok bool, bar string) string {
 // and of CPU time, both sorted, and the most memory that an idle server had.
 func (b *bench) startOften(ctx context.Context, p place) (starts, cpu []time.Duration, idle int64, err error) {
 	for i := range 20 {
-		c, err := b.startServe(ctx, b.url(middle), p.subject)
+		c, err := b.startServe(ctx, b.url(b.middle), p.subject)
 		if err != nil {
 			return nil, nil, 0, err
 		}
@@ -95,7 +95,7 @@ func (b *bench) startOften(ctx context.Context, p place) (starts, cpu []time.Dur
 
 // crowd keeps many requests in flight for a while and returns the most memory that the server had.
 func (b *bench) crowd(ctx context.Context, p place) (most int64, unanswered int, err error) {
-	c, err := b.startServe(ctx, b.url(middle), p.subject)
+	c, err := b.startServe(ctx, b.url(b.middle), p.subject)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -131,16 +131,16 @@ func (b *bench) crowd(ctx context.Context, p place) (most int64, unanswered int,
 // request is being answered.
 func measureHangups(ctx context.Context, b *bench) (*table, error) {
 	const clients, hangups, pool = 16, 2000, 16
-	p, err := findPlace(ctx, b.url(middle))
+	p, err := findPlace(ctx, b.url(b.middle))
 	if err != nil {
 		return nil, err
 	}
-	full, err := b.startServe(ctx, b.url(middle), p.subject, "RUNLEDGER_DATABASE_MAX_CONNS="+strconv.Itoa(pool), "RUNLEDGER_DATABASE_ACQUIRE_TIMEOUT=30s")
+	full, err := b.startServe(ctx, b.url(b.middle), p.subject, "RUNLEDGER_DATABASE_MAX_CONNS="+strconv.Itoa(pool), "RUNLEDGER_DATABASE_ACQUIRE_TIMEOUT=30s")
 	if err != nil {
 		return nil, err
 	}
 	defer full.stop()
-	bare, err := startBare(ctx, b.url(middle), append(bareEnvironment(p, b.pageSize), "BENCH_POOL="+strconv.Itoa(pool))...)
+	bare, err := startBare(ctx, b.url(b.middle), append(bareEnvironment(p, b.pageSize), "BENCH_POOL="+strconv.Itoa(pool))...)
 	if err != nil {
 		return nil, err
 	}

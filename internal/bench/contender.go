@@ -66,6 +66,7 @@ func (b *bench) startServe(ctx context.Context, databaseURL, subject string, env
 		"RUNLEDGER_DATABASE_URL=" + databaseURL, "RUNLEDGER_ADDR=" + addr, "RUNLEDGER_ADMIN_ADDR=" + admin,
 		"RUNLEDGER_JWT_HS256_SECRET=" + secret, "RUNLEDGER_JWT_ISSUER=" + issuer, "RUNLEDGER_JWT_AUDIENCE=" + audience,
 		"RUNLEDGER_SHUTDOWN_DELAY=0s",
+		"RUNLEDGER_RATE_PER_ADDRESS=1e6", "RUNLEDGER_RATE_PER_SUBJECT=1e6", // counted as in life, and never too many
 		"RUNLEDGER_SWEEP_INTERVAL=0s", // the runs that are going on in the seeded data went silent long ago
 	}, environ...))
 }

@@ -29,11 +29,11 @@ type combination struct {
 // that is compared, the shortest of a few requests by one connection: CPU time is not told finely
 // enough for one request.
 func measureFilters(ctx context.Context, b *bench) (*table, error) {
-	p, err := findPlace(ctx, b.url(middle))
+	p, err := findPlace(ctx, b.url(b.middle))
 	if err != nil {
 		return nil, err
 	}
-	conn, err := pgx.Connect(ctx, b.url(middle))
+	conn, err := pgx.Connect(ctx, b.url(b.middle))
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func measureFilters(ctx context.Context, b *bench) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	full, err := b.startServe(ctx, b.url(middle), p.subject, "RUNLEDGER_DATABASE_MAX_CONNS=1")
+	full, err := b.startServe(ctx, b.url(b.middle), p.subject, "RUNLEDGER_DATABASE_MAX_CONNS=1")
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func measureFilters(ctx context.Context, b *bench) (*table, error) {
 	t := &table{
 		caption: fmt.Sprintf("Filtered pages of %d runs at %d runs: how many times the unfiltered page they take, by the clock, the shortest of a few requests each. "+
 			"Every single filter and every pair of filters has been asked for, with common, middling, rare and absent values, and of the triples a random thousand.",
-			b.pageSize, middle),
+			b.pageSize, b.middle),
 		keys: 2,
 		head: []string{"order", "filters", "combinations", "median", "95 %", "ratio of the worst", "bar", "beyond the bar", "the worst"},
 	}

@@ -35,6 +35,12 @@ var serves = map[string]string{
 	"operation_runs_untimely_update_by_update_idx":    "the same with `order=updated_at`",
 	"operation_runs_updated_at_idx":                   "`order=updated_at`; `updated_…` with it",
 	"operation_runs_retry_of_id_idx":                  "the retention, which clears references to the runs that it deletes",
+	"operation_runs_recalled_id_idx":                  "a recall: the recalled runs, by what other rows name them",
+	"operation_runs_recalled_identity_idx":            "a recall: the runs that name a recalled one, by the run that replaces it",
+	"operation_runs_context_baseline_idx":             "a recall: the runs whose context names a baseline run",
+	"operation_runs_context_current_idx":              "the same of a current run",
+	"operation_runs_context_run_idx":                  "the same of another run",
+	"operation_runs_stats_idx":                        "`operation-runs/stats`, out of the index alone",
 }
 
 // measureIndexes measures what each index of operation_runs takes: on disk, and of the CPU time of
@@ -84,7 +90,7 @@ func measureIndexes(ctx context.Context, b *bench) (*table, error) {
 	}
 	t := &table{
 		caption: fmt.Sprintf("The indexes of operation_runs at %d runs: their size, and what each adds to the CPU time of PostgreSQL for an INSERT of %d runs in one statement, "+
-			"the median of %d pairs of such an INSERT with it and without it. A report on a run writes to the indexes as an INSERT does.", middle, rows, rounds),
+			"the median of %d pairs of such an INSERT with it and without it. A report on a run writes to the indexes as an INSERT does.", b.middle, rows, rounds),
 		keys: 1,
 		head: []string{"index", "serves", "size", "µs a run", "of the INSERT"},
 	}
@@ -120,7 +126,7 @@ func (b *bench) scratch(ctx context.Context) (drop func(), databaseURL string, e
 		_ = admin.Close(context.Background())
 	}
 	for _, statement := range []string{
-		"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name + " TEMPLATE " + databaseName(middle),
+		"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name + " TEMPLATE " + databaseName(b.middle),
 	} {
 		if _, err := admin.Exec(ctx, statement); err != nil {
 			drop()

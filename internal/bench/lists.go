@@ -65,18 +65,18 @@ func lists(p place) []list {
 	}
 	run := columns(`id workspace_id tenant_id user_id initiator_name type status outcome run_identity_hash summary_counts
 		failure_summary context started_at completed_at created_at updated_at heartbeat_at progressed_at stalled stalled_at
-		cancel_requested_at retry_of_id attempt revision`)
+		cancel_requested_at retry_of_id attempt revision recalled recalled_at recalled_by_user_id recall_reason`)
 	workspace := fmt.Sprintf("/workspaces/%d/", p.workspaceID)
 	finding := columns(`id workspace_id tenant_id finding_type scope_key fingerprint subject_type subject_external_id severity
 		status acknowledged_at acknowledged_by_user_id evidence baseline_operation_run_id`)
 	finding = append(finding, runOf("baseline_operation_run", "baseline_operation_run_id", "baseline_"))
 	finding = append(finding, columns("current_operation_run_id")...)
 	finding = append(finding, runOf("current_operation_run", "current_operation_run_id", "current_"))
-	finding = append(finding, columns("created_at updated_at revision")...)
+	finding = append(finding, columns("created_at updated_at revision recalled")...)
 	item := columns(`id workspace_id tenant_id policy_type external_id display_name category platform meta last_seen_at
 		last_seen_operation_run_id`)
 	item = append(item, runOf("last_seen_operation_run", "last_seen_operation_run_id", "run_"))
-	item = append(item, columns("created_at updated_at")...)
+	item = append(item, columns("created_at updated_at recalled")...)
 	return []list{
 		{name: "runs", path: p.runs(), members: run, ask: runs},
 		{
@@ -168,23 +168,23 @@ const listBar = 1.25
 
 // measureLists compares each list with the bare handler and with pgbench.
 func measureLists(ctx context.Context, b *bench) (*table, error) {
-	p, err := findPlace(ctx, b.url(middle))
+	p, err := findPlace(ctx, b.url(b.middle))
 	if err != nil {
 		return nil, err
 	}
-	bare, err := startBare(ctx, b.url(middle), bareEnvironment(p, b.pageSize)...)
+	bare, err := startBare(ctx, b.url(b.middle), bareEnvironment(p, b.pageSize)...)
 	if err != nil {
 		return nil, err
 	}
 	defer bare.stop()
-	full, err := b.startServe(ctx, b.url(middle), p.subject)
+	full, err := b.startServe(ctx, b.url(b.middle), p.subject)
 	if err != nil {
 		return nil, err
 	}
 	defer full.stop()
 	t := &table{
 		caption: fmt.Sprintf("Pages of %d rows at %d runs: CPU seconds per 1,000 requests (server + PostgreSQL), medians of %d rounds of %d requests.",
-			b.pageSize, middle, b.rounds, b.requests),
+			b.pageSize, b.middle, b.rounds, b.requests),
 		keys: 2,
 		head: []string{
 			"list", "connections", "limit", "Runledger", "ratio", "bar", "pgbench: PostgreSQL alone",
@@ -227,7 +227,7 @@ func (b *bench) compareList(ctx context.Context, l list, connections int, full, 
 	requests := b.requestsAt(connections)
 	var samples []sample
 	medians, err := byTurns(ctx, b.rounds, connections, requests, []*contender{full, bare}, func() error {
-		s, err := b.pgbench(ctx, script, b.url(middle), connections, requests)
+		s, err := b.pgbench(ctx, script, b.url(b.middle), connections, requests)
 		samples = append(samples, s)
 		return err
 	})

@@ -5,6 +5,7 @@
 //	make bench                      # everything, about a quarter of an hour; writes docs/performance.md
 //	make bench ARGS='-only lists'   # one section
 //	make bench-check                # compares the ratios with those in docs/performance.md
+//	make soak ARGS='-soak 2h'       # loads a server for two hours, and then with more than it can take
 //
 // It starts a private PostgreSQL, fills it once with 10,000 and with a million runs (and, with
 // BENCH_LARGE=1, with ten million), and keeps the data for the next time. What is compared runs by
@@ -22,6 +23,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // options are what a measurement is made of.
@@ -38,6 +40,10 @@ type options struct {
 	rounds    int
 	requests  int // of each server in each round
 	pageSize  int
+	middle    int // how many runs there are in the database that most is measured on
+
+	soakFor     time.Duration // 0 for measuring
+	overloadFor time.Duration
 }
 
 func main() {
@@ -56,6 +62,9 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 7, "how many rounds")
 	flag.IntVar(&o.requests, "requests", 1500, "how many requests each server gets in a round")
 	flag.IntVar(&o.pageSize, "limit", 50, "how many rows a page has")
+	flag.IntVar(&o.middle, "runs", 1_000_000, "how many runs the larger database has; with fewer, a look and not a measurement")
+	flag.DurationVar(&o.soakFor, "soak", 0, "load a server with a realistic mix for so long, instead of measuring: minutes or hours")
+	flag.DurationVar(&o.overloadFor, "overload", 30*time.Second, "with -soak, how long to ask for five times what the server can take")
 	flag.Usage = func() {
 		_, _ = fmt.Fprint(flag.CommandLine.Output(), "Bench measures the built server and writes docs/performance.md.\n"+
 			"With BENCH_LARGE=1 in the environment there are ten million runs as well.\n\n")
@@ -93,6 +102,9 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
+	if o.soakFor > 0 {
+		return b.soak(ctx)
+	}
 	if o.prepare {
 		for _, size := range b.sizes {
 			fmt.Println(b.url(size))
@@ -141,7 +153,7 @@ func sections() []section {
 		{name: "lists", measure: measureLists, checked: true},
 		{name: "flat", measure: measureFlat, checked: true},
 		{name: "filters", measure: measureFilters},
-		{name: "polling", measure: measurePolling},
+		{name: "polling", measure: measurePolling, checked: true},
 		{name: "indexes", measure: measureIndexes},
 		{name: "writes", measure: measureWrites},
 		{name: "cold", measure: measureCold},

@@ -12,16 +12,16 @@ const pollingBar = 10
 
 // measurePolling compares asking again for a page that has not changed with asking for the page.
 func measurePolling(ctx context.Context, b *bench) (*table, error) {
-	p, err := findPlace(ctx, b.url(middle))
+	p, err := findPlace(ctx, b.url(b.middle))
 	if err != nil {
 		return nil, err
 	}
-	poll, err := b.startServe(ctx, b.url(middle), p.subject)
+	poll, err := b.startServe(ctx, b.url(b.middle), p.subject)
 	if err != nil {
 		return nil, err
 	}
 	defer poll.stop()
-	bare, err := startBare(ctx, b.url(middle), bareEnvironment(p, b.pageSize)...)
+	bare, err := startBare(ctx, b.url(b.middle), bareEnvironment(p, b.pageSize)...)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func measurePolling(ctx context.Context, b *bench) (*table, error) {
 		caption: fmt.Sprintf("Asking again with If-None-Match for a page of %d runs that has not changed: CPU seconds per 1,000 requests, and requests a second.", b.pageSize),
 		keys:    1,
 		head: []string{
-			"connections", "limit", "page", "304", "rates: limit", "page", "304", "ratio of CPU, page to 304", "ratio of rates, 304 to page", "bar",
+			"connections", "limit", "page", "304", "ratio of 304 to page", "requests/s: limit", "page", "304", "304 to page", "bar",
 		},
 	}
 	for _, connections := range []int{8, 32} {
@@ -51,8 +51,9 @@ func measurePolling(ctx context.Context, b *bench) (*table, error) {
 		if faster < pollingBar {
 			bar = fmt.Sprintf("≥ %d **fails**", pollingBar)
 		}
-		t.add(strconv.Itoa(connections), m[0].String(), m[1].String(), m[2].String(), perSecond(m[0].rate), perSecond(m[1].rate),
-			perSecond(m[2].rate), fmt.Sprintf("%.2f", ratio(m[1].total(), m[2].total())), fmt.Sprintf("%.2f", faster), bar)
+		t.add(strconv.Itoa(connections), m[0].String(), m[1].String(), m[2].String(),
+			fmt.Sprintf("%.3f", ratio(m[2].total(), m[1].total())),
+			perSecond(m[0].rate), perSecond(m[1].rate), perSecond(m[2].rate), fmt.Sprintf("%.2f", faster), bar)
 	}
 	return t, nil
 }

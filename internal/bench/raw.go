@@ -89,6 +89,7 @@ func rowEncoder(members []member, place map[string]int, oid map[string]uint32) (
 // PostgreSQL's binary format for the others.
 var appenders = map[uint32]func(b, v []byte) []byte{
 	pgtype.Int8OID:        func(b, v []byte) []byte { return strconv.AppendInt(b, rawInt(v), 10) },
+	pgtype.BoolOID:        func(b, v []byte) []byte { return strconv.AppendBool(b, v[0] != 0) },
 	pgtype.TextOID:        appendRawText,
 	pgtype.JSONBOID:       func(b, v []byte) []byte { return append(b, v...) }, // pgx asks for it as text
 	pgtype.TimestamptzOID: func(b, v []byte) []byte { return appendRawTime(b, rawInt(v)) },

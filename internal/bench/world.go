@@ -17,10 +17,10 @@ import (
 	"github.com/runledger/runledger/internal/seed"
 )
 
+// The sizes of the databases; the one in the middle is an option.
 const (
-	small  = 10_000
-	middle = 1_000_000
-	huge   = 10_000_000
+	small = 10_000
+	huge  = 10_000_000
 )
 
 // bench is what the sections measure with: a PostgreSQL with seeded databases and a built server.
@@ -48,18 +48,22 @@ func defaultDataDir() string {
 
 // newBench starts PostgreSQL, fills what is not filled yet, and builds the server.
 func newBench(ctx context.Context, o options) (_ *bench, err error) {
-	b := &bench{options: o, sizes: []int{small, middle}}
+	b := &bench{options: o, sizes: []int{small, o.middle}}
 	if o.only == "writes" {
 		b.sizes = b.sizes[:1] // the rest would be filled for nothing
 	}
 	if o.large {
 		b.sizes = append(b.sizes, huge)
 	}
+	autovacuum := "off" // nothing but what is measured takes CPU time
+	if o.soakFor > 0 {
+		autovacuum, b.sizes = "on", []int{o.middle} // as in life
+	}
 	note("starting a private PostgreSQL in %s", o.dataDir)
 	b.pg, err = localpg.Start(ctx, localpg.Options{Dir: o.dataDir, Fresh: o.fresh, Settings: map[string]string{
 		"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "1h",
 		"fsync":      "off", // the data can be made again, and no read waits for the disk
-		"autovacuum": "off", // nothing but what is measured takes CPU time
+		"autovacuum": autovacuum,
 		"jit":        "off", // as a plan's cost is below its threshold in life
 	}})
 	if err != nil {

@@ -134,39 +134,3 @@ func (q *Queries) RemoveMember(ctx context.Context, db DBTX, arg RemoveMemberPar
 	}
 	return result.RowsAffected(), nil
 }
-
-const resolveMembership = `-- name: ResolveMembership :one
-SELECT m.workspace_id, m.role, u.id AS user_id, u.name AS user_name, w.archived_at
-FROM users AS u
-JOIN workspace_memberships AS m ON m.user_id = u.id AND m.workspace_id = $1
-JOIN workspaces AS w ON w.id = m.workspace_id
-WHERE u.subject = $2
-`
-
-type ResolveMembershipParams struct {
-	WorkspaceID int64
-	Subject     *string
-}
-
-type ResolveMembershipRow struct {
-	WorkspaceID int64
-	Role        string
-	UserID      int64
-	UserName    string
-	ArchivedAt  pgtype.Timestamptz
-}
-
-// The one question of the gate. A stranger and a workspace that does not exist are the same
-// answer, no row, by the same plan.
-func (q *Queries) ResolveMembership(ctx context.Context, db DBTX, arg ResolveMembershipParams) (ResolveMembershipRow, error) {
-	row := db.QueryRow(ctx, resolveMembership, arg.WorkspaceID, arg.Subject)
-	var i ResolveMembershipRow
-	err := row.Scan(
-		&i.WorkspaceID,
-		&i.Role,
-		&i.UserID,
-		&i.UserName,
-		&i.ArchivedAt,
-	)
-	return i, err
-}

@@ -316,6 +316,81 @@ func (q *Queries) PutUser(ctx context.Context, db DBTX, arg PutUserParams) error
 	return err
 }
 
+const resolveMemberships = `-- name: ResolveMemberships :many
+WITH asked AS (
+    SELECT unnest($1::bigint[]) AS place,
+           unnest($2::bigint[]) AS workspace_id,
+           unnest($3::text[]) AS subject
+)
+SELECT asked.place::bigint AS place, member.workspace_id, member.role, member.user_id, member.user_name, member.archived_at,
+       (CASE WHEN NOT pg_is_in_recovery() AND current_setting('citus.shard_count', true) IS NULL
+             THEN pg_current_snapshot()::text ELSE '' END)::text AS snapshot,
+       pg_postmaster_start_time()::timestamptz AS postmaster
+FROM asked
+CROSS JOIN LATERAL (
+    SELECT m.workspace_id, m.role, u.id AS user_id, u.name AS user_name, w.archived_at
+    FROM users AS u
+    JOIN workspace_memberships AS m ON m.workspace_id = asked.workspace_id AND m.user_id = u.id
+    JOIN workspaces AS w ON w.id = m.workspace_id
+    WHERE u.subject = asked.subject
+    LIMIT 1
+) AS member
+`
+
+type ResolveMembershipsParams struct {
+	Places       []int64
+	WorkspaceIds []int64
+	Subjects     []string
+}
+
+type ResolveMembershipsRow struct {
+	Place       int64
+	WorkspaceID int64
+	Role        string
+	UserID      int64
+	UserName    string
+	ArchivedAt  pgtype.Timestamptz
+	Snapshot    string
+	Postmaster  pgtype.Timestamptz
+}
+
+// @sqlc-vet-disable workspace-scope
+// The one question of the gate, for the requests of several workspaces at once, and each of them
+// bound to its own: a request is a workspace with a subject, and joins the rows of that workspace
+// alone. A stranger and a workspace that does not exist are the same answer, no row, by the same
+// plan: the LIMIT, of which each request has no more rows, keeps PostgreSQL from reading all users
+// at once for those of the requests. The snapshot is that of this statement, so that two that are
+// equal saw the same rows; a standby and a coordinator of Citus do not tell theirs whole, and say
+// nothing.
+func (q *Queries) ResolveMemberships(ctx context.Context, db DBTX, arg ResolveMembershipsParams) ([]ResolveMembershipsRow, error) {
+	rows, err := db.Query(ctx, resolveMemberships, arg.Places, arg.WorkspaceIds, arg.Subjects)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ResolveMembershipsRow
+	for rows.Next() {
+		var i ResolveMembershipsRow
+		if err := rows.Scan(
+			&i.Place,
+			&i.WorkspaceID,
+			&i.Role,
+			&i.UserID,
+			&i.UserName,
+			&i.ArchivedAt,
+			&i.Snapshot,
+			&i.Postmaster,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const setOperationTypeAcceptsNewRuns = `-- name: SetOperationTypeAcceptsNewRuns :execrows
 UPDATE operation_types SET accepts_new_runs = $1, updated_at = now() WHERE name = $2
 `

@@ -16,16 +16,18 @@ import (
 
 // client asks the system over HTTP.
 type client struct {
-	system *system
-	http   *http.Client
-	broken atomic.Int64 // answers of 500, of which there are to be none
+	system  *system
+	addr    string // of the server, or of the front
+	http    *http.Client
+	broken  atomic.Int64 // answers of 5xx that are no 503 with Retry-After, of which there are to be none
+	refused atomic.Int64 // answers of 503
 }
 
 func newClient(t *testing.T, s *system) *client {
 	t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 1}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &client{system: s, http: &http.Client{Transport: transport, Timeout: 30 * time.Second}}
+	return &client{system: s, addr: s.front.addr(), http: &http.Client{Transport: transport, Timeout: 30 * time.Second}}
 }
 
 // ask sends a request. sent is false if it certainly has not arrived anywhere.
@@ -51,11 +53,8 @@ func (c *client) ask(in request) (out reply, sent bool) {
 		return reply{verdict: done}, true
 	case status == http.StatusConflict:
 		return reply{verdict: refused}, true
-	case status == http.StatusServiceUnavailable:
-		return reply{verdict: unknown}, true
-	case status == http.StatusInternalServerError:
-		c.broken.Add(1)
-		return reply{verdict: unknown}, true
+	case status >= http.StatusInternalServerError:
+		return reply{verdict: unknown, id: int64(status)}, true
 	default:
 		return reply{verdict: missing, id: int64(status)}, true
 	}
@@ -72,7 +71,7 @@ type runAnswer struct {
 
 func (c *client) send(method, path, body string) (int, runAnswer, error) {
 	var run runAnswer
-	address := fmt.Sprintf("http://%s/workspaces/%d/operation-runs%s", c.system.front.addr(), c.system.workspace.ID, path)
+	address := fmt.Sprintf("http://%s/workspaces/%d/operation-runs%s", c.addr, c.system.workspace.ID, path)
 	req, err := http.NewRequestWithContext(context.Background(), method, address, strings.NewReader(body))
 	if err != nil {
 		return 0, run, err
@@ -87,6 +86,15 @@ func (c *client) send(method, path, body string) (int, runAnswer, error) {
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return 0, run, err
+	}
+	switch {
+	case resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "":
+		c.refused.Add(1)
+	case resp.StatusCode >= http.StatusInternalServerError:
+		c.broken.Add(1)
+	}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return resp.StatusCode, run, nil // a problem
 	}
 	return resp.StatusCode, run, json.Unmarshal(text, &run)
 }

@@ -171,7 +171,7 @@ func TestWhatClientsAreToldIsLinearizableWhateverBreaks(t *testing.T) {
 	}
 	for _, client := range all {
 		if n := client.broken.Load(); n > 0 {
-			t.Errorf("%d answers of 500, where 503 is meant", n)
+			t.Errorf("%d answers of 5xx that are no 503 with Retry-After", n)
 		}
 	}
 	readAll(t, c.history, pool, s.workspace.ID)

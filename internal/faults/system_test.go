@@ -35,6 +35,7 @@ const (
 type system struct {
 	postgres    *localpg.Server
 	front, back *wire
+	addr, admin string // where the server itself listens
 	workspace   dbtest.Workspace
 	token       string
 	environ     []string
@@ -68,16 +69,16 @@ func newSystem(t *testing.T, settings map[string]string) *system {
 	if err := build(); err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
+	s.addr, s.admin = "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
 	s.environ = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(),
 		"RUNLEDGER_DATABASE_URL=" + strings.Replace(postgres.URL("postgres"), fmt.Sprintf("127.0.0.1:%d", postgres.Port()), s.back.addr(), 1),
-		"RUNLEDGER_ADDR=127.0.0.1:" + port, "RUNLEDGER_ADMIN_ADDR=127.0.0.1:0", "RUNLEDGER_LOG_LEVEL=error",
+		"RUNLEDGER_ADDR=" + s.addr, "RUNLEDGER_ADMIN_ADDR=" + s.admin, "RUNLEDGER_LOG_LEVEL=error",
 		"RUNLEDGER_JWT_HS256_SECRET=" + secret, "RUNLEDGER_JWT_ISSUER=" + issuer, "RUNLEDGER_JWT_AUDIENCE=" + audience,
 	}
 	s.launch(t)
 	t.Cleanup(s.kill)
-	s.front = newWire(t, "127.0.0.1:"+port)
+	s.front = newWire(t, s.addr)
 	s.awaitReady(t)
 	return s
 }

@@ -57,12 +57,8 @@ func answerTagged(
 func answerBody(w http.ResponseWriter, r *http.Request, status int, mark string, body []byte, vary ...string) error {
 	tag := entityTag(mark, body)
 	h := w.Header()
-	h.Set("Cache-Control", "private, no-cache")
-	varyByToken(h)
-	for _, name := range vary {
-		h.Add("Vary", name)
-	}
-	h.Set("ETag", tag)
+	tagHeaders(h, tag, vary)
+	requestOf(r).poll.remember(h, tag, vary)
 	reading := r.Method == http.MethodGet || r.Method == http.MethodHead
 	if reading && matchesTag(r.Header.Values("If-None-Match"), tag) {
 		w.WriteHeader(http.StatusNotModified)
@@ -73,6 +69,19 @@ func answerBody(w http.ResponseWriter, r *http.Request, status int, mark string,
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that hung up is nobody to report to
 	return nil
+}
+
+// cacheControl lets nobody but the client keep an answer, and the client ask again each time.
+var cacheControl = []string{"private, no-cache"}
+
+// tagHeaders sets the headers of an answer with a tag, which those of its 304 have as well.
+func tagHeaders(h http.Header, tag string, vary []string) {
+	h["Cache-Control"] = cacheControl
+	varyByToken(h)
+	for _, name := range vary {
+		h.Add("Vary", name)
+	}
+	h.Set("ETag", tag)
 }
 
 // revisionMark is how the tag of a row with a revision begins.

@@ -53,8 +53,8 @@ func readBody(w http.ResponseWriter, r *http.Request) (json.RawMessage, error) {
 }
 
 // checkJSON refuses what is not JSON (RFC 8259) and what JSON can say but PostgreSQL's jsonb
-// cannot hold: U+0000, half a surrogate pair, numbers beyond any use. Nothing is changed in
-// silence.
+// cannot hold: U+0000, half a surrogate pair, numbers beyond any use, two members of one name.
+// Nothing is changed in silence.
 func checkJSON(body []byte) error {
 	if !utf8.Valid(body) {
 		return errBody("The body is not UTF-8.")
@@ -82,6 +82,9 @@ func checkJSON(body []byte) error {
 			return errBody(fmt.Sprintf("The body is not JSON: %s, at byte %d.", syntax.Error(), syntax.Offset))
 		}
 		return errBody("The body is not JSON.")
+	}
+	if name, repeated := repeatedName(body); repeated {
+		return errBody(fmt.Sprintf("An object has two members of the name %q.", printable(name)))
 	}
 	return checkValues(body)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -80,7 +81,8 @@ type database struct {
 	pool           *pgxpool.Pool
 	acquireTimeout time.Duration
 	queryTimeout   time.Duration
-	turns          *turns // nil for statements that do not queue
+	turns          *turns        // nil for statements that do not queue
+	used           *atomic.Int64 // counts the connections that have been used, each once; nil for nobody to know
 }
 
 // loan is a connection out of the pool for one statement.
@@ -102,6 +104,7 @@ func (d *database) borrow(ctx context.Context) (*loan, context.Context, error) {
 		d.turns.giveBack()
 		return nil, nil, fmt.Errorf("%w: %w", errNoConnection, err)
 	}
+	d.meet(conn)
 	running, stop := context.WithTimeout(context.WithoutCancel(ctx), d.queryTimeout)
 	l := &loan{conn: conn, stop: stop, turns: d.turns}
 	if err := l.plan(running); err != nil {
@@ -111,8 +114,24 @@ func (d *database) borrow(ctx context.Context) (*loan, context.Context, error) {
 	return l, running, nil
 }
 
-// explain adds to a statement's error that its connection is gone, where it is.
+// meet counts a connection that is used for the first time.
+func (d *database) meet(conn *pgxpool.Conn) {
+	const met = "met"
+	if data := conn.Conn().PgConn().CustomData(); d.used != nil && data[met] == nil {
+		data[met] = true
+		d.used.Add(1)
+	}
+}
+
+// explain adds to a statement's error that its connection is gone, where it is. A connection to a
+// server that has turned read-only is closed where the database's address says which of several
+// servers is wanted, so that the next one is to that.
 func (l *loan) explain(err error) error {
+	if err != nil && l.conn != nil && isReadOnly(err) && l.conn.Conn().Config().ValidateConnect != nil {
+		closing, stop := context.WithTimeout(context.Background(), time.Second)
+		defer stop()
+		_ = l.conn.Conn().Close(closing)
+	}
 	if err != nil && l.conn != nil && l.conn.Conn().IsClosed() {
 		return fmt.Errorf("%w: %w", errNoConnection, err)
 	}

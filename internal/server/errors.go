@@ -226,6 +226,12 @@ func hasClass(err error, classes ...string) bool {
 	return ok && slices.Contains(classes, pgErr.Code[:2])
 }
 
+// isReadOnly tells whether the database refused a statement because it takes no writes.
+func isReadOnly(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == "25006"
+}
+
 // isOutage tells whether the database could not be reached or gave up, which is no fault of the
 // request and passes by itself.
 func isOutage(err error) bool {

@@ -59,6 +59,9 @@ func (s *Server) listChanges(w http.ResponseWriter, r *http.Request, ws workspac
 	if err != nil {
 		return changesFailed(err)
 	}
+	if len(page.Changes) > 0 {
+		s.polls.heard(ws.ID())
+	}
 	return answerJSON(w, r, func(b []byte) []byte {
 		b = append(b, `{"data":[`...)
 		for i := range page.Changes {

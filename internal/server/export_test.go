@@ -39,3 +39,9 @@ func (s *Server) InvalidateTokensWhen(invalid func() bool) {
 		return verify(ctx, token)
 	}
 }
+
+// SetPollClock makes the server judge by clock how old the answers are that it remembers.
+func (s *Server) SetPollClock(clock func() time.Time) { s.polls.clock = clock }
+
+// UsedConnections is how many connections the server has used so far.
+func (s *Server) UsedConnections() int64 { return s.gate.used.Load() }

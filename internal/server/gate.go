@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -52,19 +53,77 @@ func (s *Server) scoped(h scopedHandler) http.HandlerFunc {
 	return s.signedIn(func(w http.ResponseWriter, r *http.Request, subject auth.Subject) error {
 		// A malformed id is id 0, which no workspace has: it costs and answers the same.
 		id, _ := parseID(workspaceSegment(r))
-		ws, err := workspace.Resolve(r.Context(), s.db, string(subject), id)
+		ws, now, err := s.resolve(r.Context(), subject, id)
 		if errors.Is(err, workspace.ErrNotMember) {
 			return errNotFound
 		}
 		if err != nil {
 			return err
 		}
-		requestOf(r).identify(ws)
+		req := requestOf(r)
+		req.identify(ws)
+		req.moment = now
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			defer s.feed.Hint(ws.ID())
+			end := s.polls.write(ws.ID())
+			defer func() {
+				end()
+				s.feed.Hint(ws.ID())
+			}()
 		}
 		return h(w, r, ws)
 	})
+}
+
+// moment is the state of the database that the gate saw. No connection survives a crash, so that
+// there was none between two moments that are told with the same connections in use; see
+// workspace.Moment.
+type moment struct {
+	seen        workspace.Moment
+	connections int64 // how many have been used so far
+}
+
+// is tells whether two moments are known to be one state of the database.
+func (m moment) is(other moment) bool {
+	return m.connections == other.connections && m.seen.Is(other.seen)
+}
+
+// membership is what the database says to a request at the gate.
+type membership struct {
+	answer workspace.Answer
+	moment moment
+	err    error
+}
+
+// resolve asks whether subject is a member of the workspace now. Requests that come while the
+// database is being asked go together, members and strangers of whatever workspaces alike; it is
+// asked after each of them has come.
+func (s *Server) resolve(ctx context.Context, subject auth.Subject, workspaceID int64) (workspace.Scope, moment, error) {
+	found := s.members.ask(ctx, struct{}{}, workspace.Question{Subject: string(subject), WorkspaceID: workspaceID})
+	if found.err != nil {
+		return workspace.Scope{}, moment{}, found.err
+	}
+	ws, err := found.answer.Scope()
+	return ws, found.moment, err
+}
+
+// resolveGathered asks for all who wait at the gate. They do not queue for a connection with
+// everybody else: they are few statements, and many requests.
+func (s *Server) resolveGathered(ctx context.Context, _ struct{}, questions []workspace.Question) []membership {
+	before := s.gate.used.Load()
+	answers, err := workspace.Resolve(withPlanning(ctx, planForAll), s.gate, questions...)
+	after := s.gate.used.Load()
+	memberships := make([]membership, len(questions))
+	for i := range memberships {
+		if err != nil {
+			memberships[i].err = err
+			continue
+		}
+		memberships[i].answer = answers[i]
+		if before == after {
+			memberships[i].moment = moment{seen: answers[i].Moment(), connections: after}
+		}
+	}
+	return memberships
 }
 
 // unrouted answers requests that no route takes. Below a workspace it stands behind the gate

@@ -11,52 +11,62 @@ import (
 	"github.com/runledger/runledger/internal/workspace"
 )
 
-// gatherer does the starts of many requests in few statements, as a database gathers commits: a
-// start goes at once where few are under way, and else together with all others that wait. A
-// statement costs nearly as much for one start as for ten.
-type gatherer struct {
-	do func(ctx context.Context, ws workspace.Scope, items []start) []result
+// gatherer does what many requests ask for in few statements, as a database gathers commits: an item
+// goes at once where few statements are under way, and else together with all others that wait. A
+// statement costs nearly as much for one item as for ten. Every statement begins after all of its
+// items have come. Items are gathered in lines, each with a key.
+type gatherer[Key comparable, Item, Result any] struct {
+	do        func(ctx context.Context, key Key, items []Item) []Result
+	abandoned Result // of items whose statement came to no end
 
 	mu    sync.Mutex
-	lines map[workspace.Scope]*line
+	lines map[Key]*line[Item, Result]
 }
 
-// line is the starts of one member in one workspace, as long as there are any.
-type line struct {
+// newGatherer makes a gatherer that does items with do, which returns a result for each. If do
+// panics, the request that it ran for panics, and the results of the others are abandoned.
+func newGatherer[Key comparable, Item, Result any](
+	abandoned Result, do func(ctx context.Context, key Key, items []Item) []Result,
+) *gatherer[Key, Item, Result] {
+	return &gatherer[Key, Item, Result]{do: do, abandoned: abandoned, lines: map[Key]*line[Item, Result]{}}
+}
+
+// line is the items of one key, as long as there are any.
+type line[Item, Result any] struct {
 	running int // statements under way
-	waiting []*waiter
+	waiting []*waiter[Item, Result]
 }
 
-// waiter is a start that waits for its result, or for its turn to do those of others as well.
-type waiter struct {
-	item   start
+// waiter is an item that waits for its result, or for its turn to do those of others as well.
+type waiter[Item, Result any] struct {
+	item   Item
 	ready  chan struct{} // closed when either of the next two is there
-	result result
-	group  []*waiter // what it is to do, itself included
+	result Result
+	group  []*waiter[Item, Result] // what it is to do, itself included
 }
 
 const (
-	// maxGathering is how many statements of a line are under way before starts are gathered: one
+	// maxGathering is how many statements of a line are under way before items are gathered: one
 	// that the database works on, and one on its way.
 	maxGathering = 2
-	// gatherPatience is how long a start waits for others. Those under way may be held up by a row
+	// gatherPatience is how long an item waits for others. Those under way may be held up by a row
 	// that somebody has locked.
 	gatherPatience = 20 * time.Millisecond
 )
 
-var errAbandoned = errors.New("the start was abandoned by the request that was to do it")
+var errAbandoned = errors.New("abandoned by the request that was to do it for this one as well")
 
-// start does one start, maybe with others.
-func (g *gatherer) start(ctx context.Context, ws workspace.Scope, item start) result {
-	self := &waiter{item: item, ready: make(chan struct{})}
-	group := g.enter(ws, self)
+// ask does one item, maybe with others.
+func (g *gatherer[Key, Item, Result]) ask(ctx context.Context, key Key, item Item) Result {
+	self := &waiter[Item, Result]{item: item, ready: make(chan struct{})}
+	group := g.enter(key, self)
 	if group == nil {
 		patience := time.NewTimer(gatherPatience)
 		defer patience.Stop()
 		select {
 		case <-self.ready:
 		case <-patience.C:
-			if group = g.takeWith(ws, self); group == nil {
+			if group = g.takeWith(key, self); group == nil {
 				<-self.ready
 			}
 		}
@@ -65,19 +75,19 @@ func (g *gatherer) start(ctx context.Context, ws workspace.Scope, item start) re
 		}
 	}
 	if group != nil {
-		g.lead(ctx, ws, self, group)
+		g.lead(ctx, key, self, group)
 	}
 	return self.result
 }
 
 // enter joins the line. It returns what to do at once, nil if that is to wait.
-func (g *gatherer) enter(ws workspace.Scope, self *waiter) []*waiter {
+func (g *gatherer[Key, Item, Result]) enter(key Key, self *waiter[Item, Result]) []*waiter[Item, Result] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	l := g.lines[ws]
+	l := g.lines[key]
 	if l == nil {
-		l = &line{}
-		g.lines[ws] = l
+		l = &line[Item, Result]{}
+		g.lines[key] = l
 	}
 	l.waiting = append(l.waiting, self)
 	if l.running >= maxGathering {
@@ -87,30 +97,32 @@ func (g *gatherer) enter(ws workspace.Scope, self *waiter) []*waiter {
 }
 
 // takeWith is what all do who wait together with self, nil if self does not wait any more.
-func (g *gatherer) takeWith(ws workspace.Scope, self *waiter) []*waiter {
+func (g *gatherer[Key, Item, Result]) takeWith(key Key, self *waiter[Item, Result]) []*waiter[Item, Result] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if l := g.lines[ws]; l != nil && slices.Contains(l.waiting, self) {
+	if l := g.lines[key]; l != nil && slices.Contains(l.waiting, self) {
 		return l.take()
 	}
 	return nil
 }
 
 // take begins a statement for all who wait.
-func (l *line) take() []*waiter {
+func (l *line[Item, Result]) take() []*waiter[Item, Result] {
 	group := l.waiting
 	l.waiting = nil
 	l.running++
 	return group
 }
 
-// lead does the starts of a group, of which self is one. That its own client hangs up is nothing to
+// lead does the items of a group, of which self is one. That its own client hangs up is nothing to
 // the others.
-func (g *gatherer) lead(ctx context.Context, ws workspace.Scope, self *waiter, group []*waiter) {
-	items := make([]start, len(group))
+func (g *gatherer[Key, Item, Result]) lead(
+	ctx context.Context, key Key, self *waiter[Item, Result], group []*waiter[Item, Result],
+) {
+	items := make([]Item, len(group))
 	for i, w := range group {
 		items[i] = w.item
-		w.result.err = errAbandoned // if do panics
+		w.result = g.abandoned // if do panics
 	}
 	defer func() {
 		for _, w := range group {
@@ -118,18 +130,18 @@ func (g *gatherer) lead(ctx context.Context, ws workspace.Scope, self *waiter, g
 				close(w.ready)
 			}
 		}
-		g.leave(ws)
+		g.leave(key)
 	}()
-	for i, r := range g.do(context.WithoutCancel(ctx), ws, items) {
+	for i, r := range g.do(context.WithoutCancel(ctx), key, items) {
 		group[i].result = r
 	}
 }
 
 // leave ends a statement, and lets one of those who wait do the next.
-func (g *gatherer) leave(ws workspace.Scope) {
+func (g *gatherer[Key, Item, Result]) leave(key Key) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	l := g.lines[ws]
+	l := g.lines[key]
 	l.running--
 	switch {
 	case len(l.waiting) > 0 && l.running < maxGathering:
@@ -137,7 +149,7 @@ func (g *gatherer) leave(ws workspace.Scope) {
 		group[0].group = group
 		close(group[0].ready)
 	case len(l.waiting) == 0 && l.running == 0:
-		delete(g.lines, ws)
+		delete(g.lines, key)
 	}
 }
 

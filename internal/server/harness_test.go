@@ -61,7 +61,10 @@ func newHarnessOn(t testing.TB, pool *pgxpool.Pool, o server.Options) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Pool, o.Verify, o.Log = pool, verifier.Verify, log
+	if o.Log == nil {
+		o.Log = log
+	}
+	o.Pool, o.Verify = pool, verifier.Verify
 	if o.SchemaVersion == 0 {
 		o.SchemaVersion = db.LatestVersion()
 	}

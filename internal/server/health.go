@@ -16,7 +16,8 @@ import (
 
 const (
 	// healthTimeout is how long the database may take to answer before the server is not ready.
-	healthTimeout = time.Second
+	// With what healthFresh may add, an outage that nobody is told of shows within a second.
+	healthTimeout = 750 * time.Millisecond
 	// connectTimeout is how long a connection for the checks may take: longer than a check, since on
 	// a machine that is so busy no check would ever get one otherwise.
 	connectTimeout = 5 * time.Second
@@ -64,31 +65,43 @@ func (h *health) checks(ctx context.Context) []check {
 		// The result is for everybody who waits, so one client's hanging up does not end it.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTimeout)
 		defer cancel()
-		version, err := h.version(ctx)
-		h.last = []check{{"database", err}, {"schema", nil}}
+		version, readOnly, err := h.look(ctx)
+		h.last = []check{{"database", err}, {"schema", nil}, {"writes", nil}}
 		switch {
 		case err != nil:
-			h.last[1].err = errors.New("unknown while the database does not answer")
+			unknown := errors.New("unknown while the database does not answer")
+			h.last[1].err, h.last[2].err = unknown, unknown
 		case version < h.schema:
 			// A newer schema is well: it serves the release before it too, while servers are replaced.
 			h.last[1].err = fmt.Errorf("the database has version %d, this server wants version %d", version, h.schema)
+		}
+		if readOnly {
+			h.last[2].err = errReadOnly
 		}
 		h.checked = time.Now()
 	}
 	return append([]check{{"serving", h.drained()}}, h.last...)
 }
 
-// version asks the database for its schema's version, over a new connection where there is none.
-func (h *health) version(ctx context.Context) (int64, error) {
+// errReadOnly says that the database takes no writes: it is, or is about to be, a standby.
+var errReadOnly = errors.New("the database is read-only")
+
+// look asks the database for its schema's version and whether it is read-only, over a new connection
+// where there is none.
+func (h *health) look(ctx context.Context) (version int64, readOnly bool, err error) {
 	if err := h.connect(ctx); err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	version, err := db.Version(ctx, h.conn)
-	if err != nil {
+	version, err = db.Version(ctx, h.conn)
+	if err == nil {
+		err = h.conn.QueryRow(ctx, "SELECT current_setting('transaction_read_only')::boolean").Scan(&readOnly)
+	}
+	// The address of the database may name several servers; another of them may take writes.
+	if err != nil || readOnly && h.config.ValidateConnect != nil {
 		_ = h.conn.Close(ctx)
 		h.conn = nil
 	}
-	return version, err
+	return version, readOnly, err
 }
 
 // connect makes sure that there is a connection. An attempt that outlasts the check goes on for the

@@ -170,7 +170,7 @@ func TestAnOlderSchemaIsNotReady(t *testing.T) {
 	t.Parallel()
 	h := newHarnessOn(t, dbtest.Pool(t), server.Options{SchemaVersion: 987_654})
 	got := h.do(t, http.MethodGet, "/readyz?verbose", "")
-	if got.status != http.StatusServiceUnavailable || got.body != "[+] serving ok\n[+] database ok\n[-] schema failed\nnot ready\n" {
+	if got.status != http.StatusServiceUnavailable || got.body != "[+] serving ok\n[+] database ok\n[-] schema failed\n[+] writes ok\nnot ready\n" {
 		t.Errorf("%d %q", got.status, got.body)
 	}
 }
@@ -192,7 +192,43 @@ func TestDrainingIsNotReadyAndGoesOnServing(t *testing.T) {
 	if got := h.do(t, http.MethodGet, "/readyz?verbose", ""); got.status != http.StatusServiceUnavailable || !strings.HasPrefix(got.body, "[-] serving failed\n") {
 		t.Errorf("%d %q", got.status, got.body)
 	}
-	h.get(t, http.StatusOK, w.Readonly.Subject, fmt.Sprintf("/workspaces/%d/operation-runs", w.ID))
+	// A client is told to open another connection for its next request, which goes to another server.
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, h.url+"/workspaces", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+h.token(t, w.Readonly.Subject))
+	resp, err := h.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || !resp.Close {
+		t.Errorf("an answer of a draining server is %d; that it closes its connection is %t", resp.StatusCode, resp.Close)
+	}
+}
+
+func TestADatabaseThatTakesNoWritesIsNotReadyAndIsRead(t *testing.T) {
+	t.Parallel()
+	config := dbtest.Pool(t).Config()
+	config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	h := newHarnessOn(t, pool, server.Options{})
+	w := dbtest.NewWorkspace(t, dbtest.Pool(t))
+	got := h.becomes(t, "/readyz?verbose", http.StatusServiceUnavailable)
+	if got.body != "[+] serving ok\n[+] database ok\n[+] schema ok\n[-] writes failed\nnot ready\n" {
+		t.Errorf("?verbose says %q", got.body)
+	}
+	list := fmt.Sprintf("/workspaces/%d/operation-runs", w.ID)
+	h.get(t, http.StatusOK, w.Readonly.Subject, list)
+	start, err := h.send(http.MethodPost, list, h.token(t, w.Operator.Subject), `{"type":"inventory_sync"}`)
+	if err != nil || start.status != http.StatusServiceUnavailable || start.header.Get("Retry-After") == "" {
+		t.Errorf("a start is %d with Retry-After %q: %v", start.status, start.header.Get("Retry-After"), err)
+	}
 }
 
 func TestAnExhaustedPoolIs503AndPasses(t *testing.T) {

@@ -18,6 +18,7 @@ type httpMetrics struct {
 	duration *prometheus.HistogramVec
 	inFlight *prometheus.GaugeVec
 	refused  *prometheus.CounterVec
+	polls    *prometheus.CounterVec
 
 	routes   map[routeKey]*routeMetrics // complete once the routes are; never written to after that
 	unrouted *routeMetrics              // of requests that no route takes, or that came to none
@@ -69,6 +70,10 @@ func newHTTPMetrics() *httpMetrics {
 			Name: "runledger_http_refused_total",
 			Help: "Requests that were refused to protect the server, by reason.",
 		}, []string{"reason"}),
+		polls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "runledger_http_polls_total",
+			Help: "Requests with If-None-Match for lists and rows: answered from memory, because nothing was committed since or the answer is recent, or queried.",
+		}, []string{"answer"}),
 		routes: map[routeKey]*routeMetrics{},
 	}
 	for _, reason := range []string{refusedAddressRate, refusedSubjectRate, refusedCapacity, refusedQueue, refusedStreams} {
@@ -106,6 +111,9 @@ func (m *httpMetrics) know(routes chi.Routes) {
 
 // refusal counts the refusals of one reason.
 func (m *httpMetrics) refusal(reason string) func() { return m.refused.WithLabelValues(reason).Inc }
+
+// poll counts the polls that were answered in one way.
+func (m *httpMetrics) poll(answer string) func() { return m.polls.WithLabelValues(answer).Inc }
 
 // of are the handles of the route that has taken a request.
 func (m *httpMetrics) of(routed *chi.Context) *routeMetrics {
@@ -148,7 +156,7 @@ func (r *routeMetrics) answered(status int, took time.Duration) {
 
 // collectors are everything that is collected.
 func (m *httpMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.requests, m.duration, m.inFlight, m.refused}
+	return []prometheus.Collector{m.requests, m.duration, m.inFlight, m.refused, m.polls}
 }
 
 // Describe implements prometheus.Collector.

@@ -24,6 +24,8 @@ type request struct {
 	workspaceID int64
 	route       *routeMetrics // nil until a route has taken it
 	place       place         // what it has of the capacity
+	moment      moment        // what the gate saw
+	poll        poll          // by what its answer is remembered, if it is
 }
 
 // pattern is that of its route, empty if none has taken it.
@@ -62,6 +64,10 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		}
 		w.Header().Set("X-Request-Id", req.id)
 		secure(w.Header())
+		if s.health.draining.Load() && r.ProtoMajor == 1 {
+			// A client that would send its next request on this connection may find it closed.
+			w.Header().Set("Connection", "close")
+		}
 		ctx := r.Context()
 		if s.tracer != nil {
 			var span trace.Span

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -32,6 +33,7 @@ type Options struct {
 	SchemaVersion  int64                                                         // the schema this binary knows
 	AcquireTimeout time.Duration                                                 // longest wait for a connection, 2 s if 0
 	QueryTimeout   time.Duration                                                 // longest a statement may take, 10 s if 0
+	Staleness      time.Duration                                                 // how far a 304 may be behind other servers' commits, 0 for not at all
 	MaxStreams     int                                                           // open streams of events, 4096 if 0
 	Console        console.Settings                                              // how people sign in to the console
 
@@ -59,7 +61,10 @@ type Server struct {
 	cursors cursorKeeper
 	feed    *feed.Feed
 	streams streamLimits
-	starts  gatherer
+	gate    *database
+	members *gatherer[struct{}, workspace.Question, membership]
+	polls   *polls
+	starts  *gatherer[workspace.Scope, start, result]
 	exports streamLimits
 	router  *chi.Mux
 
@@ -87,11 +92,13 @@ func New(o Options) *Server {
 		o.Limits.MaxRequests = defaultMaxRequests
 	}
 	m := newHTTPMetrics()
-	own := database{pool: o.Pool, acquireTimeout: o.AcquireTimeout, queryTimeout: o.QueryTimeout}
+	own := database{pool: o.Pool, acquireTimeout: o.AcquireTimeout, queryTimeout: o.QueryTimeout, used: new(atomic.Int64)}
 	queued := own
 	queued.turns = newTurns(int(o.Pool.Config().MaxConns), o.AcquireTimeout, m.refusal(refusedQueue))
 	s := &Server{
 		db:      &queued,
+		gate:    &own,
+		polls:   newPolls(o.Staleness, m),
 		queries: dbsqlc.New(),
 		verify:  o.Verify,
 		log:     o.Log,
@@ -113,7 +120,8 @@ func New(o Options) *Server {
 		panic(err) // made of files in the binary, which the tests have tried
 	}
 	s.console, s.consolePolicy = site, consolePolicy(o.Console)
-	s.starts = gatherer{do: s.startGathered, lines: map[workspace.Scope]*line{}}
+	s.members = newGatherer(membership{err: errAbandoned}, s.resolveGathered)
+	s.starts = newGatherer(result{err: errAbandoned}, s.startGathered)
 	if o.Tracer != nil {
 		s.tracer = o.Tracer.Tracer("github.com/runledger/runledger/internal/server")
 	}
@@ -165,15 +173,15 @@ func (s *Server) routes() *chi.Mux {
 	r.Get("/workspaces/{workspace_id}", s.scoped(s.getWorkspace))
 	r.Get("/workspaces/{workspace_id}/operation-types", s.scoped(s.listOperationTypes))
 
-	r.Get("/workspaces/{workspace_id}/operation-runs", s.scoped(s.listRuns))
-	r.Get("/workspaces/{workspace_id}/operation-runs/count", s.scoped(s.countRuns))
+	r.Get("/workspaces/{workspace_id}/operation-runs", s.scoped(s.remembered(s.listRuns)))
+	r.Get("/workspaces/{workspace_id}/operation-runs/count", s.scoped(s.remembered(s.countRuns)))
 	r.Get("/workspaces/{workspace_id}/operation-runs/stats", s.scoped(s.getRunStats))
 	r.Get("/workspaces/{workspace_id}/operation-runs/changes", s.scoped(s.listChanges))
 	r.Get(streamPattern, s.scoped(s.streamChanges))
 	r.Post("/workspaces/{workspace_id}/operation-runs", s.scoped(recording(s.startRun)))
 	r.Post("/workspaces/{workspace_id}/operation-runs/batch", s.scoped(recording(s.batchRuns)))
-	r.Get("/workspaces/{workspace_id}/operation-runs/{id}", s.scoped(s.getRun))
-	r.Get("/workspaces/{workspace_id}/operation-runs/{id}/events", s.scoped(s.listRunEvents))
+	r.Get("/workspaces/{workspace_id}/operation-runs/{id}", s.scoped(s.remembered(s.getRun)))
+	r.Get("/workspaces/{workspace_id}/operation-runs/{id}/events", s.scoped(s.remembered(s.listRunEvents)))
 	r.Get("/workspaces/{workspace_id}/operation-runs/{id}/dependents", s.scoped(s.listDependents))
 	r.Get("/workspaces/{workspace_id}/operation-runs/{id}/diff", s.scoped(s.getRunDiff))
 	r.Patch("/workspaces/{workspace_id}/operation-runs/{id}", s.scoped(recording(s.patchRun)))
@@ -182,24 +190,24 @@ func (s *Server) routes() *chi.Mux {
 	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/retry", s.scoped(recording(s.retryRun)))
 	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/recall", s.scoped(managing(s.recallRun)))
 
-	r.Get("/workspaces/{workspace_id}/findings", s.scoped(s.listFindings))
-	r.Get("/workspaces/{workspace_id}/findings/{id}", s.scoped(s.getFinding))
+	r.Get("/workspaces/{workspace_id}/findings", s.scoped(s.remembered(s.listFindings)))
+	r.Get("/workspaces/{workspace_id}/findings/{id}", s.scoped(s.remembered(s.getFinding)))
 	r.Get("/workspaces/{workspace_id}/findings/{id}/diff", s.scoped(s.getFindingDiff))
 	r.Patch("/workspaces/{workspace_id}/findings/{id}", s.scoped(recording(s.patchFinding)))
 	r.Post("/workspaces/{workspace_id}/findings/batch", s.scoped(recording(s.batchFindings)))
 
-	r.Get("/workspaces/{workspace_id}/inventory-items", s.scoped(s.listInventoryItems))
-	r.Get("/workspaces/{workspace_id}/inventory-items/{id}", s.scoped(s.getInventoryItem))
+	r.Get("/workspaces/{workspace_id}/inventory-items", s.scoped(s.remembered(s.listInventoryItems)))
+	r.Get("/workspaces/{workspace_id}/inventory-items/{id}", s.scoped(s.remembered(s.getInventoryItem)))
 	r.Post("/workspaces/{workspace_id}/inventory-items/batch", s.scoped(recording(s.batchInventoryItems)))
 
-	r.Get("/workspaces/{workspace_id}/backup-schedules", s.scoped(s.listBackupSchedules))
+	r.Get("/workspaces/{workspace_id}/backup-schedules", s.scoped(s.remembered(s.listBackupSchedules)))
 	r.Post("/workspaces/{workspace_id}/backup-schedules", s.scoped(managing(s.createBackupSchedule)))
 	r.Get("/workspaces/{workspace_id}/backup-schedules/health", s.scoped(s.listScheduleHealth))
-	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}", s.scoped(s.getBackupSchedule))
+	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}", s.scoped(s.remembered(s.getBackupSchedule)))
 	r.Patch("/workspaces/{workspace_id}/backup-schedules/{id}", s.scoped(managing(s.patchBackupSchedule)))
 	r.Delete("/workspaces/{workspace_id}/backup-schedules/{id}", s.scoped(managing(s.deleteBackupSchedule)))
 	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/slots", s.scoped(s.listSlots))
-	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/runs", s.scoped(s.listBackupScheduleRuns))
+	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/runs", s.scoped(s.remembered(s.listBackupScheduleRuns)))
 	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/retention", s.scoped(s.getBackupScheduleRetention))
 	return router
 }

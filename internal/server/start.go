@@ -80,7 +80,7 @@ func (s *Server) startRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 		return errInvalidFields(faults...)
 	}
 	item.idempotencyKey, item.requestHash = key, requestHash(body)
-	return s.answerStart(w, r, ws, s.starts.start(r.Context(), ws, item))
+	return s.answerStart(w, r, ws, s.starts.ask(r.Context(), ws, item))
 }
 
 // retryRun starts a completed run again as a new run that names the old one.
@@ -107,7 +107,7 @@ func (s *Server) retryRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 	if old.TenantID != nil {
 		item.tenantID = *old.TenantID
 	}
-	return s.answerStart(w, r, ws, s.starts.start(r.Context(), ws, item))
+	return s.answerStart(w, r, ws, s.starts.ask(r.Context(), ws, item))
 }
 
 func (s *Server) answerStart(w http.ResponseWriter, r *http.Request, ws workspace.Scope, started result) error {

@@ -202,7 +202,7 @@ func (s *Server) mayRead(r *http.Request, workspaceID int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = workspace.Resolve(r.Context(), s.db, string(subject), workspaceID)
+	_, _, err = s.resolve(r.Context(), subject, workspaceID)
 	return err
 }
 
@@ -246,8 +246,9 @@ func wait(ctx context.Context, done <-chan struct{}, d time.Duration) bool {
 	}
 }
 
-// frame is a change as an event of a stream.
+// frame is a change as an event of a stream. Who hears of it is to find it in the lists.
 func (s *Server) frame(workspaceID int64, change *dbsqlc.ListChangesRow) []byte {
+	s.polls.heard(workspaceID)
 	id := s.sealChanges(feed.Position{Transaction: change.Transaction, ID: change.ID}, workspaceID)
 	b := append([]byte("id: "), id...)
 	if !strings.ContainsAny(change.Kind, "\r\n") {

@@ -154,8 +154,9 @@ func TestABatchIsAnsweredAsItsOperationsOneByOne(t *testing.T) {
 	})
 }
 
-// statementCounter counts the statements of a pool, and apart those that start runs.
-type statementCounter struct{ all, starts atomic.Int64 }
+// statementCounter counts the statements of a pool, and apart those that start runs and those of the
+// gate.
+type statementCounter struct{ all, starts, gate atomic.Int64 }
 
 // TraceQueryStart counts one.
 func (c *statementCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryStartData) context.Context {
@@ -163,27 +164,36 @@ func (c *statementCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, que
 	if strings.HasPrefix(query.SQL, "-- name: StartRuns ") {
 		c.starts.Add(1)
 	}
+	if strings.HasPrefix(query.SQL, "-- name: ResolveMemberships ") {
+		c.gate.Add(1)
+	}
 	return ctx
 }
 
 // TraceQueryEnd does nothing.
 func (*statementCounter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// newCountedWorker is a worker with a server whose statements are counted.
-func newCountedWorker(t testing.TB) (*worker, *statementCounter) {
+// newTracedPool is a pool whose statements a tracer sees.
+func newTracedPool(t testing.TB, tracer pgx.QueryTracer) *pgxpool.Pool {
 	t.Helper()
 	config, err := pgxpool.ParseConfig(dbtest.URL(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	counter := &statementCounter{}
-	config.ConnConfig.Tracer = counter
+	config.ConnConfig.Tracer = tracer
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	return newWorker(t, newHarnessOn(t, pool, server.Options{})), counter
+	return pool
+}
+
+// newCountedWorker is a worker with a server whose statements are counted.
+func newCountedWorker(t testing.TB) (*worker, *statementCounter) {
+	t.Helper()
+	counter := &statementCounter{}
+	return newWorker(t, newHarnessOn(t, newTracedPool(t, counter), server.Options{})), counter
 }
 
 func TestALargeMixedBatchTakesFewStatements(t *testing.T) {

@@ -89,8 +89,12 @@ func (c *otlpClient) encode(spans []*tracepb.ResourceSpans) ([]byte, error) {
 	}
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
-	_, writeErr := w.Write(plain)
-	return packed.Bytes(), errors.Join(writeErr, w.Close())
+	_, err = w.Write(plain)
+	// Closed first: the end of what is packed is written then.
+	if err = errors.Join(err, w.Close()); err != nil {
+		return nil, err
+	}
+	return packed.Bytes(), nil
 }
 
 // post tries once. A negative wait says that another try would fail as well.

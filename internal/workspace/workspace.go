@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/runledger/runledger/internal/dbsqlc"
 )
 
@@ -62,26 +60,81 @@ func (s Scope) CanManage() bool { return s.role == RoleOwner || s.role == RoleMa
 // not there is such a workspace.
 var ErrNotMember = errors.New("not a member of the workspace")
 
-// Resolve asks the database whether the user with that subject is a member of the workspace at
-// this moment. It asks one question with one plan whatever the answer is, so that its cost does
-// not tell a workspace of others from one that does not exist. The error is ErrNotMember or one
-// of the database.
-func Resolve(ctx context.Context, db dbsqlc.DBTX, subject string, workspaceID int64) (Scope, error) {
-	row, err := dbsqlc.New().ResolveMembership(ctx, db, dbsqlc.ResolveMembershipParams{
-		WorkspaceID: workspaceID,
-		Subject:     &subject,
-	})
-	if errors.Is(err, pgx.ErrNoRows) {
+// Question asks whether the user with that subject is a member of the workspace with that id.
+type Question struct {
+	Subject     string
+	WorkspaceID int64
+}
+
+// Answer is the answer to a Question.
+type Answer struct {
+	scope  Scope
+	moment Moment
+}
+
+// Scope is the proof that the answer is yes. The error is ErrNotMember if it is no.
+func (a Answer) Scope() (Scope, error) {
+	if a.scope == (Scope{}) {
 		return Scope{}, ErrNotMember
 	}
-	if err != nil {
-		return Scope{}, fmt.Errorf("resolve membership: %w", err)
+	return a.scope, nil
+}
+
+// Moment is when the answer held.
+func (a Answer) Moment() Moment { return a.moment }
+
+// Moment is a state of the database: what had been committed when a statement began. Its zero
+// value is a state of which nothing is known.
+type Moment struct {
+	snapshot   string
+	postmaster int64 // when the database was started, in microseconds
+}
+
+// Is tells whether two moments are known to be one state: nothing at all was committed in between,
+// by anybody.
+//
+// A snapshot names the transactions that had ended when it was taken, by a number below which all
+// had and a list of those above it that had not. Whatever ends after that changes the one or the
+// other, and a transaction that has ended does not change any more, so that equal snapshots see the
+// same rows. Numbers are not used twice as long as the database does not crash: it may come back
+// without those of transactions that had changed nothing durable. Where it was started at another
+// time it is another one; that a crash does not change this time is for whoever holds the
+// connections to see, none of which survives it.
+func (m Moment) Is(other Moment) bool { return m == other && m.snapshot != "" }
+
+// Resolve asks the database all of questions at this moment, in one statement with one plan
+// whatever the answers are, so that the cost does not tell a workspace of others from one that does
+// not exist. The answers stand in the order of the questions.
+func Resolve(ctx context.Context, db dbsqlc.DBTX, questions ...Question) ([]Answer, error) {
+	asked := make(map[Question][]int, len(questions))
+	var p dbsqlc.ResolveMembershipsParams
+	for i, q := range questions {
+		if asked[q] == nil {
+			p.Places = append(p.Places, int64(i))
+			p.WorkspaceIds = append(p.WorkspaceIds, q.WorkspaceID)
+			p.Subjects = append(p.Subjects, q.Subject)
+		}
+		asked[q] = append(asked[q], i)
 	}
-	return Scope{
-		id:       row.WorkspaceID,
-		userID:   row.UserID,
-		userName: row.UserName,
-		role:     Role(row.Role),
-		archived: row.ArchivedAt.Valid,
-	}, nil
+	rows, err := dbsqlc.New().ResolveMemberships(ctx, db, p)
+	if err != nil {
+		return nil, fmt.Errorf("resolve memberships: %w", err)
+	}
+	answers := make([]Answer, len(questions))
+	for _, row := range rows {
+		answer := Answer{
+			scope: Scope{
+				id:       row.WorkspaceID,
+				userID:   row.UserID,
+				userName: row.UserName,
+				role:     Role(row.Role),
+				archived: row.ArchivedAt.Valid,
+			},
+			moment: Moment{snapshot: row.Snapshot, postmaster: row.Postmaster.Time.UnixMicro()},
+		}
+		for _, i := range asked[questions[row.Place]] {
+			answers[i] = answer
+		}
+	}
+	return answers, nil
 }

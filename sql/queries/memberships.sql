@@ -1,12 +1,3 @@
--- name: ResolveMembership :one
--- The one question of the gate. A stranger and a workspace that does not exist are the same
--- answer, no row, by the same plan.
-SELECT m.workspace_id, m.role, u.id AS user_id, u.name AS user_name, w.archived_at
-FROM users AS u
-JOIN workspace_memberships AS m ON m.user_id = u.id AND m.workspace_id = @workspace_id
-JOIN workspaces AS w ON w.id = m.workspace_id
-WHERE u.subject = @subject;
-
 -- name: GetWorkspace :one
 SELECT id, slug, name, archived_at, created_at, updated_at FROM workspaces
 WHERE id = (SELECT m.workspace_id FROM workspace_memberships AS m

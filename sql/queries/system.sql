@@ -124,3 +124,31 @@ LEFT JOIN LATERAL (
 ) AS s ON true
 WHERE w.archived_at IS NULL
 ORDER BY t.name, w.id;
+
+-- name: ResolveMemberships :many
+-- @sqlc-vet-disable workspace-scope
+-- The one question of the gate, for the requests of several workspaces at once, and each of them
+-- bound to its own: a request is a workspace with a subject, and joins the rows of that workspace
+-- alone. A stranger and a workspace that does not exist are the same answer, no row, by the same
+-- plan: the LIMIT, of which each request has no more rows, keeps PostgreSQL from reading all users
+-- at once for those of the requests. The snapshot is that of this statement, so that two that are
+-- equal saw the same rows; a standby and a coordinator of Citus do not tell theirs whole, and say
+-- nothing.
+WITH asked AS (
+    SELECT unnest(@places::bigint[]) AS place,
+           unnest(@workspace_ids::bigint[]) AS workspace_id,
+           unnest(@subjects::text[]) AS subject
+)
+SELECT asked.place::bigint AS place, member.workspace_id, member.role, member.user_id, member.user_name, member.archived_at,
+       (CASE WHEN NOT pg_is_in_recovery() AND current_setting('citus.shard_count', true) IS NULL
+             THEN pg_current_snapshot()::text ELSE '' END)::text AS snapshot,
+       pg_postmaster_start_time()::timestamptz AS postmaster
+FROM asked
+CROSS JOIN LATERAL (
+    SELECT m.workspace_id, m.role, u.id AS user_id, u.name AS user_name, w.archived_at
+    FROM users AS u
+    JOIN workspace_memberships AS m ON m.workspace_id = asked.workspace_id AND m.user_id = u.id
+    JOIN workspaces AS w ON w.id = m.workspace_id
+    WHERE u.subject = asked.subject
+    LIMIT 1
+) AS member;

@@ -1,0 +1,221 @@
+package server
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/runledger/runledger/internal/workspace"
+)
+
+// Most requests ask again, with If-None-Match, for what has not changed since. They are answered
+// without the query of the list or row where it is known that it would find the same, which is
+// after the gate: who may not see an answer is told so as ever, at the cost of everybody else.
+//
+// Of the last answer for an address its tag is remembered, with three things that were read before
+// its query ran: the state of the database that the gate saw, how many writes to the workspace
+// this server had ended, and the time. The tag is good for a later request
+//
+//   - if the gate of that request saw the same state. What the query saw is not older than the one
+//     and not newer than the other, so it is both: the answer is the one that the query would give
+//     now. Nothing is assumed of who writes, or how: a transaction that commits late, a server
+//     elsewhere and a hand at psql all change the state.
+//   - or if it was younger than the bound when it was used, and no write to the workspace through
+//     this server has ended since or is under way. The query saw all that was committed before it
+//     began, so the answer is behind by the bound at most; it is not behind at all for who has
+//     written here and been answered, because a write counts from before it commits until after
+//     its answer. Who hears of a change on a stream of this server finds it as well.
+//
+// A query that takes long makes its tag older, not wrong: everything was read before it. What is
+// remembered depends on rows of the database and on the address alone, on no clock and no role.
+
+// polls are the tags of the last answers. Make them with newPolls.
+type polls struct {
+	bound  time.Duration // how far an answer may be behind the commits of others, 0 for not at all
+	clock  func() time.Time
+	tags   *lru.Cache[address, tagged]
+	writes [1024]writes // by the id of the workspace; those that share one only ask more often
+
+	mu      sync.Mutex
+	running map[address]chan struct{} // queries for polls; closed when they end
+
+	unchanged, recent, queried func() // count polls by how they were answered
+}
+
+const (
+	rememberedTags = 8192
+	longestAddress = 1024 // in bytes; longer ones are not remembered
+	ifNoneMatch    = "If-None-Match"
+	pollUnchanged  = "unchanged"
+	pollRecent     = "recent"
+	pollQueried    = "queried"
+)
+
+// writes are the writes to workspaces through this server.
+type writes struct{ running, ended atomic.Int64 }
+
+// address is all of a request that its answer depends on. The id of the workspace stands in the
+// path as well; that it is here, too, is so that no reading of paths can ever mix two workspaces.
+type address struct {
+	workspaceID                  int64
+	path, escaped, query, accept string
+}
+
+// tagged is an answer with what was known before its query ran.
+type tagged struct {
+	tag    string
+	link   string
+	vary   []string
+	moment moment
+	ended  int64
+	at     time.Time
+}
+
+// poll is a request whose answer may be remembered.
+type poll struct {
+	polls   *polls
+	address address
+	moment  moment
+	ended   int64
+	at      time.Time
+}
+
+func newPolls(bound time.Duration, m *httpMetrics) *polls {
+	tags, err := lru.New[address, tagged](rememberedTags)
+	if err != nil {
+		panic(err) // the size is positive
+	}
+	return &polls{
+		bound: bound, clock: time.Now, tags: tags, running: map[address]chan struct{}{},
+		unchanged: m.poll(pollUnchanged), recent: m.poll(pollRecent), queried: m.poll(pollQueried),
+	}
+}
+
+// remembered is the way to a list or row whose answer depends on rows of the database alone, and on
+// nothing of the request but its address and the form that it accepts.
+func (s *Server) remembered(h scopedHandler) scopedHandler {
+	return func(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+		at, ok := addressOf(r, ws)
+		if !ok {
+			return h(w, r, ws)
+		}
+		req := requestOf(r)
+		if conditions := r.Header[ifNoneMatch]; len(conditions) > 0 {
+			if s.polls.answer(w, at, req.moment, conditions) {
+				return nil
+			}
+			// Of those who ask the same at the same time one asks the database.
+			if end := s.polls.begin(r, at); end != nil {
+				defer end()
+			} else if s.polls.answer(w, at, req.moment, conditions) {
+				return nil
+			}
+			s.polls.queried()
+		}
+		req.poll = s.polls.poll(at, req.moment)
+		return h(w, r, ws)
+	}
+}
+
+// elsewhereHeader lets a list be read from another database than the gate asks.
+const elsewhereHeader = "Runledger-Position"
+
+// addressOf is the address that a request is remembered by; false if it is not to be, because its
+// answer may depend on more than that, or the address is long.
+func addressOf(r *http.Request, ws workspace.Scope) (address, bool) {
+	accept := r.Header["Accept"]
+	a := address{workspaceID: ws.ID(), path: r.URL.Path, escaped: r.URL.RawPath, query: r.URL.RawQuery}
+	if len(accept) > 0 {
+		a.accept = accept[0]
+	}
+	return a, len(accept) <= 1 && r.Header[elsewhereHeader] == nil && len(a.path)+len(a.escaped)+len(a.query)+len(a.accept) <= longestAddress
+}
+
+// answer answers 304 if one of conditions names the tag that is remembered, and it is good.
+func (p *polls) answer(w http.ResponseWriter, at address, now moment, conditions []string) bool {
+	last, known := p.tags.Get(at)
+	if !known || !matchesTag(conditions, last.tag) {
+		return false
+	}
+	switch {
+	case now.is(last.moment):
+		p.unchanged()
+	case p.isRecent(at.workspaceID, last):
+		p.recent()
+	default:
+		return false
+	}
+	h := w.Header()
+	if last.link != "" {
+		h.Set("Link", last.link)
+	}
+	tagHeaders(h, last.tag, last.vary)
+	w.WriteHeader(http.StatusNotModified)
+	return true
+}
+
+// isRecent tells whether a tag is younger than the bound and no write here has ended since or is
+// under way. The order matters: a write that is no longer under way has ended by then.
+func (p *polls) isRecent(workspaceID int64, last tagged) bool {
+	here := p.of(workspaceID)
+	return here.running.Load() == 0 && here.ended.Load() == last.ended && p.clock().Sub(last.at) < p.bound
+}
+
+// poll is what is known of a request before its query runs.
+func (p *polls) poll(at address, now moment) poll {
+	return poll{polls: p, address: at, moment: now, ended: p.of(at.workspaceID).ended.Load(), at: p.clock()}
+}
+
+// remember keeps the tag of a request's answer, if it is one whose answer is remembered.
+func (p *poll) remember(h http.Header, tag string, vary []string) {
+	if p.polls == nil {
+		return
+	}
+	p.polls.tags.Add(p.address, tagged{
+		tag: tag, link: h.Get("Link"), vary: vary, moment: p.moment, ended: p.ended, at: p.at,
+	})
+}
+
+// begin says that the request will ask the database, and returns how to say that it has. If
+// another one is about to for the same address, it waits for its end and returns nil.
+func (p *polls) begin(r *http.Request, at address) (end func()) {
+	p.mu.Lock()
+	other := p.running[at]
+	if other == nil {
+		done := make(chan struct{})
+		p.running[at] = done
+		p.mu.Unlock()
+		return func() {
+			p.mu.Lock()
+			delete(p.running, at)
+			p.mu.Unlock()
+			close(done)
+		}
+	}
+	p.mu.Unlock()
+	select {
+	case <-other:
+	case <-r.Context().Done():
+	}
+	return nil
+}
+
+// write says that a write to a workspace begins, and returns how to say that it has been answered.
+func (p *polls) write(workspaceID int64) (end func()) {
+	here := p.of(workspaceID)
+	here.running.Add(1)
+	return func() {
+		here.ended.Add(1)
+		here.running.Add(-1)
+	}
+}
+
+// heard says that somebody is about to hear of a change in a workspace, whoever made it.
+func (p *polls) heard(workspaceID int64) { p.of(workspaceID).ended.Add(1) }
+
+func (p *polls) of(workspaceID int64) *writes {
+	return &p.writes[uint64(workspaceID)%uint64(len(p.writes))] //nolint:gosec // bits are bits
+}

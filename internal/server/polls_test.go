@@ -1,0 +1,538 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/runledger/runledger/internal/dbtest"
+	"github.com/runledger/runledger/internal/server"
+)
+
+// stillClock is a clock that a test moves.
+type stillClock struct{ passed atomic.Int64 }
+
+// Now is the time that it shows.
+func (c *stillClock) Now() time.Time { return time.Unix(1_700_000_000, c.passed.Load()) }
+
+// advance moves the clock.
+func (c *stillClock) advance(d time.Duration) { c.passed.Add(int64(d)) }
+
+// polled is a server that is asked again and again.
+type polled struct {
+	*harness
+	clock    *stillClock
+	registry *prometheus.Registry
+}
+
+// newPolled makes a server whose answers may be behind by bound, on a clock that stands still.
+func newPolled(t testing.TB, pool *pgxpool.Pool, bound time.Duration) polled {
+	t.Helper()
+	p := polled{clock: &stillClock{}, registry: prometheus.NewRegistry()}
+	p.harness = newHarnessOn(t, pool, server.Options{Staleness: bound, Registry: p.registry})
+	p.server.SetPollClock(p.clock.Now)
+	return p
+}
+
+// answers is how many polls have been answered in a way: unchanged, recent or queried.
+func (p polled) answers(t testing.TB, way string) int {
+	t.Helper()
+	families, err := p.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == "runledger_http_polls_total" {
+			for _, metric := range family.GetMetric() {
+				if metric.GetLabel()[0].GetValue() == way {
+					return int(metric.GetCounter().GetValue())
+				}
+			}
+		}
+	}
+	t.Fatalf("no polls are counted as %s", way)
+	return 0
+}
+
+// poll asks again for what has the tag.
+func (p polled) poll(t testing.TB, token, path, tag string) answer {
+	t.Helper()
+	return p.do(t, http.MethodGet, path, token, "If-None-Match", tag, "X-Request-Id", "poll")
+}
+
+// wantPoll is poll with the status that it must have.
+func (p polled) wantPoll(t testing.TB, status int, token, path, tag string) answer {
+	t.Helper()
+	got := p.poll(t, token, path, tag)
+	if got.status != status {
+		t.Errorf("%s: status %d, want %d", path, got.status, status)
+	}
+	return got
+}
+
+// polledRoutes are what is answered from memory.
+var polledRoutes = []string{
+	"/workspaces/{workspace_id}/operation-runs",
+	"/workspaces/{workspace_id}/operation-runs?limit=1&status=queued&fields=id,type",
+	"/workspaces/{workspace_id}/operation-runs/count",
+	"/workspaces/{workspace_id}/operation-runs/{id}",
+	"/workspaces/{workspace_id}/operation-runs/{id}/events",
+	"/workspaces/{workspace_id}/findings",
+	"/workspaces/{workspace_id}/findings/{id}",
+	"/workspaces/{workspace_id}/inventory-items",
+	"/workspaces/{workspace_id}/inventory-items/{id}",
+	"/workspaces/{workspace_id}/backup-schedules",
+	"/workspaces/{workspace_id}/backup-schedules/{id}",
+	"/workspaces/{workspace_id}/backup-schedules/{id}/runs",
+}
+
+func TestAPollIsAnsweredFromMemoryAsItWouldBeByItsQuery(t *testing.T) {
+	t.Parallel()
+	counter := &statementCounter{}
+	pool, statements := newTracedPool(t, counter), &counter.all
+	p := newPolled(t, pool, time.Second)
+	f := newFixture(t, p.harness)
+	newRuns(t, p.harness, f.ID, 3, 1)
+	token, other := p.token(t, f.Readonly.Subject), p.token(t, f.Owner.Subject)
+	forgetful := newPolled(t, pool, 0)
+	for n, pattern := range polledRoutes {
+		path := address(pattern, f.ID, f.row(pattern))
+		tag := p.get(t, http.StatusOK, f.Readonly.Subject, path).header.Get("ETag")
+		want := forgetful.wantPoll(t, http.StatusNotModified, token, path, tag)
+		if got := forgetful.answers(t, "queried"); got != n+1 {
+			t.Fatalf("%d polls are counted as queried, want %d", got, n+1)
+		}
+		for _, bearer := range []string{token, other} {
+			before := statements.Load()
+			got := p.wantPoll(t, http.StatusNotModified, bearer, path, `"x", `+tag)
+			if got.comparable() != want.comparable() {
+				t.Errorf("%s: from memory\n%s\nby the query\n%s", path, got.comparable(), want.comparable())
+			}
+			if asked := statements.Load() - before; asked != 1 { // that of the gate
+				t.Errorf("%s: it took %d statements", path, asked)
+			}
+		}
+		head := p.do(t, http.MethodHead, path, token, "If-None-Match", tag, "X-Request-Id", "poll")
+		if head.comparable() != want.comparable() {
+			t.Errorf("%s: HEAD is answered\n%s", path, head.comparable())
+		}
+		if got := p.answers(t, "recent") + p.answers(t, "unchanged"); got != 3*(n+1) {
+			t.Errorf("%s: %d polls are counted as answered from memory", path, got)
+		}
+		p.wantPoll(t, http.StatusOK, token, path, `"another"`)
+	}
+	// What is asked for in other words, or in another form, is another answer.
+	path := address(polledRoutes[0], f.ID, 0)
+	tag := p.get(t, http.StatusOK, f.Readonly.Subject, path).header.Get("ETag")
+	p.wantPoll(t, http.StatusOK, token, path+"?limit=1", tag)
+	if got := p.do(t, http.MethodGet, path, token, "If-None-Match", tag, "Accept", "application/x-ndjson"); got.status != http.StatusOK {
+		t.Errorf("an export is answered with %d", got.status)
+	}
+}
+
+// change is a way in which runs change behind a server's back.
+type change struct {
+	name   string
+	begin  func(t *testing.T) // what has happened before the server is asked
+	commit func(t *testing.T)
+}
+
+// changesElsewhere are changes of the runs of f that are not made through the server that is asked.
+func changesElsewhere(f fixture, elsewhere *harness) []change {
+	exec := func(sql string, args ...any) func(t *testing.T) {
+		return func(t *testing.T) {
+			t.Helper()
+			if _, err := elsewhere.pool.Exec(t.Context(), sql, args...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	send := func(method, rest, body string) func(t *testing.T) {
+		return func(t *testing.T) {
+			t.Helper()
+			path := address("/workspaces/{workspace_id}/operation-runs"+rest, f.ID, f.run)
+			if got, err := elsewhere.send(method, path, elsewhere.token(t, f.Operator.Subject), body); err != nil || got.status/100 != 2 {
+				t.Fatalf("%s %s: %v, status %d: %s", method, path, err, got.status, got.body)
+			}
+		}
+	}
+	var late pgx.Tx
+	return []change{
+		{name: "a start on another server", commit: send(http.MethodPost, "", `{"type":"inventory_sync"}`)},
+		{name: "a report on another server", commit: send(http.MethodPatch, "/{id}", `{"status":"running"}`)},
+		{name: "a run changed by SQL", commit: exec("UPDATE operation_runs SET initiator_name = 'Grace' WHERE workspace_id = $1", f.ID)},
+		{
+			name: "a transaction that commits late",
+			begin: func(t *testing.T) {
+				t.Helper()
+				var err error
+				if late, err = elsewhere.pool.Begin(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := late.Exec(t.Context(), `INSERT INTO operation_runs (workspace_id, type, created_at, updated_at)
+					VALUES ($1, 'inventory_sync', '2020-01-01Z', '2020-01-01Z')`, f.ID); err != nil {
+					t.Fatal(err)
+				}
+				exec("UPDATE users SET name = name WHERE id = $1", f.Owner.ID)(t) // one that commits after it began
+			},
+			commit: func(t *testing.T) {
+				t.Helper()
+				if err := late.Commit(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			},
+		},
+		{name: "a run that is moved into the past by SQL", commit: exec("UPDATE operation_runs SET updated_at = '2019-01-01Z' WHERE workspace_id = $1", f.ID)},
+		{name: "runs deleted by SQL", commit: exec("DELETE FROM operation_runs WHERE workspace_id = $1 AND created_at = '2020-01-01Z'", f.ID)},
+	}
+}
+
+func TestAnAnswerIsBehindTheCommitsOfOthersByTheBoundAtMost(t *testing.T) {
+	t.Parallel()
+	for _, bound := range []time.Duration{0, time.Second} {
+		p := newPolled(t, dbtest.Pool(t), bound)
+		f := newFixture(t, p.harness)
+		token := p.token(t, f.Readonly.Subject)
+		path := address(polledRoutes[0], f.ID, 0)
+		for _, c := range changesElsewhere(f, newHarness(t)) {
+			if c.begin != nil {
+				c.begin(t)
+			}
+			tag := p.get(t, http.StatusOK, f.Readonly.Subject, path).header.Get("ETag")
+			p.wantPoll(t, http.StatusNotModified, token, path, tag)
+			c.commit(t)
+			if bound > 0 {
+				p.clock.advance(bound - 1)
+				p.wantPoll(t, http.StatusNotModified, token, path, tag) // and that no longer:
+				p.clock.advance(1)
+			}
+			if got := p.poll(t, token, path, tag); got.status != http.StatusOK {
+				t.Errorf("bound %s: after %s the answer is %d", bound, c.name, got.status)
+			}
+		}
+	}
+}
+
+func TestWhereNothingIsCommittedThereIsNoAge(t *testing.T) {
+	t.Parallel()
+	p := newPolled(t, dbtest.Pool(t), 0)
+	f := newFixture(t, p.harness)
+	token := p.token(t, f.Readonly.Subject)
+	path := address(polledRoutes[0], f.ID, 0)
+	tag := p.get(t, http.StatusOK, f.Readonly.Subject, path).header.Get("ETag")
+	// Others commit in the same PostgreSQL; sooner or later they leave a moment for two requests.
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	for p.answers(t, "unchanged") == 0 {
+		p.clock.advance(time.Hour)
+		p.wantPoll(t, http.StatusNotModified, token, path, tag)
+		if ctx.Err() != nil {
+			t.Fatal("no poll was ever answered from memory")
+		}
+	}
+	if got := p.answers(t, "recent"); got > 0 {
+		t.Errorf("%d answers were taken for recent", got)
+	}
+}
+
+func TestWhoHasWrittenHereSeesItAtOnce(t *testing.T) {
+	t.Parallel()
+	p := newPolled(t, dbtest.Pool(t), time.Hour)
+	w := newWorker(t, p.harness)
+	paths := []string{w.path(""), w.path("?status=queued,running&order=updated_at")}
+	run := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	paths = append(paths, w.path(fmt.Sprintf("/%d", run.ID)))
+	report := func(n int) { w.report(t, run.ID, fmt.Sprintf(`{"summary_counts":{"done":%d}}`, n)) }
+	report(0)
+	// Others ask for the same all the time, so that there always is an answer from a moment ago.
+	var crowd sync.WaitGroup
+	done := make(chan struct{})
+	for _, path := range paths {
+		crowd.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					p.poll(t, w.bearer, path, `"none"`)
+				}
+			}
+		})
+	}
+	tags := make([]string, len(paths))
+	for n := range 25 {
+		for i, path := range paths {
+			tags[i] = p.get(t, http.StatusOK, w.Operator.Subject, path).header.Get("ETag")
+		}
+		report(n + 1)
+		for i, path := range paths {
+			p.wantPoll(t, http.StatusOK, w.bearer, path, tags[i])
+		}
+	}
+	close(done)
+	crowd.Wait()
+	if p.answers(t, "recent") == 0 { // or nothing was tried
+		tag := p.get(t, http.StatusOK, w.Operator.Subject, paths[0]).header.Get("ETag")
+		p.wantPoll(t, http.StatusNotModified, w.bearer, paths[0], tag)
+		if p.answers(t, "recent")+p.answers(t, "unchanged") == 0 {
+			t.Error("no answer was ever taken for recent")
+		}
+	}
+}
+
+// endTracer sees the ends of statements.
+type endTracer func(sql string)
+
+type sqlKey struct{}
+
+// TraceQueryStart keeps the statement for its end.
+func (endTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryStartData) context.Context {
+	return context.WithValue(ctx, sqlKey{}, query.SQL)
+}
+
+// TraceQueryEnd shows a statement that has ended.
+func (e endTracer) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) {
+	sql, _ := ctx.Value(sqlKey{}).(string)
+	e(sql)
+}
+
+// heldList is a pool whose first list of runs ends only when it is let go: its rows are read, and
+// its answer is not made.
+func heldList(t *testing.T) (pool *pgxpool.Pool, read <-chan struct{}, letGo func()) {
+	t.Helper()
+	arrived, released := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	pool = newTracedPool(t, endTracer(func(sql string) {
+		if strings.HasPrefix(sql, "-- name: ListRuns ") {
+			once.Do(func() {
+				close(arrived)
+				<-released
+			})
+		}
+	}))
+	return pool, arrived, sync.OnceFunc(func() { close(released) })
+}
+
+func TestTheAnswerOfASlowQueryIsAsOldAsItsBeginning(t *testing.T) {
+	t.Parallel()
+	for name, meanwhile := range map[string]func(t *testing.T, w *worker, p polled){
+		"a write here": func(t *testing.T, w *worker, _ polled) {
+			t.Helper()
+			w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+		},
+		"a write elsewhere, and time": func(t *testing.T, w *worker, p polled) {
+			t.Helper()
+			w.exec(t, "INSERT INTO operation_runs (workspace_id, type) VALUES ($1, 'inventory_sync')", w.ID)
+			p.clock.advance(time.Second)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool, read, letGo := heldList(t)
+			p := newPolled(t, pool, time.Second)
+			w := newWorker(t, p.harness)
+			slow := make(chan answer)
+			go func() { slow <- p.do(t, http.MethodGet, w.path(""), w.bearer) }()
+			defer letGo()
+			<-read
+			meanwhile(t, w, p)
+			letGo()
+			tag := (<-slow).header.Get("ETag")
+			p.wantPoll(t, http.StatusOK, w.bearer, w.path(""), tag)
+		})
+	}
+}
+
+// signallingReader tells when it is read for the first time.
+type signallingReader struct {
+	io.Reader
+	once sync.Once
+	read chan struct{}
+}
+
+// Read reads.
+func (r *signallingReader) Read(b []byte) (int, error) {
+	r.once.Do(func() { close(r.read) })
+	return r.Reader.Read(b)
+}
+
+func TestAWriteCountsWhileItIsUnderWay(t *testing.T) {
+	t.Parallel()
+	p := newPolled(t, dbtest.Pool(t), time.Hour)
+	w := newWorker(t, p.harness)
+	tag := p.get(t, http.StatusOK, w.Operator.Subject, w.path("")).header.Get("ETag")
+	// The write is under way from when it asks for its body until it has that.
+	body, rest := io.Pipe()
+	asked := &signallingReader{Reader: body, read: make(chan struct{})}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url+w.path(""), asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.bearer)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Expect", "100-continue")
+	transport := &http.Transport{ExpectContinueTimeout: time.Minute}
+	defer transport.CloseIdleConnections()
+	answered := make(chan error, 1)
+	go func() {
+		resp, err := transport.RoundTrip(req)
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		answered <- err
+	}()
+	<-asked.read
+	before := p.answers(t, "recent")
+	p.wantPoll(t, http.StatusNotModified, w.bearer, w.path(""), tag)
+	if got := p.answers(t, "recent") - before; got > 0 {
+		t.Error("an answer was taken for recent while a write was under way")
+	}
+	if _, err := io.WriteString(rest, `{"type":"inventory_sync"}`); err != nil {
+		t.Fatal(err)
+	}
+	_ = rest.Close()
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+	p.wantPoll(t, http.StatusOK, w.bearer, w.path(""), tag)
+}
+
+func TestWhoHearsOfAChangeFindsItInTheList(t *testing.T) {
+	t.Parallel()
+	p := newPolled(t, dbtest.Pool(t), time.Hour)
+	f := newFixture(t, p.harness)
+	token, path := p.token(t, f.Readonly.Subject), address(polledRoutes[0], f.ID, 0)
+	stream := p.follow(t, f.Readonly.Subject, f.ID, "")
+	elsewhere := &worker{harness: newHarness(t), Workspace: f.Workspace, bearer: p.token(t, f.Operator.Subject)}
+	tag := p.get(t, http.StatusOK, f.Readonly.Subject, path).header.Get("ETag")
+	elsewhere.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	stream.next()
+	tag = p.wantPoll(t, http.StatusOK, token, path, tag).header.Get("ETag")
+	changes := address("/workspaces/{workspace_id}/operation-runs/changes", f.ID, 0)
+	after := decode[struct {
+		NextAfter string `json:"next_after"`
+	}](t, p.get(t, http.StatusOK, f.Readonly.Subject, changes+"?after=now").body).NextAfter
+	stream.hangUp()
+	elsewhere.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	for heard := false; !heard; {
+		heard = strings.Contains(p.get(t, http.StatusOK, f.Readonly.Subject, changes+"?after="+after).body, `"kind"`)
+	}
+	p.wantPoll(t, http.StatusOK, token, path, tag)
+}
+
+func TestAGoodTagOpensNoDoor(t *testing.T) {
+	t.Parallel()
+	p := newPolled(t, dbtest.Pool(t), time.Hour)
+	f := newFixture(t, p.harness)
+	member, stranger := p.token(t, f.Operator.Subject), p.token(t, dbtest.NewUser(t, p.pool).Subject)
+	other := newFixture(t, p.harness)
+	for _, pattern := range polledRoutes {
+		path := address(pattern, f.ID, f.row(pattern))
+		tag := p.get(t, http.StatusOK, f.Readonly.Subject, path).header.Get("ETag")
+		p.wantPoll(t, http.StatusNotModified, member, path, tag)
+		want := p.poll(t, stranger, "/workspaces/9223372036854775807", tag)
+		if want.status != http.StatusNotFound {
+			t.Fatalf("status %d", want.status)
+		}
+		if got := p.poll(t, stranger, path, tag); got.comparable() != want.comparable() {
+			t.Errorf("%s: a stranger gets\n%s", path, got.comparable())
+		}
+		// The rows of another workspace, by the address of this one.
+		if strings.Contains(pattern, "{id}") {
+			path := address(pattern, f.ID, other.row(pattern))
+			if got := p.poll(t, member, path, "*"); got.comparable() != want.comparable() {
+				t.Errorf("%s: a member gets of a row of another workspace\n%s", path, got.comparable())
+			}
+		}
+	}
+	path := address(polledRoutes[0], f.ID, 0)
+	tag := p.get(t, http.StatusOK, f.Operator.Subject, path).header.Get("ETag")
+	p.wantPoll(t, http.StatusNotModified, member, path, tag)
+	if _, err := p.pool.Exec(t.Context(), "DELETE FROM workspace_memberships WHERE workspace_id = $1 AND user_id = $2", f.ID, f.Operator.ID); err != nil {
+		t.Fatal(err)
+	}
+	p.wantPoll(t, http.StatusNotFound, member, path, tag)
+}
+
+func TestRequestsThatWaitAtTheGateShareAQuestionAskedAfterTheyCame(t *testing.T) {
+	t.Parallel()
+	w, counter := newCountedWorker(t)
+	h := w.hurried(t)
+	f, other := newFixture(t, h), newFixture(t, h)
+	stranger := h.token(t, dbtest.NewUser(t, h.pool).Subject)
+	var crowd sync.WaitGroup
+	done := make(chan struct{})
+	var answered atomic.Int64
+	for i := range 24 {
+		crowd.Go(func() {
+			workspace, token, want := f, h.token(t, f.Readonly.Subject), http.StatusOK
+			switch i % 3 {
+			case 1:
+				workspace, token = other, h.token(t, other.Owner.Subject)
+			case 2:
+				token, want = stranger, http.StatusNotFound
+			}
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				got := h.do(t, http.MethodGet, address("/workspaces/{workspace_id}", workspace.ID, 0), token)
+				if got.status != want || want == http.StatusOK && !strings.Contains(got.body, fmt.Sprintf(`{"id":%d,`, workspace.ID)) {
+					t.Errorf("status %d, want %d: %s", got.status, want, got.body)
+				}
+				answered.Add(1)
+			}
+		})
+	}
+	token := h.token(t, f.Operator.Subject)
+	for n := range 20 {
+		want := http.StatusNotFound
+		sql := "DELETE FROM workspace_memberships WHERE workspace_id = $1 AND user_id = $2"
+		if n%2 == 1 {
+			want, sql = http.StatusOK, "INSERT INTO workspace_memberships (workspace_id, user_id, role) VALUES ($1, $2, 'operator')"
+		}
+		if _, err := h.pool.Exec(t.Context(), sql, f.ID, f.Operator.ID); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.do(t, http.MethodGet, address("/workspaces/{workspace_id}", f.ID, 0), token); got.status != want {
+			t.Errorf("change %d: status %d, want %d", n, got.status, want)
+		}
+	}
+	close(done)
+	crowd.Wait()
+	if requests := answered.Load(); counter.gate.Load() > requests*3/4 {
+		t.Errorf("%d requests took %d questions", requests, counter.gate.Load())
+	}
+}
+
+func TestAStateOfTheDatabaseIsThatOfTheConnectionsInUse(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	pool := dbtest.ApplicationPool(t)
+	h = newHarnessOn(t, pool, server.Options{})
+	f := newFixture(t, newHarness(t))
+	path := address("/workspaces/{workspace_id}", f.ID, 0)
+	h.get(t, http.StatusOK, f.Owner.Subject, path)
+	before := h.server.UsedConnections()
+	h.get(t, http.StatusOK, f.Owner.Subject, path)
+	if same := h.server.UsedConnections(); same != before {
+		t.Errorf("%d connections, and %d a request later", before, same)
+	}
+	pool.Reset() // as the end of every connection does
+	h.get(t, http.StatusOK, f.Owner.Subject, path)
+	if after := h.server.UsedConnections(); after == before {
+		t.Error("a new connection is not counted")
+	}
+}
