@@ -58,6 +58,10 @@ test-faults: c-compiler ## Run the tests of faults and races at full length (abo
 	RUNLEDGER_TEST_IDENTITIES=1000 RUNLEDGER_TEST_RACES=50 RUNLEDGER_TEST_STEPS=100000 \
 	  go test -count=1 -timeout 60m -v ./internal/server -run 'TestOfMany|TestEveryMove|TestTheServiceDoes'
 
+.PHONY: screenshots
+screenshots: ## Take the pictures of the console in docs/console anew (needs chromium)
+	RUNLEDGER_PICTURES='$(CURDIR)/docs/console' go test -count=1 ./internal/console -run "^TestEveryViewIsAccessible$$"
+
 .PHONY: test-upgrade
 test-upgrade: ## Run the release before this one on the schema of this one (builds it from git)
 	RUNLEDGER_TEST_UPGRADE=1 go test -count=1 -timeout 10m -v ./cmd/runledger -run TestTheReleaseBefore

@@ -30,7 +30,7 @@ var inMain bool
 
 // Main runs the tests of a package, fails them if a goroutine outlives them, and exits. It does
 // not return. Further options say which goroutines are nobody's fault.
-func Main(m *testing.M, options ...goleak.Option) {
+func Main(m goleak.TestingM, options ...goleak.Option) {
 	if os.Getenv(keeperEnv) != "" {
 		os.Exit(keep())
 	}

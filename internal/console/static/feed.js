@@ -35,7 +35,8 @@ const hiddenFor = 60_000;
 export class Feed {
   /**
    * @param {string} workspace
-   * @param {{event: (event: any) => void, state: (state: 'live' | 'connecting' | 'lost') => void, resync: () => void}} on
+   * @param {{event: (event: any) => void, state: (state: 'live' | 'connecting' | 'lost') => void, resync: () => void,
+   *   gone: () => void}} on gone: one may not see it any more
    */
   constructor(workspace, on) {
     this.path = `/workspaces/${workspace}/operation-runs/events`;
@@ -97,7 +98,7 @@ export class Feed {
       signal: connection.signal, cache: 'no-store',
       headers: { Accept: 'text/event-stream', ...(this.last ? { 'Last-Event-ID': this.last } : {}) },
     });
-    if (response.status === 404) { this.stopped = true; return; }
+    if (response.status === 404) { this.stopped = true; this.on.gone(); return; }
     if (response.status === 410 || response.status === 400) { // the position is gone: what is shown may be old
       this.last = '';
       this.on.resync();

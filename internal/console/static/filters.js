@@ -3,7 +3,8 @@
 import { h, put } from './dom.js';
 import { go, here, href } from './router.js';
 import { settings } from './settings.js';
-import { absolute, fromInput, toInput } from './time.js';
+import { when } from './clock.js';
+import { fromInput, toInput } from './time.js';
 
 /**
  * @typedef {{key: string, label: string, kind: 'many' | 'one' | 'text' | 'instant', hint?: string, more?: boolean,
@@ -114,7 +115,7 @@ function chips(filters, current) {
 
 /** @param {Filter} filter @param {string} value */
 function shownValue(filter, value) {
-  if (filter.kind === 'instant') return absolute(new Date(value), settings.utc);
+  if (filter.kind === 'instant') return when(value, { full: true });
   const label = (/** @type {string} */ v) => filter.options?.find(([key]) => key === v)?.[1] ?? v;
   return filter.kind === 'many' ? value.split(',').map(label).join(', ') : label(value);
 }

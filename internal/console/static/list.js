@@ -2,7 +2,7 @@
 // A list, page by page. What is on the page stays where it is: rows change in place, and new ones
 // announce themselves.
 import { get } from './api.js';
-import { announce, h, put } from './dom.js';
+import { announce, h, put, renew } from './dom.js';
 import { bar, values } from './filters.js';
 import { empty, region } from './region.js';
 import { go, here, href } from './router.js';
@@ -12,7 +12,9 @@ import { count, number } from './words.js';
  * @typedef {{title: string, kind?: string, cell: (row: any) => any}} Column
  * @typedef {{path: string, filters?: import('./filters.js').Filter[], columns: Column[], noun: [string, string],
  *   fixed?: Record<string, any>, none: any, limit?: number, counted?: string, caption: string, live?: boolean,
- *   aside?: any, mark?: (row: any) => string | null}} Options
+ *   aside?: any, mark?: (row: any) => string | null, keep?: Record<string, string>,
+ *   countedWith?: Record<string, any>}} Options keep: what stays in the address beside the filters; countedWith:
+ *   what the path says and the address of the count does not
  */
 
 /**
@@ -20,7 +22,7 @@ import { count, number } from './words.js';
  * @returns {{node: any, event: (event: any) => void, resync: () => void}}
  */
 export function list(view, options) {
-  const { path, filters = [], columns, fixed = {}, limit = 50 } = options;
+  const { path, filters = [], columns, fixed = {}, limit = 50, keep = {} } = options;
   const chosen = values(filters, view.query);
   const cursor = view.query.get('cursor') ?? '';
   const query = { ...fixed, ...chosen };
@@ -31,11 +33,8 @@ export function list(view, options) {
 
   /** @param {any} row @param {any} element */
   function paint(row, element) {
-    const held = element.contains(document.activeElement) ? document.activeElement : null;
-    const at = held?.matches('[data-row]') ? '[data-row]' : null;
-    put(element, columns.map((c) => h('td', { class: c.kind ?? null }, c.cell(row))));
+    renew(element, columns.map((c) => h('td', { class: c.kind ?? null }, c.cell(row))));
     element.className = options.mark?.(row) ?? '';
-    if (at) element.querySelector(at)?.focus();
   }
 
   const page = region(view, {
@@ -60,13 +59,13 @@ export function list(view, options) {
   function nothing() {
     if (!Object.keys(chosen).length) return options.none;
     return empty(`No ${options.noun[1]} match`, 'Take a filter away, or ',
-      h('a', { href: href(here().path) }, 'look at all of them'), '.');
+      h('a', { href: href(here().path, keep) }, 'look at all of them'), '.');
   }
 
   /** @param {string | null} next */
   function pager(next) {
     const before = view.state?.before ?? null;
-    const address = (/** @type {string | null} */ c) => href(here().path, { ...chosen, cursor: c });
+    const address = (/** @type {string | null} */ c) => href(here().path, { ...keep, ...chosen, cursor: c });
     const previous = before?.length ? before[before.length - 1] : null;
     return h('nav', { class: 'pager', 'aria-label': 'Pages' },
       cursor && !before ? h('a', { class: 'button', href: address(null), 'data-previous': true }, 'First page') : null,
@@ -80,7 +79,7 @@ export function list(view, options) {
   async function counts() {
     if (!options.counted) return;
     try {
-      const { count: n, relation } = await get(options.counted, query, view.signal);
+      const { count: n, relation } = await get(options.counted, { ...query, ...options.countedWith }, view.signal);
       put(total, relation === 'gte' ? `more than ${number(n)} ${options.noun[1]}` : count(n, ...options.noun));
     } catch { put(total); }
   }
@@ -90,18 +89,23 @@ export function list(view, options) {
   return {
     node: h('div', { class: 'list' }, filters.length || options.aside ? bar(filters, view.query, [options.aside, total]) : null, news, page.node),
     event: (event) => live?.event(event),
-    resync: () => { page.reload({ quiet: true }); counts(); },
+    resync: () => {
+      if (live && rows.size) live.resync();
+      else page.reload({ quiet: true });
+      counts();
+    },
   };
 }
 
 /**
- * Keeps the rows of a page true while events come in.
+ * Keeps the rows of a page true while events come in. No row comes, goes or moves by itself.
  * @param {any} view @param {any} page
  */
 function follow(view, { path, query, rows, paint, news, counts, noun, cursor, limit }) {
   /** @type {Set<string>} */
   const changed = new Set();
-  let since = '';
+  let since = ''; // since when something happened to runs that are not on the page
+  let created = ''; // since when some of them were created
   let timer = 0;
   let asking = false;
 
@@ -109,10 +113,13 @@ function follow(view, { path, query, rows, paint, news, counts, noun, cursor, li
     if (asking || view.signal.aborted) return;
     asking = true;
     try {
-      if (changed.size > 12) {
-        changed.clear();
+      // Beyond a few it is cheaper to ask for the page.
+      if (changed.size > 6) {
         const answer = await get(path, { ...query, limit, cursor }, view.signal);
-        for (const row of answer.data) change(row);
+        for (const row of answer.data) {
+          changed.delete(String(row.id));
+          change(row);
+        }
       }
       for (const id of [...changed]) {
         changed.delete(id);
@@ -133,18 +140,27 @@ function follow(view, { path, query, rows, paint, news, counts, noun, cursor, li
     window.setTimeout(() => known.element.classList.remove('changed'), 1600);
   }
 
+  /** Whether a run that is not on the page would be, or stands before it. @param {any} row */
+  function isNew(row) {
+    if (rows.has(String(row.id))) return false;
+    if (cursor) return created !== '' && row.created_at >= created;
+    const shown = [...rows.values()];
+    return shown.length < limit || row.created_at >= shown[shown.length - 1].row.created_at;
+  }
+
   async function lookForNew() {
-    const from = query.created_from && query.created_from > since ? query.created_from : since;
     if (query.order && query.order !== '-created_at') return;
-    const answer = await get(path, { ...query, created_from: from, limit: 200 }, view.signal);
-    const fresh = answer.data.filter((/** @type {any} */ row) => !rows.has(String(row.id))).length;
+    const from = query.updated_from && query.updated_from > since ? query.updated_from : since;
+    const answer = await get(path, { ...query, updated_from: from, limit: 200 }, view.signal);
+    const fresh = answer.data.filter(isNew).length;
     if (!fresh) return;
     const text = `${answer.next_cursor ? 'More than ' : ''}${count(fresh, `new ${noun[0]}`, `new ${noun[1]}`)}`;
-    if (news.textContent.startsWith(text)) return;
+    if (news.dataset.text === text) return;
+    news.dataset.text = text;
     put(news, h('button', { 'data-news': true, onclick: () => {
       const { query: q } = here();
       q.delete('cursor');
-      go(href(here().path, Object.fromEntries(q)).slice('/console'.length));
+      go(href(here().path, Object.fromEntries(q)).slice('/console'.length), { replace: true });
     } }, text, ' – show'));
     news.hidden = false;
     announce(text);
@@ -153,17 +169,28 @@ function follow(view, { path, query, rows, paint, news, counts, noun, cursor, li
 
   function soon() {
     if (timer) return;
-    timer = window.setTimeout(() => { timer = 0; settle(); }, 250);
+    timer = window.setTimeout(() => { timer = 0; settle(); }, 300);
   }
 
   return {
     /** @param {any} event */
     event(event) {
-      if (event.run_id && rows.has(String(event.run_id))) changed.add(String(event.run_id));
-      else if (event.kind === 'created') {
+      if (!event.run_id) return;
+      if (rows.has(String(event.run_id))) changed.add(String(event.run_id));
+      else if (event.kind !== 'heartbeat') {
+        // Clocks of servers may differ a little.
         const at = new Date(Date.parse(event.at) - 1000).toISOString();
         if (!since || at < since) since = at;
+        if (event.kind === 'created' && (!created || at < created)) created = at;
       } else return;
+      soon();
+    },
+    /** After events were lost anything may have changed. */
+    resync() {
+      for (const id of rows.keys()) changed.add(id);
+      const newest = [...rows.values()].map(({ row }) => row.created_at).sort().pop();
+      since = since || newest || new Date(0).toISOString();
+      created = created || since;
       soon();
     },
   };

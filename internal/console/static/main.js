@@ -73,10 +73,24 @@ async function show() {
   shown = made;
   title(made.title);
   put(shell.main, made.node);
-  shell.main.scrollTo(0, 0);
   window.scrollTo(0, 0);
-  if (moved) (shell.main.querySelector('h1') ?? shell.main).focus();
+  if (moved) (shell.main.querySelector('h1') ?? shell.main).focus({ preventScroll: true });
+  if (history.state?.y) scrollBack(history.state.y, signal);
   moved = true;
+}
+
+/**
+ * Scrolls to where one was before, as soon as the page is long enough again.
+ * @param {number} y @param {AbortSignal} signal
+ */
+function scrollBack(y, signal) {
+  const until = Date.now() + 5000;
+  const look = () => {
+    if (signal.aborted || window.scrollY > 0 || Date.now() > until) return;
+    if (document.documentElement.scrollHeight >= y + window.innerHeight || !shell.main.querySelector('[aria-busy]')) window.scrollTo(0, y);
+    else window.requestAnimationFrame(look);
+  };
+  look();
 }
 let moved = false;
 
@@ -89,6 +103,7 @@ async function enterGround(id, signal) {
     event: (event) => shown?.event?.(event),
     state: shell.connection,
     resync: () => shown?.resync?.(),
+    gone: nothing,
   });
   ground = { id, workspace, types, feed };
 }

@@ -2,7 +2,7 @@
 // A part of a page that is loaded by itself: a skeleton at first, then what came, an error with a way
 // to try again, or a word on why there is nothing.
 import { Problem } from './api.js';
-import { h, put } from './dom.js';
+import { h, put, renew } from './dom.js';
 
 /**
  * @param {any} view the view that the part belongs to
@@ -22,7 +22,8 @@ export function region(view, { load, render, skeleton = lines(4), main = false, 
     try {
       const value = await load(view.signal);
       if (mine !== turn || view.signal.aborted) return;
-      put(node, render(value));
+      if (quiet && shown) renew(node, render(value));
+      else put(node, render(value));
       shown = true;
     } catch (error) {
       if (mine !== turn || view.signal.aborted) return;

@@ -9,6 +9,7 @@ let onMove = () => {};
 /** Calls back at every new address. @param {() => void} listener */
 export function listen(listener) {
   onMove = listener;
+  history.scrollRestoration = 'manual';
   window.addEventListener('popstate', () => onMove());
   document.addEventListener('click', (event) => {
     if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
@@ -25,6 +26,8 @@ export function listen(listener) {
  * @param {string} to @param {{replace?: boolean, state?: any}} [options]
  */
 export function go(to, { replace = false, state = null } = {}) {
+  // Back comes to where one was on the page, not to its top.
+  if (!replace) history.replaceState({ ...history.state, y: window.scrollY }, '');
   history[replace ? 'replaceState' : 'pushState'](state, '', base + to);
   onMove();
 }

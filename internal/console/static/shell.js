@@ -50,9 +50,8 @@ export function locate(workspace, place) {
   nav.hidden = workspace === null;
   switcher.hidden = workspace === null;
   if (workspace === null) return;
-  put(switcher, name(workspace.name), workspace.archived_at ? h('span', { class: 'tag' }, 'archived') : null,
-    h('span', { class: 'tag' }, workspace.role));
-  switcher.setAttribute('aria-label', `Workspace ${workspace.name}, your role is ${workspace.role}; all workspaces`);
+  put(switcher, h('span', { class: 'unseen' }, 'Workspace '), name(workspace.name), workspace.archived_at ? h('span', { class: 'tag' }, 'archived') : null,
+    h('span', { class: 'tag', title: 'Your role' }, workspace.role), h('span', { class: 'unseen' }, ', all workspaces'));
   put(nav, h('ul', null, places.map(([key, path, word, d]) => h('li', null,
     h('a', { href: href(`/workspaces/${workspace.id}${path}`), 'aria-current': key === place ? 'page' : null },
       s('svg', { viewBox: '0 0 16 16', 'aria-hidden': 'true' }, s('path', { d })), word)))));
@@ -88,8 +87,7 @@ export function toggleTheme() {
 function paintSwitches() {
   const local = Intl.DateTimeFormat().resolvedOptions().timeZone;
   put(zone, settings.utc ? 'UTC' : 'Local');
-  zone.setAttribute('aria-pressed', String(settings.utc));
-  zone.setAttribute('aria-label', 'UTC throughout');
+  zone.setAttribute('aria-label', settings.utc ? 'UTC throughout, switch to your zone' : 'Local times, switch to UTC throughout');
   zone.title = settings.utc ? `All times are UTC. Press for ${local}.` : `Times are in ${local}. Press for UTC throughout.`;
   const dark = theme() === 'dark';
   put(shade, s('svg', { viewBox: '0 0 16 16', 'aria-hidden': 'true' },

@@ -54,6 +54,7 @@ const looks = {
   failing: ['cross', 'bad', 'Failing'],
   missing: ['hole', 'miss', 'Missing'],
   never_ran: ['dots', 'calm', 'Never ran'],
+  deleted: ['slash', 'calm', 'Deleted'],
   new: ['alarm', 'warn', 'New'],
   acknowledged: ['check', 'good', 'Acknowledged'],
   low: ['low', 'calm', 'Low'],
