@@ -40,6 +40,15 @@ func (p Plan) Slots(from, before time.Time) []time.Time {
 	return slices.CompactFunc(slots, time.Time.Equal) // two times of day may be missing in one gap
 }
 
+// DayStart is the first instant of a day by the clocks of a zone: of a midnight that there is twice
+// the first, and where the clocks go forward over midnight, or over the whole day, the instant at
+// which they do. A day beyond its month's last is one of the next month, as for time.Date.
+func DayStart(year int, month time.Month, day int, zone *time.Location) time.Time {
+	w := walls{zone: zone}
+	seconds, _ := w.instant(time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Unix())
+	return time.Unix(seconds, 0).In(zone)
+}
+
 // Next is the first slot after an instant, the zero time if there is none.
 func (p Plan) Next(after time.Time) time.Time {
 	const longest = 16 * secondsPerDay * time.Second // a weekly slot and a missing day
@@ -71,6 +80,22 @@ type walls struct {
 type stretch struct{ start, end, offset int64 }
 
 func (w *walls) stretchAt(instant int64) stretch {
+	s := w.bounds(instant)
+	// Beyond the changes that a zone's file lists, Go takes a leap year for a day shorter: on its
+	// last days a stretch ends where it began, or before.
+	for probe := instant; s.end <= instant; {
+		probe += secondsPerDay
+		if next := w.bounds(probe); next.offset == s.offset {
+			s.end = next.end
+		} else {
+			s.end = max(next.start, instant+1)
+		}
+	}
+	return s
+}
+
+// bounds is the stretch of an instant as Go has it.
+func (w *walls) bounds(instant int64) stretch {
 	at := time.Unix(instant, 0).In(w.zone)
 	_, offset := at.Zone()
 	start, end := at.ZoneBounds()

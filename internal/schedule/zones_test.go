@@ -137,6 +137,34 @@ func TestSlotsAreWhatTheyWere(t *testing.T) {
 	}
 }
 
+// TestTheLastDaysOfALeapYearAreDays looks beyond the changes that the files of the zones list, where
+// the rule in their last line counts.
+func TestTheLastDaysOfALeapYearAreDays(t *testing.T) {
+	t.Parallel()
+	for _, zoneName := range []string{
+		"UTC", "Europe/Berlin", "Europe/Dublin", "America/Juneau", "America/Havana", "Australia/Lord_Howe",
+		"Africa/Cairo", "America/Sao_Paulo", "Asia/Kathmandu", "Antarctica/Troll", "Pacific/Auckland",
+	} {
+		zone, err := schedule.LoadZone(zoneName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan := schedule.Plan{Days: schedule.EveryDay, TimeOfDay: 12 * time.Hour, Zone: zone}
+		for year := 2020; year <= 2104; year += 4 {
+			first := time.Date(year, time.December, 1, 0, 0, 0, 0, zone)
+			slots := plan.Slots(first, first.AddDate(0, 0, 62))
+			if len(slots) != 62 {
+				t.Fatalf("%s: %d slots in 62 days from %s", zoneName, len(slots), first)
+			}
+			for day, slot := range slots {
+				if want := time.Date(year, time.December, 1+day, 12, 0, 0, 0, zone); !slot.Equal(want) {
+					t.Errorf("%s: %s, want %s", zoneName, slot.In(zone), want)
+				}
+			}
+		}
+	}
+}
+
 func parseDay(t *testing.T, day string) time.Time {
 	t.Helper()
 	at, err := time.Parse(time.DateOnly, day)

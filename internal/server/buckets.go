@@ -2,6 +2,8 @@ package server
 
 import (
 	"time"
+
+	"github.com/runledger/runledger/internal/schedule"
 )
 
 // bucketUnit is how long the buckets of a statistic are, in the clock of a time zone.
@@ -26,8 +28,13 @@ var bucketUnits = map[string]bucketUnit{
 // buckets are where the buckets begin that hold the instants of a range, and where the last one
 // ends. They have no gaps: whatever the clock does, each instant is in one.
 func (u bucketUnit) buckets(from, before time.Time, zone *time.Location) []time.Time {
-	boundaries := []time.Time{u.start(from.In(zone))}
-	for at := boundaries[0]; at.Before(before); {
+	at := u.start(from.In(zone))
+	// Where the clocks were set back over midnight, a day came that had been over.
+	for next := u.next(at); !next.After(from); next = u.next(at) {
+		at = next
+	}
+	boundaries := []time.Time{at}
+	for at.Before(before) {
 		at = u.next(at)
 		boundaries = append(boundaries, at)
 	}
@@ -60,17 +67,8 @@ func startOfWeek(at time.Time) time.Time {
 }
 
 // midnight is when the day begins that is so many days behind that of an instant. Where the clock
-// leaves out midnight, the day begins with the first instant that there is.
+// leaves out midnight, or the day, that is the first instant behind the gap.
 func midnight(at time.Time, days int) time.Time {
 	year, month, day := at.Date()
-	begins := time.Date(year, month, day+days, 0, 0, 0, 0, at.Location())
-	if begins.Hour() == 0 && begins.Minute() == 0 && begins.Second() == 0 {
-		return begins
-	}
-	// There is no such time of day: begins is off by as much as the clock was set, to either side.
-	from, until := begins.ZoneBounds()
-	if noon := time.Date(year, month, day+days, 12, 0, 0, 0, at.Location()); begins.Day() != noon.Day() {
-		return until
-	}
-	return from
+	return schedule.DayStart(year, month, day+days, at.Location())
 }

@@ -3,6 +3,8 @@ package server
 import (
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 func TestBucketsFollowTheClockAndHaveNoGaps(t *testing.T) {
@@ -32,6 +34,12 @@ func TestBucketsFollowTheClockAndHaveNoGaps(t *testing.T) {
 		{"day", "Pacific/Apia", "2011-12-29T01:00:00", "2011-12-31T05:00:00", []string{ // there was no 30th
 			"2011-12-29T00:00:00-10:00", "2011-12-31T00:00:00+14:00", "2012-01-01T00:00:00+14:00",
 		}},
+		{"day", "America/Havana", "2026-11-01T00:30:00", "2026-11-01T12:00:00", []string{ // midnight came twice
+			"2026-11-01T00:00:00-04:00", "2026-11-02T00:00:00-05:00",
+		}},
+		{"week", "Pacific/Apia", "2011-12-29T01:00:00", "2012-01-02T05:00:00", []string{
+			"2011-12-26T00:00:00-10:00", "2012-01-02T00:00:00+14:00", "2012-01-09T00:00:00+14:00",
+		}},
 		{"week", "Europe/Berlin", "2026-03-29T23:59:59", "2026-03-30T00:00:00", []string{"2026-03-23T00:00:00+01:00", "2026-03-30T00:00:00+02:00"}},
 		{"week", "UTC", "2026-01-01T00:00:00", "2026-01-05T00:00:00.000001", []string{"2025-12-29T00:00:00Z", "2026-01-05T00:00:00Z", "2026-01-12T00:00:00Z"}},
 	} {
@@ -58,4 +66,34 @@ func TestBucketsFollowTheClockAndHaveNoGaps(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestEachInstantIsInTheOneBucketThatHoldsIt(t *testing.T) {
+	t.Parallel()
+	zones := []string{
+		"UTC", "Pacific/Apia", "Pacific/Kwajalein", "Asia/Manila", "America/Juneau", "America/Havana", "America/Sao_Paulo",
+		"Australia/Lord_Howe", "Africa/Cairo", "Africa/Monrovia", "Europe/Dublin", "Asia/Kathmandu", "Antarctica/Troll",
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		zone, err := time.LoadLocation(rapid.SampledFrom(zones).Draw(t, "zone"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := time.Unix(rapid.Int64Range(-4_000_000_000, 3_000_000_000).Draw(t, "from"), 0)
+		// Where the clocks are set is where it goes wrong.
+		if _, until := from.In(zone).ZoneBounds(); !until.IsZero() && rapid.Bool().Draw(t, "at a change of the clocks") {
+			from = until.Add(time.Duration(rapid.IntRange(-48, 48).Draw(t, "hours off")) * time.Hour)
+		}
+		before := from.Add(time.Duration(rapid.IntRange(1, 40*24).Draw(t, "hours")) * time.Hour)
+		unit := bucketUnits[rapid.SampledFrom([]string{"hour", "day", "week"}).Draw(t, "unit")]
+		got := unit.buckets(from, before, zone)
+		if last := got[len(got)-1]; got[0].After(from) || !got[1].After(from) || last.Before(before) {
+			t.Fatalf("the buckets are from %s, %s, … to %s", got[0], got[1], last)
+		}
+		for i := range got[1:] {
+			if !got[i+1].After(got[i]) {
+				t.Fatalf("the bucket behind the one of %s begins at %s", got[i], got[i+1])
+			}
+		}
+	})
 }
