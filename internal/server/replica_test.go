@@ -28,7 +28,7 @@ func TestListsAreReadFromAReplicaThatHasReplayedWhatTheyAreToShow(t *testing.T) 
 		{"AWriterReadsItsOwnWritesWhileReplayIsPaused", ownWritesWhilePaused},
 		{"AReplicaThatLagsIsLeftOutAndComesBack", lagging},
 		{"APositionThatNoReplicaReachesIsThePrimarys", fromTheFuture},
-		{"AMalformedPositionIsNamed", malformed},
+		{"AMalformedPositionIsNamed", malformedPosition},
 		{"AStrangerGetsTheSameWithAndWithoutAPosition", strangers},
 		{"AServerThatIsNoStandbyOfThePrimaryIsRefused", refused},
 		{"AConflictWithRecoveryIsNobodysError", conflicts},
@@ -191,7 +191,7 @@ func fromTheFuture(t *testing.T, c *cluster) {
 	}
 }
 
-func malformed(t *testing.T, c *cluster) {
+func malformedPosition(t *testing.T, c *cluster) {
 	r := c.serve(t, time.Hour)
 	f := newFixture(t, r.harness)
 	token := r.token(t, f.Readonly.Subject)
