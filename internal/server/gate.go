@@ -88,6 +88,10 @@ func (m moment) is(other moment) bool {
 	return m.connections == other.connections && m.seen.Is(other.seen)
 }
 
+// maxQuestions is how many questions of the gate are under way at once: while the database answers
+// one, the server sends the answers of the one before.
+const maxQuestions = 1
+
 // membership is what the database says to a request at the gate.
 type membership struct {
 	answer workspace.Answer

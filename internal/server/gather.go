@@ -17,18 +17,19 @@ import (
 // items have come. Items are gathered in lines, each with a key.
 type gatherer[Key comparable, Item, Result any] struct {
 	do        func(ctx context.Context, key Key, items []Item) []Result
+	most      int    // how many statements of a line are under way before items are gathered
 	abandoned Result // of items whose statement came to no end
 
 	mu    sync.Mutex
 	lines map[Key]*line[Item, Result]
 }
 
-// newGatherer makes a gatherer that does items with do, which returns a result for each. If do
-// panics, the request that it ran for panics, and the results of the others are abandoned.
+// newGatherer makes a gatherer that does items with do, which returns a result for each, in at most
+// so many statements of a line at once as long as none is held up. If do panics, the request that it ran for panics, and the results of the others are abandoned.
 func newGatherer[Key comparable, Item, Result any](
-	abandoned Result, do func(ctx context.Context, key Key, items []Item) []Result,
+	most int, abandoned Result, do func(ctx context.Context, key Key, items []Item) []Result,
 ) *gatherer[Key, Item, Result] {
-	return &gatherer[Key, Item, Result]{do: do, abandoned: abandoned, lines: map[Key]*line[Item, Result]{}}
+	return &gatherer[Key, Item, Result]{do: do, most: most, abandoned: abandoned, lines: map[Key]*line[Item, Result]{}}
 }
 
 // line is the items of one key, as long as there are any.
@@ -45,14 +46,9 @@ type waiter[Item, Result any] struct {
 	group  []*waiter[Item, Result] // what it is to do, itself included
 }
 
-const (
-	// maxGathering is how many statements of a line are under way before items are gathered: one
-	// that the database works on, and one on its way.
-	maxGathering = 2
-	// gatherPatience is how long an item waits for others. Those under way may be held up by a row
-	// that somebody has locked.
-	gatherPatience = 20 * time.Millisecond
-)
+// gatherPatience is how long an item waits for others. Those under way may be held up by a row that
+// somebody has locked.
+const gatherPatience = 20 * time.Millisecond
 
 var errAbandoned = errors.New("abandoned by the request that was to do it for this one as well")
 
@@ -90,7 +86,7 @@ func (g *gatherer[Key, Item, Result]) enter(key Key, self *waiter[Item, Result])
 		g.lines[key] = l
 	}
 	l.waiting = append(l.waiting, self)
-	if l.running >= maxGathering {
+	if l.running >= g.most {
 		return nil
 	}
 	return l.take()
@@ -144,7 +140,7 @@ func (g *gatherer[Key, Item, Result]) leave(key Key) {
 	l := g.lines[key]
 	l.running--
 	switch {
-	case len(l.waiting) > 0 && l.running < maxGathering:
+	case len(l.waiting) > 0 && l.running < g.most:
 		group := l.take()
 		group[0].group = group
 		close(group[0].ready)
@@ -152,6 +148,10 @@ func (g *gatherer[Key, Item, Result]) leave(key Key) {
 		delete(g.lines, key)
 	}
 }
+
+// maxStarts is how many statements of a member's starts in a workspace are under way at once: one that
+// the database works on, and one on its way.
+const maxStarts = 2
 
 // startGathered does starts that came at the same moment, in any order. Of two that want the same
 // and have no key the second one finds the run of the first.

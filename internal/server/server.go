@@ -123,8 +123,8 @@ func New(o Options) *Server {
 		panic(err) // made of files in the binary, which the tests have tried
 	}
 	s.console, s.consolePolicy = site, consolePolicy(o.Console)
-	s.members = newGatherer(membership{err: errAbandoned}, s.resolveGathered)
-	s.starts = newGatherer(result{err: errAbandoned}, s.startGathered)
+	s.members = newGatherer(maxQuestions, membership{err: errAbandoned}, s.resolveGathered)
+	s.starts = newGatherer(maxStarts, result{err: errAbandoned}, s.startGathered)
 	if o.Tracer != nil {
 		s.tracer = o.Tracer.Tracer("github.com/runledger/runledger/internal/server")
 	}
