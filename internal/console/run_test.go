@@ -38,7 +38,7 @@ func TestARunChangesWhileOneLooks(t *testing.T) {
 		{"code":"graph_throttled","message":"Gave up."},{"code":"graph_throttled","message":"Gave up."},{"code":"no_access","message":"Denied."}]}`)
 	p.awaitText(".page-head", "Failed")
 	p.awaitText("main", "3 failures")
-	p.awaitText(".group:first-child", "graph_throttled 2 times · all runs with it Gave up. × 2")
+	p.awaitText(".group", "graph_throttled 2 times · all runs with it Gave up. × 2")
 	p.awaitText(".timeline li:last-child", "Failed")
 	p.await("[data-key=retry]")
 	p.awaitText("[data-region=diff]", "Nothing to compare with")

@@ -20,10 +20,6 @@ func (s *system) terminate() (*exec.Cmd, error) {
 func TestAServerThatIsToldToEndUnderLoadAnswersWhatItHasTaken(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
-	s.kill()
-	s.environ = append(s.environ, "RUNLEDGER_SHUTDOWN_DELAY=200ms")
-	s.launch(t)
-	s.awaitReady(t)
 	l := newLoad(t, s, s.addr) // whose connections no wire breaks
 	times, during := scale(t, "RUNLEDGER_TEST_TERMINATIONS", 3), 0
 	for range times {

@@ -72,12 +72,13 @@ export function calendar({ from, today, zone, chosen, label, choose }) {
       for (const [day, cell] of cells) {
         const slots = days.get(day);
         const verdict = verdictOf(slots) ?? 'none';
-        const says = `${sayDay(day, 'long')}: ${sayVerdicts(slots)}`;
+        const several = slots && slots.length > 1 ? slots.length : 0;
+        const says = `${sayDay(day, 'long')}: ${several ? `${several} entries, ` : ''}${sayVerdicts(slots)}`;
         if (cell.getAttribute('aria-label') === says) continue;
         cell.setAttribute('aria-label', says);
         cell.title = says;
         cell.className = `slot v-${verdict}`;
-        put(cell, mark(verdict), slots && slots.length > 1 ? h('span', { class: 'several', 'aria-hidden': 'true' }, slots.length) : null);
+        put(cell, mark(verdict), several ? h('span', { class: 'several', 'aria-hidden': 'true' }, several) : null);
       }
     },
   };

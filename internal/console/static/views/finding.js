@@ -152,7 +152,7 @@ function factList(view, f) {
     ['Acknowledged', f.acknowledged_at ? when(f.acknowledged_at, { full: true }) : null],
     ['By user', f.acknowledged_by_user_id === null ? null : String(f.acknowledged_by_user_id)],
     ['Known to the directory as', f.subject_external_id === null ? null
-      : [h('bdi', { class: 'mono' }, f.subject_external_id), ' ', h('a', { href: href(`${view.base}/inventory`, { external_id: f.subject_external_id }) }, 'in the inventory')]],
+      : [h('bdi', { class: 'mono' }, f.subject_external_id), ' ', h('a', { class: 'inline', href: href(`${view.base}/inventory`, { external_id: f.subject_external_id }) }, 'in the inventory')]],
     ['Scope', f.scope_key === null ? null : h('span', { class: 'mono' }, of('scope_key', f.scope_key))],
     ['Fingerprint', h('bdi', { class: 'mono' }, f.fingerprint)],
   ];
