@@ -395,7 +395,7 @@ func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseco
 // readExporter reads the standard variables that say where spans go (OpenTelemetry's specification
 // of the OTLP exporter); nil if they name no collector. What OpenTelemetry's library reads by itself
 // is said at telemetry.NewTraces.
-func readExporter(environ map[string]string, f *faults) *telemetry.Exporter {
+func readExporter(environ map[string]string, f *faults) *telemetry.Exporter { //nolint:cyclop // a variable after the other
 	read := func(name string) (value, variable string) {
 		if value := environ["OTEL_EXPORTER_OTLP_TRACES_"+name]; value != "" {
 			return value, "OTEL_EXPORTER_OTLP_TRACES_" + name
@@ -407,7 +407,7 @@ func readExporter(environ map[string]string, f *faults) *telemetry.Exporter {
 		return nil
 	}
 	const usual = 10 * time.Second
-	e := &telemetry.Exporter{URL: endpoint, Timeout: usual, Headers: map[string]string{}}
+	e := &telemetry.Exporter{URL: endpoint, Timeout: usual}
 	if variable == "OTEL_EXPORTER_OTLP_ENDPOINT" { // of all signals; only the one for traces is used as it is
 		e.URL = strings.TrimSuffix(endpoint, "/") + "/v1/traces"
 	}
@@ -429,18 +429,25 @@ func readExporter(environ map[string]string, f *faults) *telemetry.Exporter {
 		f.add(variable, "wants gzip or none")
 	}
 	headers, variable := read("HEADERS")
-	for pair := range strings.SplitSeq(headers, ",") {
+	e.Headers = readHeaders(headers, variable, f)
+	file, variable := read("CERTIFICATE")
+	e.TLS = readCertificate(file, variable, f)
+	return e
+}
+
+// readHeaders reads the headers that a collector wants to see.
+func readHeaders(text, variable string, f *faults) map[string]string {
+	headers := map[string]string{}
+	for pair := range strings.SplitSeq(text, ",") {
 		name, value, ok := strings.Cut(pair, "=")
 		value, err := url.PathUnescape(strings.TrimSpace(value))
 		if name = strings.TrimSpace(name); name != "" && ok && err == nil {
-			e.Headers[name] = value
+			headers[name] = value
 		} else if pair != "" {
 			f.add(variable, "wants name=value, with commas between")
 		}
 	}
-	file, variable := read("CERTIFICATE")
-	e.TLS = readCertificate(file, variable, f)
-	return e
+	return headers
 }
 
 // readCertificate reads the certificates that a collector's is to be signed by; nil for the

@@ -26,7 +26,7 @@ func refuseLegacy(ctx context.Context, databaseURL string) error {
 	return legacy.Refuse(ctx, conn)
 }
 
-func (a *app) migrateCommand() *cobra.Command {
+func (a *app) migrateCommand() *cobra.Command { //nolint:revive // three commands, with what they tell
 	return group("migrate", "Bring the database's schema up to date",
 		&cobra.Command{
 			Use:   "up",

@@ -109,7 +109,7 @@ func tuneCollector() {
 
 // serve answers requests until ctx ends. ready, if not nil, is called with the address once
 // connections are accepted.
-func (a *app) serve(ctx context.Context, c config, ready func(addr string)) error {
+func (a *app) serve(ctx context.Context, c config, ready func(addr string)) error { //nolint:revive // one thing after the other
 	tuneCollector()
 	log := a.logger(c)
 	poolConfig, err := c.pool(c.DatabaseURL)

@@ -21,7 +21,7 @@ const MostRuns = 20_000
 // ErrTooManyRuns says that a range of a schedule's history holds more than MostRuns runs.
 var ErrTooManyRuns = errors.New("the range holds too many runs")
 
-// History is what became of a schedule's slots from from to before, the latter excluded, and its
+// History is what became of a schedule's slots between from and before, the latter excluded, and its
 // manual runs, in order, as of now. It asks two queries. The error is ErrTooManyRuns or one of the
 // database.
 func History(

@@ -85,7 +85,7 @@ func (s *survey) assess(ctx context.Context) ([]Assessment, error) {
 		runs := newest[row.ID]
 		a := Assessment{ID: row.ID, Name: row.Name}
 		place[row.ID] = i
-		settled := false
+		var settled bool
 		a.Health, settled = s.assessFew(row.ID, runs)
 		if !settled {
 			open = append(open, row.ID)

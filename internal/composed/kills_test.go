@@ -258,7 +258,7 @@ func TestEitherServerMayBeKilledAndOnlyWhatItHadInHandFails(t *testing.T) {
 			failed++
 			t.Logf("%s begun %s before %s was dead: %d %s", a.method, dead.Sub(a.begun), server, a.status, a.fault)
 			if a.method == http.MethodGet {
-				t.Errorf("a GET fails, which the other server could have answered")
+				t.Error("a GET fails, which the other server could have answered")
 			}
 			if a.begun.After(dead) {
 				t.Errorf("a request fails that was sent after %s was dead", server)

@@ -86,7 +86,7 @@ func startBrowser(path string) {
 		chromedp.Flag("lang", "en-GB"),
 	)
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	browser.ctx, _ = chromedp.NewContext(allocator)
+	browser.ctx, _ = chromedp.NewContext(allocator) //nolint:fatcontext // there is one browser, and it is started once
 	browser.close = func() error {
 		defer stop()
 		ctx, cancel := context.WithTimeout(browser.ctx, 20*time.Second)

@@ -303,7 +303,7 @@ func (s *system) onDatabase(t *testing.T, do func(context.Context, *pgx.Conn) er
 	return do(context.Background(), conn)
 }
 
-func TestAnOutageOfTheDatabaseIsAnsweredBy503AndPassesByItself(t *testing.T) {
+func TestAnOutageOfTheDatabaseIsAnsweredBy503AndPassesByItself(t *testing.T) { //nolint:tparallel // the outages share a server, one after another
 	t.Parallel()
 	s := newSystem(t, map[string]string{"max_connections": "30"})
 	warm := newLoad(t, s, s.front.addr())

@@ -78,8 +78,10 @@ func modules(args ...string) ([]module, error) {
 	}
 	var found []module
 	for decoder := json.NewDecoder(bytes.NewReader(listed)); ; {
-		var p struct{ Module *module }
-		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+		var p struct {
+			Module *module
+		}
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) { //nolint:musttag // the names are those of the go command
 			break
 		} else if err != nil {
 			return nil, err

@@ -40,7 +40,7 @@ func Alerts(history []Entry, told []Event, since time.Time) []Event {
 	return fresh
 }
 
-// tells tells whether one of the events is of a slot.
+// tells is whether one of the events is of a slot.
 func tells(events []Event, slotAt time.Time) bool {
 	for _, event := range events {
 		if event.SlotAt.Equal(slotAt) {

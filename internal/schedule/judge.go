@@ -92,7 +92,7 @@ func (e *Entry) At() time.Time {
 	return e.Slot.At
 }
 
-// Judge tells the history of a schedule from from to before, the latter excluded, as it is at now:
+// Judge tells the history of a schedule between from and before, the latter excluded, as it is at now:
 // every slot and every manual run, in order. runs holds the schedule's backup runs that were created
 // from Reach before from to Reach after before, in any order; others make no difference.
 func Judge(versions []Version, runs []Run, from, before, now time.Time) []Entry {

@@ -6,6 +6,7 @@ package schedule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -82,7 +83,7 @@ func (c Columns) Plan() (Plan, error) {
 			return Plan{}, err
 		}
 		if p.Days == 0 {
-			return Plan{}, fmt.Errorf("the schedule is weekly and days_of_week names no day")
+			return Plan{}, errors.New("the schedule is weekly and days_of_week names no day")
 		}
 	default:
 		return Plan{}, fmt.Errorf("the frequency %q is neither daily nor weekly", c.Frequency)
@@ -105,7 +106,7 @@ func ParseDays(document []byte) (Days, error) {
 	if err := json.Unmarshal(document, &list); err != nil {
 		var object map[string]any
 		if err := json.Unmarshal(document, &object); err != nil {
-			return 0, fmt.Errorf("days_of_week is no array of days")
+			return 0, errors.New("days_of_week is no array of days")
 		}
 		for _, value := range object {
 			list = append(list, value)
@@ -115,7 +116,7 @@ func ParseDays(document []byte) (Days, error) {
 	for _, value := range list {
 		day, ok := parseDay(value)
 		if !ok {
-			return 0, fmt.Errorf("days_of_week has something that is no day: use 1 for Monday to 7 for Sunday")
+			return 0, errors.New("days_of_week has something that is no day: use 1 for Monday to 7 for Sunday")
 		}
 		days |= 1 << day
 	}

@@ -8,7 +8,7 @@ import (
 
 const secondsPerDay = 24 * 60 * 60
 
-// Slots are the instants at which the plan is due from from to before, the latter excluded, in
+// Slots are the instants at which the plan is due between from and before, the latter excluded, in
 // order, each once. Their cost grows with the number of days in between.
 //
 // A local time that does not exist, because the clocks go forward over it, is due at the first

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"sort"
 	"time"
 )
@@ -50,7 +51,7 @@ type Row struct {
 // from the row's updated_at where it moved with the edit, else from now, so that an edit never
 // changes what was before it. stored is not changed.
 func Versions(stored []Version, row Row, now time.Time) []Version {
-	all := stored[:len(stored):len(stored)]
+	all := slices.Clip(stored)
 	if len(all) == 0 {
 		first := Version{From: row.CreatedAt, Columns: row.Columns, Enabled: row.Enabled}
 		if first.From.IsZero() {
@@ -105,7 +106,7 @@ func (s *Slot) Tolerance() time.Duration { return min(4*s.Grace, longestToleranc
 // deadline is when the grace of the slot has passed.
 func (s *Slot) deadline() time.Time { return s.At.Add(s.Grace) }
 
-// Due are the slots of a schedule from from to before, the latter excluded, in order. Each is of the
+// Due are the slots of a schedule between from and before, the latter excluded, in order. Each is of the
 // version that holds at its instant. A deleted schedule has none, nor has a plan that cannot be read.
 func Due(versions []Version, from, before time.Time) []Slot {
 	var slots []Slot

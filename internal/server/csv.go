@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgtype"
 )
@@ -67,7 +68,7 @@ func isFormula(field []byte) bool {
 	if len(field) == 0 {
 		return false
 	}
-	if bytes.IndexByte([]byte("=+-@\t\r\n"), field[0]) >= 0 {
+	if strings.IndexByte("=+-@\t\r\n", field[0]) >= 0 {
 		return true
 	}
 	for _, sign := range []string{"＝", "＋", "－", "＠"} {

@@ -250,7 +250,7 @@ func (e *export) page(ctx context.Context, after position, body []byte) exportPa
 	p.more = came == e.limit || int(came) > p.rows
 	if p.rows > 0 {
 		rows := exportPageBytes / max(len(p.body)/p.rows, 1)
-		e.limit = int32(min(max(rows, 1), maxExportRows)) //nolint:gosec // at most maxExportRows
+		e.limit = int32(min(max(rows, 1), maxExportRows))
 	}
 	return p
 }

@@ -59,7 +59,8 @@ func oddRows(t *testing.T, h *harness, f fixture) {
 				(SELECT min(user_id) FROM workspace_memberships WHERE workspace_id = $1), E'é "\\\n' || chr(1) || chr(8232), $2,
 				jsonb_build_object('backup_schedule_id', $3::bigint::text, 'n', 1e400, 't', E'\u2028"\\')`,
 		`INSERT INTO operation_runs (workspace_id, type, created_at, updated_at, summary_counts, failure_summary, context)
-			SELECT $1, 'backup_schedule_run', NULL, NULL, NULL, NULL, jsonb_build_object('backup_schedule_id', $3::bigint) WHERE $2::bigint > 0`,
+			SELECT $1, 'backup_schedule_run', NULL AS created, NULL AS updated, NULL AS counts, NULL AS failures, jsonb_build_object('backup_schedule_id', $3::bigint)
+			WHERE $2::bigint > 0`,
 		`INSERT INTO findings (workspace_id, finding_type, fingerprint, evidence, created_at) SELECT $1, '', E'\t', '[{}, null]', NULL WHERE $2::bigint + $3::bigint > 0`,
 		`INSERT INTO inventory_items (workspace_id, policy_type, external_id, display_name, last_seen_at) SELECT $1, '', '', 'Gerät', '0001-01-01 BC' WHERE $2::bigint + $3::bigint > 0`,
 	} {

@@ -50,7 +50,7 @@ func fillForPlans(t testing.TB, pool *pgxpool.Pool, workspaces ...int64) {
 				SELECT workspace_id, id, 1, created_at, timezone, frequency, time_of_day, true, false, updated_at FROM backup_schedules WHERE workspace_id = $1`,
 			`INSERT INTO operation_runs (workspace_id, type, status, outcome, created_at, started_at, completed_at, run_identity_hash, context)
 				SELECT $1, CASE WHEN n % 4 = 0 THEN 'inventory_sync' ELSE 'backup_schedule_run' END, 'completed',
-				       CASE WHEN n % 9 = 0 THEN 'failed' ELSE 'succeeded' END, at, at, at + interval '1 minute',
+				       CASE WHEN n % 9 = 0 THEN 'failed' ELSE 'succeeded' END, at, at AS started, at + interval '1 minute',
 				       encode(sha256(convert_to((n % 500)::text, 'UTF8')), 'hex'),
 				       CASE WHEN n % 4 > 0 THEN jsonb_build_object('backup_schedule_id', first + n % 1000) ELSE '{}' END
 				FROM generate_series(1, 40000) AS n, (SELECT min(id) AS first FROM backup_schedules WHERE workspace_id = $1) AS s,
@@ -98,7 +98,7 @@ func TestHistoriesAreReadFromIndexesInAFewQueries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close(t.Context()) }) //nolint:usetesting // the test's context ends after this
+	t.Cleanup(func() { _ = conn.Close(t.Context()) })
 	for _, c := range []struct {
 		path    string
 		queries int // at most, the gate's among them

@@ -134,7 +134,7 @@ func (w *writer) write(t *testing.T, field textField, texts []string) []written 
 	}
 	results := make([]written, len(texts))
 	for n, body := range bodies {
-		results[n].text = texts[n]
+		results[n].text = texts[n] //nolint:gosec // there is a body for each text
 		if field.many == "" {
 			got := w.ask(t, field.method, w.places.Replace(field.route), body)
 			results[n].status, results[n].row = got.status, decode[map[string]any](t, got.body)

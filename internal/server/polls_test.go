@@ -519,9 +519,8 @@ func TestRequestsThatWaitAtTheGateShareAQuestionAskedAfterTheyCame(t *testing.T)
 
 func TestAStateOfTheDatabaseIsThatOfTheConnectionsInUse(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
 	pool := dbtest.ApplicationPool(t)
-	h = newHarnessOn(t, pool, server.Options{})
+	h := newHarnessOn(t, pool, server.Options{})
 	f := newFixture(t, newHarness(t))
 	path := address("/workspaces/{workspace_id}", f.ID, 0)
 	h.get(t, http.StatusOK, f.Owner.Subject, path)

@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -204,7 +205,7 @@ func TestAColumnThatNoAnswerCanShowIsAnErrorAndNotGarbage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		value := append([]byte{1}[:format], `{"a": 1}`...)
+		value := slices.Concat([]byte{1}[:format], []byte(`{"a": 1}`))
 		if got := string(appendColumns(nil, columns, [][]byte{value})); got != `{"v":{"a": 1}}` {
 			t.Errorf("format %d: %s", format, got)
 		}

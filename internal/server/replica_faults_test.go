@@ -101,7 +101,7 @@ func hanging(t *testing.T, c *cluster) {
 			t.Fatal(err)
 		}
 		each := func(signal syscall.Signal) {
-			for _, pid := range append(pids, int32(c.standby.PID())) { //nolint:gosec // a process's id
+			for _, pid := range append(pids, int32(c.standby.PID())) {
 				_ = syscall.Kill(int(pid), signal)
 			}
 		}

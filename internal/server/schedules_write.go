@@ -214,7 +214,7 @@ func (f *fields) schedule(row *dbsqlc.BackupSchedule) {
 }
 
 // days reads the frequency and the days of the week, which belong together.
-func (f *fields) days(row *dbsqlc.BackupSchedule) {
+func (f *fields) days(row *dbsqlc.BackupSchedule) { //nolint:cyclop // each case is a rule of its own
 	frequency, changed := f.choice("frequency", []string{schedule.Daily, schedule.Weekly})
 	if changed {
 		row.Frequency = frequency

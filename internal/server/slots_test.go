@@ -80,7 +80,9 @@ type held struct {
 }
 
 // version writes what the schedule was from an instant on.
-func (s *held) version(t testing.TB, number int, from, zone, frequency, at, days string, grace int, enabled bool) {
+func (s *held) version( //nolint:revive // they are the columns
+	t testing.TB, number int, from, zone, frequency, at, days string, grace int, enabled bool,
+) {
 	t.Helper()
 	s.exec(t, `INSERT INTO backup_schedule_versions (workspace_id, schedule_id, version, valid_from, timezone, frequency,
 			time_of_day, days_of_week, grace_seconds, is_enabled, is_deleted, compared_updated_at)
@@ -95,7 +97,7 @@ func (s *held) backup(t testing.TB, created string, started, ended time.Duration
 	return s.backupOf(t, "backup_schedule_run", fmt.Sprint(s.id), created, started, ended, outcome, named, 0)
 }
 
-func (s *held) backupOf(
+func (s *held) backupOf( //nolint:revive // they are the columns
 	t testing.TB, runType, reference, created string, started, ended time.Duration, outcome, named string, retryOf int64,
 ) int64 {
 	t.Helper()

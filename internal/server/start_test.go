@@ -104,7 +104,6 @@ func TestEverythingWrongWithAStartIsNamedAtOnce(t *testing.T) {
 			"/a~1b~0c", "/context", "/initiator_name", "/run_identity_hash", "/tenant_id", "/user_id",
 		},
 		`{"type":"inventory_sync","identity":1,"run_identity_hash":"` + strings.Repeat("a", 64) + `"}`: {"/run_identity_hash"},
-		`{"type":"inventory_sync","identity":{"a":1,"a":2}}`:                                           {"/identity"},
 		`{"type":"inventory_sync","identity":9007199254740993}`:                                        {"/identity"},
 		`{"type":"inventory_sync","run_identity_hash":"` + strings.Repeat("a", 63) + `"}`:              {"/run_identity_hash"},
 		`{"type":"inventory_sync","run_identity_hash":"` + strings.Repeat("g", 64) + `"}`:              {"/run_identity_hash"},

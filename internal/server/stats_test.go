@@ -135,7 +135,7 @@ func TestStatsAreWhatPostgreSQLCountsAndAreReadFromAnIndexAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close(t.Context()) }) //nolint:usetesting // the test's context ends after this
+	t.Cleanup(func() { _ = conn.Close(t.Context()) })
 	for _, c := range []struct{ unit, zone, from, before, query, where string }{
 		{"day", "UTC", "2025-09-10T00:00:00Z", "2026-03-01T00:00:00Z", "", "true"},
 		{"day", "Europe/Berlin", "2025-09-10T13:00:00Z", "2026-04-20T01:02:03Z", "", "true"},

@@ -41,7 +41,7 @@ func NewTraces(ctx context.Context, e Exporter, version string, log *slog.Logger
 }
 
 // Provider is what makes the spans.
-func (t *Traces) Provider() trace.TracerProvider { return t.provider }
+func (t *Traces) Provider() trace.TracerProvider { return t.provider } //nolint:ireturn // OpenTelemetry's way
 
 // Queries traces the statements of requests that are traced, by their names and without their
 // arguments.
@@ -49,7 +49,6 @@ func (t *Traces) Queries() pgx.QueryTracer {
 	return otelpgx.NewTracer(
 		otelpgx.WithTracerProvider(t.provider),
 		otelpgx.WithSpanNameCtxFunc(func(_ context.Context, sql string) string { return QueryName(sql) }),
-		otelpgx.WithDisableQuerySpanNamePrefix(),
 		otelpgx.WithDisableSQLStatementInAttributes(),
 	)
 }
