@@ -74,14 +74,14 @@ func TestAnExportIsHeldToItsReceipt(t *testing.T) {
 func tampering(t *testing.T, url string, change func([]byte) []byte) http.Handler {
 	t.Helper()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		req, err := http.NewRequestWithContext(r.Context(), r.Method, url+r.URL.RequestURI(), http.NoBody) //nolint:gosec // the test's own server
+		req, err := http.NewRequestWithContext(r.Context(), r.Method, url+r.URL.RequestURI(), http.NoBody)
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		req.Header = r.Header.Clone()
 		req.Header.Del("Accept-Encoding")
-		resp, err := http.DefaultClient.Do(req) //nolint:gosec // the test's own server
+		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Error(err)
 			return
