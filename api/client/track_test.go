@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -282,7 +283,8 @@ func TestWorkerProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = c.Track(t.Context(), id, client.StartRun{Type: "inventory_sync"}, func(ctx context.Context, _ *client.Report) error {
+	_, err = c.Track(t.Context(), id, client.StartRun{Type: "inventory_sync"}, func(ctx context.Context, report *client.Report) error {
+		report.SetCounts(map[string]int64{"processed": 7})
 		<-ctx.Done()
 		return ctx.Err()
 	}, client.HeartbeatEvery(often))
@@ -291,45 +293,67 @@ func TestWorkerProcess(t *testing.T) {
 
 func TestAWorkerThatDiesIsSweptUp(t *testing.T) {
 	t.Parallel()
-	// A database of its own, whose runs are taken for dead soon.
-	pool := dbtest.Connect(t, dbtest.Fresh(t))
+	pool := dbtest.Connect(t, dbtest.Fresh(t)) // a database of its own, so that the sweeper finds nothing else
 	w := newTrackedOn(t, pool)
-	if _, err := pool.Exec(t.Context(), "UPDATE operation_types SET stale_after = '300 ms'"); err != nil {
-		t.Fatal(err)
-	}
 	worker := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWorkerProcess$")
 	worker.Env = append(os.Environ(), "TRACK_TEST_URL="+service(t, pool), "TRACK_TEST_WORKSPACE="+strconv.FormatInt(w.ID, 10),
 		"TRACK_TEST_TOKEN="+tokenOf(t, w.Operator.Subject))
 	if err := worker.Start(); err != nil {
 		t.Fatal(err)
 	}
-	id, kinds := int64(0), []string(nil)
+	id, events := int64(0), []string(nil)
 	timeline := func() []string {
-		err := pool.QueryRow(t.Context(), `SELECT coalesce(max(run_id), 0), coalesce(array_agg(kind ORDER BY id), '{}')
-			FROM operation_run_events WHERE workspace_id = $1`, w.ID).Scan(&id, &kinds)
+		err := pool.QueryRow(t.Context(), `SELECT coalesce(max(run_id), 0), coalesce(array_agg(kind || ' by ' || actor ORDER BY id), '{}')
+			FROM operation_run_events WHERE workspace_id = $1`, w.ID).Scan(&id, &events)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return kinds
+		return events
 	}
-	waitFor(t, "two heartbeats", func() bool { return strings.Count(strings.Join(timeline(), " "), "heartbeat") >= 2 })
-	if err := worker.Process.Kill(); err != nil {
+	beat, reported := "heartbeat by "+w.Operator.Name, "reported by "+w.Operator.Name
+	waitFor(t, "two heartbeats and the counts", func() bool {
+		all := timeline()
+		return slices.Contains(all, reported) && strings.Count(strings.Join(all, "\n"), beat) >= 2
+	})
+	if err := worker.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	_ = worker.Wait() // it was killed
+	_ = worker.Wait() // how it ended is looked at below
+	if how, ok := worker.ProcessState.Sys().(syscall.WaitStatus); !ok || !how.Signaled() || how.Signal() != syscall.SIGKILL {
+		t.Fatalf("the worker was not killed: %s", worker.ProcessState)
+	}
 	if got := w.stored(t, id); got.Status != "running" || got.HeartbeatAt == nil || got.StalledAt != nil {
 		t.Errorf("before anybody has looked, the run is %+v", got)
 	}
+	before := len(timeline())
 	sweepUp(t, pool)
-	waitFor(t, "the mark", func() bool { return slices.Contains(timeline(), "stalled") })
-	waitFor(t, "the end", func() bool { return w.stored(t, id).Status == "completed" })
-	got := w.stored(t, id)
-	if got.Outcome != "failed" || got.Stalled == nil || *got.Stalled != "no_heartbeat" || !strings.Contains(string(got.FailureSummary), "run_stalled") {
-		t.Errorf("in the end the run is %+v with failures %s", got, got.FailureSummary)
+	// Nobody waits for an hour to pass: it is the run that is made an hour older, twice.
+	const hour = "UPDATE operation_runs SET heartbeat_at = heartbeat_at - interval '1 hour', stalled_at = stalled_at - interval '1 hour' WHERE id = $1"
+	age := func() {
+		if _, err := pool.Exec(t.Context(), hour, id); err != nil {
+			t.Fatal(err)
+		}
 	}
-	all := timeline()
-	if end := all[len(all)-2:]; !slices.Equal(end, []string{"stalled", "completed"}) {
-		t.Errorf("its timeline is %v", all)
+	age()
+	waitFor(t, "the mark", func() bool { return w.stored(t, id).StalledAt != nil })
+	if got := w.stored(t, id); got.Status != "running" || got.Stalled == nil || *got.Stalled != "no_heartbeat" || string(got.FailureSummary) != "[]" {
+		t.Errorf("marked, the run is %+v with failures %s", got, got.FailureSummary)
+	}
+	age()
+	waitFor(t, "the end", func() bool { return w.stored(t, id).Status == "completed" })
+	code := client.FailureCode("run_stalled")
+	listed, err := w.ListOperationRunsWithResponse(t.Context(), w.ID, &client.ListOperationRunsParams{FailureCode: &code})
+	if err != nil || listed.JSON200 == nil || len(listed.JSON200.Data) != 1 {
+		t.Fatalf("the runs that were given up are %s, error %v", listed.Body, err)
+	}
+	for _, got := range []client.Run{w.stored(t, id), listed.JSON200.Data[0]} {
+		if got.ID != id || got.Status != "completed" || got.Outcome != "failed" || got.CompletedAt == nil || got.Stalled == nil || *got.Stalled != "no_heartbeat" ||
+			!strings.Contains(string(got.FailureSummary), `"run_stalled"`) || string(got.SummaryCounts) != `{"processed": 7}` {
+			t.Errorf("in the end the run is %+v with failures %s and counts %s", got, got.FailureSummary, got.SummaryCounts)
+		}
+	}
+	if swept := timeline()[before:]; !slices.Equal(swept, []string{"stalled by runledger", "completed by runledger"}) {
+		t.Errorf("what came after the worker's death is %v", swept)
 	}
 }
 

@@ -6,7 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -44,6 +48,47 @@ func TestTheIdentityHashIsTheDocumentedRecipe(t *testing.T) {
 	}
 	if got, want := identityHash(t, `"nightly"`), hashOf(`{"identity":"nightly","tenant_id":null,"type":"inventory_sync","workspace_id":"1"}`); got != want {
 		t.Errorf("hash without a tenant %s, want %s", got, want)
+	}
+}
+
+// examples are the worked examples of the document: what the ids, the type and the identity are, the
+// canonical form as it is piped into sha256sum, and what that prints.
+var examples = regexp.MustCompile("(?s)[Ff]or workspace\\s(\\d+),\\s(?:no tenant|tenant\\s(\\d+)),\\stype\\s`(\\w+)`\\sand\\s" +
+	"(?:identity\\s`([^`]*)`|this identity,\n\n```json\n(.*?)\n```).*?" +
+	"```console\n\\$ printf '%s' '([^'\n]*)' \\| sha256sum\n([0-9a-f]{64})  -\n```")
+
+func TestTheDocumentsExamplesHaveTheHashesThatItPrints(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/states.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := examples.FindAllSubmatch(text, -1)
+	if printed := strings.Count(string(text), "| sha256sum"); len(found) != 2 || printed != len(found) {
+		t.Fatalf("%d examples are read of %d that compute a hash, want 2", len(found), printed)
+	}
+	for _, example := range found {
+		workspace, err := strconv.ParseInt(string(example[1]), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tenant *int64
+		if len(example[2]) > 0 {
+			id, err := strconv.ParseInt(string(example[2]), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tenant = &id
+		}
+		identity := slices.Concat(example[4], example[5]) // in the sentence, or below it
+		printed := string(example[7])
+		if got := hashOf(string(example[6])); got != printed {
+			t.Errorf("the hash of %s is %s and not %s", example[6], got, printed)
+		}
+		got, err := ledger.IdentityHash(workspace, tenant, string(example[3]), identity)
+		if err != nil || got != printed {
+			t.Errorf("the identity %s has the hash %s, error %v, and not %s", identity, got, err, printed)
+		}
 	}
 }
 

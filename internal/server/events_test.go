@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -380,5 +381,111 @@ func TestChangesSurviveTheMoveToAnotherCluster(t *testing.T) {
 	}
 	if got := h.changes(t, bystander.Owner.Subject, bystander.ID, ""); len(got.Data) != 0 {
 		t.Errorf("another workspace has changes: %v", got.Data)
+	}
+}
+
+// news is what the workspace's timelines hold since an event: of each, the run, the kind and who did
+// it, and whether the run was written by the same transaction last.
+func (w *worker) news(t testing.TB, since *int64) []string {
+	t.Helper()
+	rows, err := w.pool.Query(t.Context(), `SELECT e.id, concat_ws(' ', e.run_id, e.kind, 'by', e.actor,
+			CASE WHEN r.xmin <> e.transaction_id::xid THEN 'in another transaction' END)
+		FROM operation_run_events AS e JOIN operation_runs AS r ON r.workspace_id = e.workspace_id AND r.id = e.run_id
+		WHERE e.workspace_id = $1 AND e.id > $2 ORDER BY e.id`, w.ID, *since)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	var line string
+	if _, err := pgx.ForEachRow(rows, []any{since, &line}, func() error {
+		told = append(told, line)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return told
+}
+
+func TestEachWriteLeavesOneEventOfItsKindAndWhoDidItAndOneThatChangesNothingNone(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w, stranger := newWorker(t, h), newWorker(t, h)
+	run := w.start(t, http.StatusCreated, `{"type":"inventory_sync","identity":"first"}`, "Idempotency-Key", "first")
+	since := int64(0)
+	if got, want := w.news(t, &since), fmt.Sprintf("%d created by %s", run.ID, w.Operator.Name); !slices.Equal(got, []string{want}) {
+		t.Fatalf("the start leaves %q, want %q", got, want)
+	}
+	const end, other = `{"status":"completed","outcome":"failed"}`, `{"status":"completed","outcome":"succeeded"}`
+	const patch, post = http.MethodPatch, http.MethodPost
+	one := fmt.Sprintf("/%d", run.ID)
+	inBatch := func(body string) string { return fmt.Sprintf(`{"operations":[{"report":{"id":%d,%s}}]}`, run.ID, body) }
+	for i, step := range []struct {
+		method, rest, body string
+		as                 dbtest.User
+		status             int
+		kind               string // of the event that it leaves; "" for none
+		header             []string
+	}{
+		{post, "", `{"type":"inventory_sync","identity":"first"}`, w.Owner, 200, "", nil},
+		{post, "", `{"type":"inventory_sync","identity":"first"}`, w.Operator, 200, "", []string{"Idempotency-Key", "first"}},
+		{post, "", `{"type":"entra_group_sync"}`, w.Operator, 422, "", []string{"Idempotency-Key", "first"}},
+		{post, "", `{"type":"nonsense"}`, w.Operator, 422, "", nil},
+		{post, one + "/retry", "", w.Operator, 409, "", nil},
+		{patch, one, `{"status":"running"}`, w.Readonly, 403, "", nil},
+		{patch, one, `{"status":"running"}`, stranger.Owner, 404, "", nil},
+		{patch, one, `{"status":"running"}`, w.Owner, 412, "", []string{"If-Match", "7"}},
+		{patch, one, `{"status":"paused"}`, w.Owner, 422, "", nil},
+		{post, one + "/heartbeat", "", w.Manager, 200, "heartbeat", nil},
+		{patch, one, `{"status":"queued"}`, w.Owner, 200, "reported", nil},
+		{patch, one, `{"status":"running"}`, w.Operator, 200, "started", nil},
+		{patch, one, `{"status":"queued"}`, w.Operator, 409, "", nil},
+		{post, one + "/heartbeat", "", w.Operator, 200, "heartbeat", nil},
+		{patch, one, `{"summary_counts":{"n":1}}`, w.Manager, 200, "reported", nil},
+		{post, "/batch", inBatch(`"summary_counts":{"n":2}`), w.Owner, 207, "reported", nil},
+		{post, "/batch", inBatch(`"summary_counts":{"n":3},"revision":1`), w.Owner, 207, "", nil},
+		{post, one + "/heartbeat", "", stranger.Owner, 404, "", nil},
+		{post, one + "/cancel", "", w.Readonly, 403, "", nil},
+		{post, one + "/cancel", "", w.Owner, 200, "cancel_requested", nil},
+		{post, one + "/cancel", "", w.Manager, 200, "", nil},
+		{patch, one, end, w.Operator, 200, "completed", nil},
+		{patch, one, end, w.Operator, 200, "", nil},
+		{patch, one, `{}`, w.Owner, 200, "", nil},
+		{post, "/batch", inBatch(`"status":"completed","outcome":"failed"`), w.Operator, 207, "", nil},
+		{patch, one, other, w.Operator, 409, "", nil},
+		{post, one + "/heartbeat", "", w.Operator, 409, "", nil},
+		{post, one + "/cancel", "", w.Operator, 409, "", nil},
+		{post, one + "/retry", "", stranger.Owner, 404, "", nil},
+		{post, one + "/retry", "", w.Manager, 201, "created", nil}, // it is the new run's
+		{post, one + "/retry", "", w.Owner, 200, "", nil},
+	} {
+		name := fmt.Sprintf("step %d, %s %s %s as %s", i, step.method, step.rest, step.body, step.as.Name)
+		got, err := w.send(step.method, w.path(step.rest), w.token(t, step.as.Subject), step.body, step.header...)
+		if err != nil || got.status != step.status {
+			t.Fatalf("%s: status %d, want %d, error %v\n%s", name, got.status, step.status, err, got.body)
+		}
+		var want []string
+		if step.kind != "" {
+			id := run.ID
+			if step.kind == "created" {
+				id = decode[runBody](t, got.body).ID
+			}
+			want = []string{fmt.Sprintf("%d %s by %s", id, step.kind, step.as.Name)}
+		}
+		if told := w.news(t, &since); !slices.Equal(told, want) {
+			t.Errorf("%s leaves %q, want %q", name, told, want)
+		}
+	}
+	since = 0
+	if told := stranger.news(t, &since); len(told) > 0 {
+		t.Errorf("the stranger's workspace was told %q", told)
+	}
+	// The timeline says so, too.
+	var kinds []string
+	for _, event := range w.list(t, w.Readonly.Subject, w.path(one+"/events")).Data {
+		kinds = append(kinds, fmt.Sprint(event["kind"]))
+	}
+	want := []string{"created", "heartbeat", "reported", "started", "heartbeat", "reported", "reported", "cancel_requested", "completed"}
+	if !slices.Equal(kinds, want) {
+		t.Errorf("the timeline is %v, want %v", kinds, want)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -140,6 +141,14 @@ func isPosition(end, row map[string]any, instant string) bool {
 	return end["id"] == row["id"] && (!shown || end[instant] == at)
 }
 
+// formulaSigns are what a spreadsheet takes for the beginning of a formula, or passes over before one.
+const formulaSigns = "=+-@\t\r\n＝＋－＠"
+
+// beginsFormula tells whether a field begins with such a sign.
+func beginsFormula(field string) bool {
+	return strings.IndexAny(field, formulaSigns) == 0
+}
+
 // readTable reads CSV as its reader would who takes the apostrophes away again.
 func readTable(t testing.TB, table []byte) []map[string]string {
 	t.Helper()
@@ -151,9 +160,9 @@ func readTable(t testing.TB, table []byte) []map[string]string {
 	for _, record := range records[1:] {
 		row := map[string]string{}
 		for i, field := range record {
-			if bare := strings.TrimLeft(field, "'"); field != "" && strings.ContainsAny(field[:1], "=+-@\t\r\n＝") {
+			if beginsFormula(field) {
 				t.Errorf("a spreadsheet would calculate %q", field)
-			} else if bare != "" && bare != field && strings.ContainsAny(string([]rune(bare)[:1]), "=+-@\t\r\n＝＋－＠") {
+			} else if bare := strings.TrimLeft(field, "'"); bare != field && beginsFormula(bare) {
 				field = field[1:]
 			}
 			row[records[0][i]] = field
@@ -188,6 +197,62 @@ func sameRun(row map[string]string, run map[string]any) bool {
 		}
 	}
 	return true
+}
+
+func TestATableDefusesFormulasAndLinesLeaveThemAsTheyAre(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	fields := map[string]string{ // as it is stored: as the table's bytes have it
+		"": "", "Ada": "Ada", "a=1": "a=1", "1-2": "1-2", " =1": " =1", "'Ada": "'Ada", "''": "''", "Ünï": "Ünï", "（1）": "（1）",
+	}
+	for _, sign := range formulaSigns {
+		for _, rest := range []string{"", "1+1", `cmd|' /C calc'!A0`, string(sign)} {
+			fields[string(sign)+rest] = `"'` + string(sign) + rest + `"`
+			fields["'"+string(sign)+rest] = `"''` + string(sign) + rest + `"`
+		}
+		fields[string(sign)+`HYPERLINK("x","y")`] = `"'` + string(sign) + `HYPERLINK(""x"",""y"")"`
+	}
+	names := slices.Sorted(maps.Keys(fields))
+	w.exec(t, `INSERT INTO operation_runs (workspace_id, type, initiator_name, failure_summary, status, outcome, completed_at)
+		SELECT $1, 'inventory_sync', name, jsonb_build_array(jsonb_build_object('code', 'x', 'message', name)), 'completed', 'failed', now()
+		FROM unnest($2::text[]) AS name`, w.ID, names)
+	plain := &worker{harness: w.hurried(t), Workspace: w.Workspace, bearer: w.bearer} // the contract's runs have all members
+	path := w.path("?fields=initiator_name,failure_summary")
+	failures := func(name string) string {
+		message, err := json.Marshal(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return `[{"code": "x", "message": ` + string(message) + `}]`
+	}
+	var lines []string
+	for line := range strings.Lines(string(plain.export(t, path, "application/x-ndjson").body)) {
+		run := decode[struct {
+			InitiatorName string                     `json:"initiator_name"`
+			Failures      []struct{ Message string } `json:"failure_summary"`
+		}](t, line)
+		if len(run.Failures) != 1 || run.Failures[0].Message != run.InitiatorName {
+			t.Errorf("the line %s has another message", line)
+		}
+		lines = append(lines, run.InitiatorName)
+	}
+	slices.Sort(lines)
+	if !slices.Equal(lines, names) {
+		t.Errorf("the lines have the names\n%q, want\n%q", lines, names)
+	}
+	table := string(plain.export(t, path, "text/csv").body)
+	for _, name := range names {
+		// The failures are one field of JSON, which begins with a bracket whatever the message is.
+		want := fields[name] + `,"` + strings.ReplaceAll(failures(name), `"`, `""`) + `"`
+		if !strings.Contains(table, want) {
+			t.Errorf("the name and message %q are not in the table as %s", name, want)
+		}
+	}
+	for _, row := range readTable(t, []byte(table)) {
+		if !strings.HasPrefix(row["failure_summary"], "[") {
+			t.Errorf("the failures %q do not begin as JSON", row["failure_summary"])
+		}
+	}
 }
 
 func TestAListComesInTheFormThatIsAccepted(t *testing.T) {

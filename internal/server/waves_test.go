@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/runledger/runledger/internal/dbtest"
+	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/server"
 )
 
@@ -196,16 +198,17 @@ func newCountedWorker(t testing.TB) (*worker, *statementCounter) {
 	return newWorker(t, newHarnessOn(t, newTracedPool(t, counter), server.Options{})), counter
 }
 
-func TestALargeMixedBatchTakesFewStatements(t *testing.T) {
+func TestALargeMixedBatchIsAnsweredInOrderInFewStatements(t *testing.T) {
 	t.Parallel()
 	w, counter := newCountedWorker(t)
-	started := w.operations(t, slices.Repeat([]string{`{"start":{"type":"inventory_sync"}}`}, 100)...)
+	const each, identities = 100, 70
+	started := w.operations(t, slices.Repeat([]string{`{"start":{"type":"inventory_sync"}}`}, each)...)
 	var operations []string
 	for i, result := range started.Results {
 		operations = append(operations,
 			fmt.Sprintf(`{"start":{"type":"inventory_sync","idempotency_key":"key %d"}}`, i),
 			fmt.Sprintf(`{"report":{"id":%d,"status":"running"}}`, result.OperationRun.ID),
-			fmt.Sprintf(`{"start":{"type":"inventory_sync","identity":%d}}`, i%70),
+			fmt.Sprintf(`{"start":{"type":"inventory_sync","identity":%d}}`, i%identities),
 			fmt.Sprintf(`{"report":{"id":%d,"status":"completed","outcome":"succeeded"}}`, result.OperationRun.ID),
 			fmt.Sprintf(`{"report":{"id":%d,"summary_counts":{"n":1}}}`, result.OperationRun.ID), // refused
 		)
@@ -215,12 +218,50 @@ func TestALargeMixedBatchTakesFewStatements(t *testing.T) {
 	const most = 12
 	for again, want := range [][]int{{201, 200, 201, 200, 409}, {200, 409, 200, 200, 409}} {
 		before := counter.all.Load()
-		got := w.operations(t, operations...).statuses()
+		got := w.operations(t, operations...)
 		if took := counter.all.Load() - before; took > most {
 			t.Errorf("time %d: %d operations took %d statements, want at most %d", again+1, len(operations), took, most)
 		}
-		if !slices.Equal(got[:5], want) {
-			t.Errorf("time %d: the first statuses are %v, want %v", again+1, got[:5], want)
+		for i, result := range got.Results {
+			n, status, run := i/5, want[i%5], result.OperationRun
+			if i%5 == 2 && n >= identities {
+				status = http.StatusOK // there is one already
+			}
+			if result.Problem != nil {
+				run = result.Problem.OperationRun
+			}
+			if result.Status != status || run == nil {
+				t.Fatalf("time %d: operation %d, %s, is answered %d with the run %v, want %d", again+1, i, operations[i], result.Status, run, status)
+			}
+			switch i % 5 {
+			case 0:
+				if told := w.keyed(t, fmt.Sprintf("key %d", n)); run.ID != told {
+					t.Errorf("time %d: operation %d, %s, is answered with run %d, want %d", again+1, i, operations[i], run.ID, told)
+				}
+			case 2:
+				hash, err := ledger.IdentityHash(w.ID, nil, "inventory_sync", json.RawMessage(strconv.Itoa(n%identities)))
+				if err != nil || run.RunIdentityHash != hash {
+					t.Errorf("time %d: operation %d, %s, is answered with a run of %s, want %s, error %v", again+1, i, operations[i], run.RunIdentityHash, hash, err)
+				}
+			default:
+				if run.ID != started.Results[n].OperationRun.ID {
+					t.Errorf("time %d: operation %d, %s, is answered with run %d", again+1, i, operations[i], run.ID)
+				}
+			}
 		}
 	}
+	var runs int
+	if err := w.pool.QueryRow(t.Context(), "SELECT count(*) FROM operation_runs WHERE workspace_id = $1", w.ID).Scan(&runs); err != nil || runs != 2*each+identities {
+		t.Errorf("%d runs, want the %d of before, one of each key and one of each of %d identities, error %v", runs, each, identities, err)
+	}
+}
+
+// keyed is the run that has an Idempotency-Key.
+func (w *worker) keyed(t testing.TB, key string) int64 {
+	t.Helper()
+	var id int64
+	if err := w.pool.QueryRow(t.Context(), "SELECT id FROM operation_runs WHERE workspace_id = $1 AND idempotency_key = $2", w.ID, key).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
