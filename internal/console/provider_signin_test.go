@@ -1,15 +1,13 @@
 package console_test
 
 import (
+	"context"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/audits"
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 )
@@ -138,15 +136,15 @@ func TestAnExpiredTokenIsAskedForAtTheProviderInAWindowAndThePageStays(t *testin
 	p.awaitText("dialog[open]", "Your session has ended")
 	p.accessible()
 
-	w := p.window("dialog .primary")
-	w.click("#refuse")
+	at.decide("refuse")
+	p.click("dialog .primary")
 	p.awaitText("dialog .trouble", "The sign-in service says: You may not come in.")
-	w.awaitClosed()
+	p.alone()
 
-	w = p.window("dialog .primary")
-	w.click("#agree")
+	at.decide("agree")
+	p.click("dialog .primary")
 	p.awaitGone("dialog")
-	w.awaitClosed()
+	p.alone()
 	p.await("main tbody tr")
 	if got := p.address(); got != s.path("/runs?status=queued%2Crunning") {
 		t.Errorf("the address is %s", got)
@@ -182,26 +180,24 @@ func TestARefreshTokenSparesThePersonTheQuestion(t *testing.T) {
 	}
 }
 
-// window clicks what opens a window, and is that window.
-func (p *tab) window(selector string) *tab {
+// alone waits until the windows that a page opened are closed.
+func (p *tab) alone() {
 	p.t.Helper()
-	opened := chromedp.WaitNewTarget(p.ctx, func(*target.Info) bool { return true })
-	p.click(selector)
-	w := &tab{t: p.t, site: p.site}
-	var cancel func()
-	w.ctx, cancel = chromedp.NewContext(p.ctx, chromedp.WithTargetID(<-opened), chromedp.WithListener(w.hear))
-	p.t.Cleanup(cancel)
-	p.t.Cleanup(w.verdict)
-	w.do(call(log.Enable, cdp.Empty{}), call(audits.Enable, cdp.Empty{}), call(network.Enable, network.EnableParams{}))
-	return w
-}
-
-// awaitClosed waits until a window is no more.
-func (p *tab) awaitClosed() {
-	p.t.Helper()
-	select {
-	case <-p.ctx.Done():
-	case <-time.After(patience):
-		p.t.Fatalf("the window stays, and says: %s", p.text("body"))
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	own := chromedp.FromContext(p.ctx).Target.TargetID
+	tick := time.NewTicker(15 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		targets, err := chromedp.Targets(ctx)
+		at := slices.IndexFunc(targets, func(i *target.Info) bool { return i.OpenerID == own })
+		if err == nil && at < 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			p.t.Fatalf("a window stays open: %v, %+v", err, targets)
+		}
 	}
 }

@@ -43,6 +43,7 @@ type provider struct {
 	refreshes bool  // whether it gives refresh tokens
 
 	mu       sync.Mutex
+	decided  string                // "agree" or "refuse" without asking the person, who has been there before; "" to ask
 	asked    []url.Values          // authorization requests
 	granted  map[string]url.Values // those of them that nobody has got a token for, by their codes
 	redeemed []url.Values          // requests for tokens
@@ -155,6 +156,7 @@ func (i *provider) authorize(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
 	i.asked = append(i.asked, query)
 	i.granted[code] = query
+	decided := i.decided
 	i.mu.Unlock()
 	known := strings.HasPrefix(query.Get("redirect_uri"), i.site.url+"/console/")
 	if err != nil || !known || query.Get("client_id") != consoleClient {
@@ -170,11 +172,19 @@ func (i *provider) authorize(w http.ResponseWriter, r *http.Request) {
 		there.RawQuery = values.Encode()
 		return there.String()
 	}
-	err = consent.Execute(w, struct{ Agree, Refuse, Astray string }{
+	ways := struct{ Agree, Refuse, Astray string }{
 		Agree:  answer("code", code),
 		Refuse: answer("error", "access_denied", "error_description", "You may not come in."),
 		Astray: answer("code", code, "state", "of-somebody-else"),
-	})
+	}
+	switch decided {
+	case "agree":
+		http.Redirect(w, r, ways.Agree, http.StatusFound)
+	case "refuse":
+		http.Redirect(w, r, ways.Refuse, http.StatusFound)
+	default:
+		err = consent.Execute(w, ways)
+	}
 	if err != nil {
 		i.t.Errorf("page of the provider: %v", err)
 	}
@@ -211,6 +221,13 @@ func (i *provider) token(w http.ResponseWriter, r *http.Request) {
 		tokens["refresh_token"] = "refresh"
 	}
 	i.answer(w, http.StatusOK, tokens)
+}
+
+// decide makes the provider answer without asking the person.
+func (i *provider) decide(answer string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.decided = answer
 }
 
 // last is the youngest access token, and how many there are.
