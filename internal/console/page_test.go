@@ -147,7 +147,9 @@ func (p *tab) hear(event any) {
 		}
 	case *network.EventRequestWillBeSent:
 		p.requests = append(p.requests, e.Request.URL)
-		if u := e.Request.URL; !strings.HasPrefix(u, p.site.url+"/") && !strings.HasPrefix(u, "data:") && u != "about:blank" {
+		u, elsewhere := e.Request.URL, p.site.provider
+		ours := strings.HasPrefix(u, p.site.url+"/") || elsewhere != "" && strings.HasPrefix(u, elsewhere+"/")
+		if !ours && !strings.HasPrefix(u, "data:") && u != "about:blank" {
 			p.faults = append(p.faults, "a request leaves the origin: "+u)
 		}
 	}

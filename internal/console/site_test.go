@@ -19,6 +19,7 @@ import (
 
 	"github.com/runledger/runledger/db"
 	"github.com/runledger/runledger/internal/auth"
+	"github.com/runledger/runledger/internal/console"
 	"github.com/runledger/runledger/internal/dbtest"
 	"github.com/runledger/runledger/internal/server"
 )
@@ -38,7 +39,9 @@ type site struct {
 	pool      *pgxpool.Pool // with all rights, for rows that the interface would not take
 	workspace dbtest.Workspace
 
+	provider  string // the origin that people sign in at, the one other that a page may go to; "" for none
 	signer    *auth.Signer
+	issuer    string // of the signer's tokens
 	listening *httptest.Server
 	down      atomic.Bool
 	slow      atomic.Int64 // nanoseconds that each answer of the interface waits
@@ -56,20 +59,30 @@ func newSite(t *testing.T) *site {
 // newSiteOn serves from serving; tests write with pool. It has no workspace yet.
 func newSiteOn(t *testing.T, serving, pool *pgxpool.Pool) *site {
 	t.Helper()
-	needBrowser(t)
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	verifier, err := auth.NewVerifier(t.Context(), auth.Config{
-		HS256Secret: []byte(testSecret), Issuer: testIssuer, Audience: testAudience,
-	}, log)
+	signer, err := auth.NewSecretSigner([]byte(testSecret))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{pool: pool}
-	if s.signer, err = auth.NewSecretSigner([]byte(testSecret)); err != nil {
+	return newSiteFor(t, serving, pool, signer, auth.Config{
+		HS256Secret: []byte(testSecret), Issuer: testIssuer, Audience: testAudience,
+	}, console.Settings{})
+}
+
+// newSiteFor serves those whose tokens are good by trust, as those of signer are, and who sign in to
+// the console by settings.
+func newSiteFor(
+	t *testing.T, serving, pool *pgxpool.Pool, signer *auth.Signer, trust auth.Config, settings console.Settings,
+) *site {
+	t.Helper()
+	needBrowser(t)
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	verifier, err := auth.NewVerifier(t.Context(), trust, log)
+	if err != nil {
 		t.Fatal(err)
 	}
+	s := &site{pool: pool, signer: signer, issuer: trust.Issuer}
 	behind := server.New(server.Options{
-		Pool: serving, Log: log, SchemaVersion: db.LatestVersion(),
+		Pool: serving, Log: log, SchemaVersion: db.LatestVersion(), Console: settings,
 		Verify: func(ctx context.Context, token string) (auth.Subject, error) {
 			if old, ok := s.expired.Load(token); ok {
 				token = old.(string)
@@ -101,7 +114,7 @@ func newSiteOn(t *testing.T, serving, pool *pgxpool.Pool) *site {
 // token is a valid token for a subject.
 func (s *site) token(t testing.TB, subject string) string {
 	t.Helper()
-	token, err := s.signer.Sign(subject, testIssuer, testAudience, time.Hour, time.Now())
+	token, err := s.signer.Sign(subject, s.issuer, testAudience, time.Hour, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +124,7 @@ func (s *site) token(t testing.TB, subject string) string {
 // expire makes a token one whose time is over, as the verifier says it of an old one.
 func (s *site) expire(t testing.TB, token, subject string) {
 	t.Helper()
-	old, err := s.signer.Sign(subject, testIssuer, testAudience, time.Hour, time.Now().Add(-2*time.Hour))
+	old, err := s.signer.Sign(subject, s.issuer, testAudience, time.Hour, time.Now().Add(-2*time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,8 +42,9 @@ export async function begin() {
   const parameters = new URLSearchParams(location.search);
   const pending = take();
   if (!pending || pending.state !== parameters.get('state')) {
-    hand(location.search);
-    return 'handed over';
+    history.replaceState(null, '', pending?.path ?? home);
+    if (await handed(parameters)) return 'handed over';
+    return 'This answer belongs to no sign-in that waits for one. Sign in again.';
   }
   history.replaceState(null, '', pending.path);
   try {
@@ -179,13 +180,15 @@ async function inWindow() {
   // It opens before anything is awaited: later it would count as unasked for.
   const opened = window.open('about:blank', 'runledger-sign-in', 'popup,width=520,height=680');
   if (!opened) throw new Error('The browser did not open the window to sign in. Allow windows for this page and try again.');
-  const { url, pending } = await prepare();
   const channel = new BroadcastChannel(kept);
   try {
+    const { url, pending } = await prepare();
     const parameters = await new Promise((resolve, reject) => {
       channel.onmessage = (event) => {
         const answer = new URLSearchParams(String(event.data));
-        if (answer.get('state') === pending.state) resolve(answer);
+        if (answer.get('state') !== pending.state) return;
+        channel.postMessage({ taken: pending.state });
+        resolve(answer);
       };
       window.setTimeout(() => reject(new Error('Nobody signed in within five minutes.')), 5 * 60_000);
       opened.location.replace(url);
@@ -194,12 +197,21 @@ async function inWindow() {
   } finally { channel.close(); opened.close(); }
 }
 
-/** Gives the provider's answer to the page that waits for it. @param {string} search */
-function hand(search) {
+/**
+ * Gives the provider's answer to the page that waits for it, and closes this window. Nobody may wait:
+ * then the answer is not of a sign-in that began here.
+ * @param {URLSearchParams} parameters @returns {Promise<boolean>} whether a page took it
+ */
+async function handed(parameters) {
   const channel = new BroadcastChannel(kept);
-  channel.postMessage(search);
+  const taken = await new Promise((resolve) => {
+    channel.onmessage = (event) => { if (event.data?.taken === parameters.get('state')) resolve(true); };
+    window.setTimeout(() => resolve(false), 2000);
+    channel.postMessage(parameters.toString());
+  });
   channel.close();
-  window.close();
+  if (taken) window.close();
+  return taken;
 }
 
 function take() {

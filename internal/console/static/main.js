@@ -170,6 +170,6 @@ function enter() {
 const began = await begin();
 if (began === 'handed over') {
   put(/** @type {Element} */ (document.getElementById('app')), h('main', { class: 'welcome' },
-    h('p', null, 'You have signed in. This window can be closed.')));
+    h('p', null, 'The page that asked goes on. This window can be closed.')));
 } else if (signedIn()) enter();
 else welcome(began === 'go' ? '' : began);
