@@ -32,8 +32,8 @@ func (p *tab) picture(name string) {
 	p.media("light", false)
 }
 
-// reduce is a PNG in its 256 commonest colours, which is a third of the size: a page has few, and
-// the many shades at the edges of its letters are near to each other.
+// reduce is a PNG in 256 of its colours at most, which is a third of the size: the commonest of those
+// that are not near to each other, as the many shades at the edges of its letters are.
 func reduce(t *testing.T, picture []byte) []byte {
 	t.Helper()
 	whole, err := png.Decode(bytes.NewReader(picture))
@@ -52,8 +52,10 @@ func reduce(t *testing.T, picture []byte) []byte {
 		return cmp.Or(counts[b]-counts[a], int(a.R)-int(b.R), int(a.G)-int(b.G), int(a.B)-int(b.B))
 	})
 	palette := make(color.Palette, 0, 256)
-	for _, c := range common[:min(len(common), 256)] {
-		palette = append(palette, c)
+	for _, c := range common {
+		if len(palette) < cap(palette) && (len(palette) == 0 || !near(c, palette[palette.Index(c)])) {
+			palette = append(palette, c)
+		}
 	}
 	nearest := make(map[color.RGBA]uint8, len(counts))
 	for c := range counts {
@@ -70,4 +72,12 @@ func reduce(t *testing.T, picture []byte) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// near tells whether one colour will do for another.
+func near(a color.RGBA, b color.Color) bool {
+	const unseen = 6 // of 255, in each channel
+	other, ok := b.(color.RGBA)
+	off := func(x, y uint8) bool { return max(x, y)-min(x, y) > unseen }
+	return ok && !off(a.R, other.R) && !off(a.G, other.G) && !off(a.B, other.B)
 }
