@@ -166,8 +166,8 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 		_ = listener.Close()
 		return err
 	}
-	public := newHTTPServer(c, handler, log)
-	private := newHTTPServer(c, adminHandler(registry), log)
+	public := newGracefulServer(newHTTPServer(c, handler, log), listener)
+	private := newGracefulServer(newHTTPServer(c, adminHandler(registry), log), admin)
 	private.WriteTimeout = 0 // a CPU profile takes as long as was asked for
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -177,8 +177,8 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 			return nil
 		})
 	}
-	group.Go(func() error { return serveOn(public, listener) })
-	group.Go(func() error { return serveOn(private, admin) })
+	group.Go(public.serve)
+	group.Go(private.serve)
 	group.Go(func() error {
 		<-ctx.Done()
 		return shutdown(c, log, handler, public, private)
@@ -192,26 +192,18 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 }
 
 // shutdown ends serving without cutting a request off, within the grace time.
-func shutdown(c config, log *slog.Logger, handler *server.Server, servers ...*http.Server) error {
+func shutdown(c config, log *slog.Logger, handler *server.Server, servers ...*gracefulServer) error {
 	log.Info("shutting down", slog.Duration("grace", c.ShutdownGrace))
 	handler.Drain()
 	time.Sleep(c.ShutdownDelay) // load balancers notice meanwhile that readiness is gone
 	ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownGrace)
 	defer cancel()
 	for _, s := range servers {
-		if err := s.Shutdown(ctx); err != nil {
-			_ = s.Close()
+		if err := s.shutdown(ctx); err != nil {
 			return fmt.Errorf("requests were still running after the grace time of %s: %w", c.ShutdownGrace, err)
 		}
 	}
 	log.Info("stopped")
-	return nil
-}
-
-func serveOn(s *http.Server, l net.Listener) error {
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
 	return nil
 }
 
@@ -247,7 +239,7 @@ func listen(ctx context.Context, variable, addr string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s (set %s%s to another address): %w", addr, envPrefix, variable, err)
 	}
-	return listener, nil
+	return &lastingListener{TCPListener: listener.(*net.TCPListener)}, nil //nolint:forcetypeassert // so "tcp" is documented
 }
 
 // logger writes to stderr: text for people at a terminal, JSON for machines.

@@ -40,10 +40,7 @@ func TestAServerThatIsToldToEndUnderLoadAnswersWhatItHasTaken(t *testing.T) {
 	if during < times {
 		t.Errorf("of %d terminations %d met requests", times, during)
 	}
-	// A connection that the kernel had made and the server had not accepted when listening ended is
-	// reset, with what was sent on it: nobody can answer that. Clients connect anew for each request
-	// of a draining server, so that one may be there at each end; more would be requests in hand.
-	if n := l.cut.Load(); n > int64(times) {
+	if n := l.cut.Load(); n > 0 {
 		t.Errorf("%d requests were taken and have no answer", n)
 	}
 	pool := s.pool(t)
