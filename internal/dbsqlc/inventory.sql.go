@@ -243,8 +243,11 @@ WITH item AS (
 ), candidate AS MATERIALIZED (
     SELECT nextval('inventory_items_id_seq') AS id, item.place, item.tenant_id, item.policy_type, item.external_id, item.display_name, item.category, item.platform, item.meta, item.last_seen_at
     FROM item
-    WHERE item.tenant_id IS NULL OR EXISTS (
-        SELECT FROM tenants WHERE tenants.workspace_id = $10 AND tenants.id = item.tenant_id)
+    WHERE (item.tenant_id IS NULL OR EXISTS (
+              SELECT FROM tenants WHERE tenants.workspace_id = $10 AND tenants.id = item.tenant_id))
+      AND EXISTS (
+              SELECT FROM operation_runs AS seer
+              WHERE seer.workspace_id = $10 AND seer.id = $11)
 ), written AS (
     INSERT INTO inventory_items AS known (workspace_id, id, tenant_id, policy_type, external_id, display_name, category,
                                           platform, meta, last_seen_at, last_seen_operation_run_id, created_at, updated_at)
@@ -283,7 +286,7 @@ type UpsertInventoryItemsParams struct {
 	Metas          []string
 	LastSeenAts    []pgtype.Timestamptz
 	WorkspaceID    int64
-	OperationRunID *int64
+	OperationRunID int64
 }
 
 type UpsertInventoryItemsRow struct {
@@ -293,7 +296,8 @@ type UpsertInventoryItemsRow struct {
 
 // Records inventory items as one run saw them. What a newer run has seen stays as it is: a run
 // that this statement cannot see yet was created after it began and is newer than any. An item
-// whose tenant is not of the workspace is missing from the result. No two may be the same item.
+// whose tenant is not of the workspace is missing from the result, and all are if the run is not.
+// No two may be the same item.
 func (q *Queries) UpsertInventoryItems(ctx context.Context, db DBTX, arg UpsertInventoryItemsParams) ([]UpsertInventoryItemsRow, error) {
 	rows, err := db.Query(ctx, upsertInventoryItems,
 		arg.Places,

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -31,4 +32,10 @@ func Await(tb testing.TB, pool *pgxpool.Pool, condition string, args ...any) {
 			tb.Fatalf("waited in vain for %s: %v", condition, ctx.Err())
 		}
 	}
+}
+
+// AwaitBlocked waits until so many sessions wait for locks that tx's session holds.
+func AwaitBlocked(tb testing.TB, pool *pgxpool.Pool, tx pgx.Tx, sessions int) {
+	tb.Helper()
+	Await(tb, pool, "count(*) >= $1 FROM pg_stat_activity WHERE $2 = ANY (pg_blocking_pids(pid))", sessions, tx.Conn().PgConn().PID())
 }

@@ -45,7 +45,6 @@ func TestStartsThatComeAtOnceShareStatements(t *testing.T) {
 
 func TestAStartThatIsHeldUpHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
-	// A database of its own, in which nobody else waits for locks.
 	w := newWorker(t, newHarnessOn(t, dbtest.Connect(t, dbtest.Fresh(t)), server.Options{}))
 	tx, err := w.pool.Begin(t.Context())
 	if err != nil {
@@ -68,7 +67,7 @@ func TestAStartThatIsHeldUpHoldsUpNoOther(t *testing.T) {
 			}
 			statuses <- got.status
 		}()
-		waitForLocks(t, w.pool, n+1)
+		dbtest.AwaitBlocked(t, w.pool, tx, n+1)
 	}
 	w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
 	if len(statuses) > 0 {

@@ -99,7 +99,7 @@ const maxDisplayName = 1000
 
 // writeItems records items no two of which have one key, and reads them again as they are then.
 func (s *Server) writeItems(ctx context.Context, ws workspace.Scope, runID int64, items []seenItem) ([]observed, error) {
-	p := dbsqlc.UpsertInventoryItemsParams{WorkspaceID: ws.ID(), OperationRunID: &runID}
+	p := dbsqlc.UpsertInventoryItemsParams{WorkspaceID: ws.ID(), OperationRunID: runID}
 	for i, item := range items {
 		at := pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
 		if !item.lastSeenAt.IsZero() {
@@ -116,7 +116,7 @@ func (s *Server) writeItems(ctx context.Context, ws workspace.Scope, runID int64
 		p.LastSeenAts = append(p.LastSeenAts, at)
 	}
 	written, err := s.queries.UpsertInventoryItems(ctx, s.db, p)
-	if hasClass(err, "23") {
+	if hasClass(err, "23") || err == nil && len(written) == 0 {
 		if gone := s.mustBeRun(ctx, ws, runID); gone != nil {
 			return nil, gone
 		}

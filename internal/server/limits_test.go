@@ -155,7 +155,7 @@ func TestWhatThereIsNoPlaceForIsRefusedAtOnce(t *testing.T) {
 			held <- resp.StatusCode
 		}
 	}()
-	dbtest.Await(t, h.pool, `EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`)
+	dbtest.AwaitBlocked(t, h.pool, lock, 1)
 
 	// It is refused before anything is done for it: the database, which would keep it waiting, is not asked.
 	got := h.do(t, http.MethodGet, path, token)

@@ -6,17 +6,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/runledger/runledger/internal/dbtest"
-	"github.com/runledger/runledger/internal/server"
 )
-
-// waitForLocks waits until so many statements in pool's database wait for locks.
-func waitForLocks(t testing.TB, pool *pgxpool.Pool, n int) {
-	t.Helper()
-	dbtest.Await(t, pool, "count(*) >= $1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", n)
-}
 
 // whileRemoved sends a write while a transaction, held open, has removed what sql says, and lets
 // that end when the write waits for it.
@@ -39,7 +30,7 @@ func (w *worker) whileRemoved(t testing.TB, commit bool, method, path, body, sql
 		got, err := w.send(method, path, w.bearer, body)
 		answered <- sent{got, err}
 	}()
-	waitForLocks(t, w.pool, 1)
+	dbtest.AwaitBlocked(t, w.pool, tx, 1)
 	end := tx.Rollback
 	if commit {
 		end = tx.Commit
@@ -60,8 +51,7 @@ const removeRun = `WITH e AS (DELETE FROM operation_run_events WHERE workspace_i
 
 func TestAWriteThatMeetsTheRemovalOfItsRunIsToldSo(t *testing.T) {
 	t.Parallel()
-	// A database of its own, in which nobody else waits for locks.
-	w := newWorker(t, newHarnessOn(t, dbtest.Connect(t, dbtest.Fresh(t)), server.Options{}))
+	w := newWorker(t, newHarnessOnFresh(t))
 	findings := fmt.Sprintf("/workspaces/%d/findings/batch", w.ID)
 	items := fmt.Sprintf("/workspaces/%d/inventory-items/batch", w.ID)
 	batch := w.path("/batch")
@@ -86,7 +76,11 @@ func TestAWriteThatMeetsTheRemovalOfItsRunIsToldSo(t *testing.T) {
 			{"start":{"type":"inventory_sync"}},{"report":{"id":%d,"status":"running"}}]}`, []int{207, 201, 404}, []int{207, 201, 409}, nil},
 	}
 	for _, write := range writes {
-		for commit, want := range map[bool][]int{true: write.removed, false: write.kept} {
+		for _, commit := range []bool{true, false} {
+			want := write.kept
+			if commit {
+				want = write.removed
+			}
 			run := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
 			w.report(t, run.ID, `{"status":"completed","outcome":"succeeded"}`)
 			body := write.body
@@ -116,9 +110,29 @@ func TestAWriteThatMeetsTheRemovalOfItsRunIsToldSo(t *testing.T) {
 	}
 }
 
+func TestItemsWhoseRunGoesBeforeTheyAreWrittenAreToldSo(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarnessOnFresh(t))
+	path := fmt.Sprintf("/workspaces/%d/inventory-items/batch", w.ID)
+	const body = `{"operation_run_id":%d,"items":[{"policy_type":"p","external_id":"a"}]}`
+	first, second := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`), w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	if got, err := w.send(http.MethodPost, path, w.bearer, fmt.Sprintf(body, first.ID)); err != nil || got.status != http.StatusMultiStatus {
+		t.Fatalf("status %d: %s, %v", got.status, got.body, err)
+	}
+	// The request sees the run, and waits for the table until the run is gone.
+	got := w.whileRemoved(t, true, http.MethodPost, path, fmt.Sprintf(body, second.ID), fmt.Sprintf(`LOCK TABLE inventory_items IN SHARE MODE;
+		DELETE FROM operation_run_events WHERE workspace_id = %[1]d AND run_id = %[2]d;
+		DELETE FROM operation_runs WHERE workspace_id = %[1]d AND id = %[2]d`, w.ID, second.ID))
+	parts := decode[operationResults](t, got.body)
+	if !slices.Equal(parts.statuses(), []int{http.StatusUnprocessableEntity}) ||
+		!slices.Equal(parts.Results[0].Problem.pointers(), []string{"/operation_run_id"}) {
+		t.Errorf("status %d: %s", got.status, got.body)
+	}
+}
+
 func TestAStartThatMeetsTheRemovalOfItsTenantIsToldSo(t *testing.T) {
 	t.Parallel()
-	w := newWorker(t, newHarnessOn(t, dbtest.Connect(t, dbtest.Fresh(t)), server.Options{}))
+	w := newWorker(t, newHarnessOnFresh(t))
 	tenant := dbtest.NewTenant(t, w.pool, w.ID)
 	got := w.whileRemoved(t, true, http.MethodPost, w.path(""), fmt.Sprintf(`{"type":"inventory_sync","tenant_id":%d}`, tenant),
 		"DELETE FROM tenants WHERE workspace_id = $1 AND id = $2", w.ID, tenant)

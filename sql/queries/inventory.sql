@@ -23,7 +23,8 @@ WHERE inventory_items.workspace_id = @workspace_id AND inventory_items.id = @id;
 -- name: UpsertInventoryItems :many
 -- Records inventory items as one run saw them. What a newer run has seen stays as it is: a run
 -- that this statement cannot see yet was created after it began and is newer than any. An item
--- whose tenant is not of the workspace is missing from the result. No two may be the same item.
+-- whose tenant is not of the workspace is missing from the result, and all are if the run is not.
+-- No two may be the same item.
 WITH item AS (
     SELECT unnest(@places::bigint[]) AS place,
            nullif(unnest(@tenant_ids::bigint[]), 0) AS tenant_id,
@@ -37,8 +38,11 @@ WITH item AS (
 ), candidate AS MATERIALIZED (
     SELECT nextval('inventory_items_id_seq') AS id, item.*
     FROM item
-    WHERE item.tenant_id IS NULL OR EXISTS (
-        SELECT FROM tenants WHERE tenants.workspace_id = @workspace_id AND tenants.id = item.tenant_id)
+    WHERE (item.tenant_id IS NULL OR EXISTS (
+              SELECT FROM tenants WHERE tenants.workspace_id = @workspace_id AND tenants.id = item.tenant_id))
+      AND EXISTS (
+              SELECT FROM operation_runs AS seer
+              WHERE seer.workspace_id = @workspace_id AND seer.id = @operation_run_id)
 ), written AS (
     INSERT INTO inventory_items AS known (workspace_id, id, tenant_id, policy_type, external_id, display_name, category,
                                           platform, meta, last_seen_at, last_seen_operation_run_id, created_at, updated_at)
