@@ -1,10 +1,11 @@
 // @ts-check
-// A line at the top of the page for whatever takes longer than a moment.
+// A line at the top of the page for whatever takes longer than a moment. It is for the eye alone: the
+// parts of the page that wait are marked as busy themselves.
 import { h } from './dom.js';
 
 let pending = 0;
 let timer = 0;
-const line = h('div', { class: 'progress', role: 'progressbar', 'aria-label': 'Loading', hidden: true });
+const line = h('div', { class: 'progress', 'aria-hidden': 'true', hidden: true });
 document.body.prepend(line);
 
 /** One more request is on its way. */
