@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -94,26 +96,50 @@ func TestHistoriesAreReadFromIndexesInAFewQueries(t *testing.T) {
 		FROM operation_runs WHERE workspace_id = $1`, w.ID).Scan(&schedule, &run, &ofType, &ofSchedule); err != nil {
 		t.Fatal(err)
 	}
+	// A run like no other, whose like is the last good one of its type.
+	var unlike int64
+	if err := pool.QueryRow(t.Context(), `UPDATE operation_runs SET run_identity_hash = repeat('0', 64)
+		WHERE workspace_id = $1 AND id = (SELECT min(id) FROM operation_runs WHERE workspace_id = $1 AND type = 'inventory_sync' AND id > $2)
+		RETURNING id`, w.ID, ofType).Scan(&unlike); err != nil {
+		t.Fatal(err)
+	}
 	conn, err := pgx.ConnectConfig(t.Context(), config.ConnConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close(t.Context()) })
+	manager, month := w.token(t, w.Manager.Subject), url.QueryEscape(time.Now().AddDate(0, -1, 0).UTC().Format(time.RFC3339))
+	w.do(t, http.MethodGet, w.path("?limit=1"), manager) // makes the key of cursors
 	for _, c := range []struct {
 		path    string
 		queries int // at most, the gate's among them
 		buffers int // at most, of one query
+		accept  string
+		post    string
 	}{
-		{fmt.Sprintf("backup-schedules/%d/slots", schedule), 7, 300}, // the first request reads and makes the key of cursors
-		{"backup-schedules/health", 6, 20 * plannedSchedules},
-		{fmt.Sprintf("operation-runs/%d/diff?against=last_good", ofSchedule), 5, 300},
-		{fmt.Sprintf("operation-runs/%d/diff?against=last_good", ofType), 5, 600},
-		{fmt.Sprintf("operation-runs/%d/dependents", run), 3, 300},
+		{path: fmt.Sprintf("backup-schedules/%d/slots", schedule), queries: 5, buffers: 300},
+		{path: "backup-schedules/health", queries: 6, buffers: 20 * plannedSchedules},
+		{path: fmt.Sprintf("operation-runs/%d/diff?against=last_good", ofSchedule), queries: 5, buffers: 300},
+		{path: fmt.Sprintf("operation-runs/%d/diff?against=last_good", ofType), queries: 5, buffers: 600},
+		{path: fmt.Sprintf("operation-runs/%d/diff?against=last_good", unlike), queries: 5, buffers: 600},
+		{path: fmt.Sprintf("operation-runs/%d/dependents", run), queries: 3, buffers: 300},
+		{path: "operation-runs/stats?bucket=day&from=" + month, queries: 4, buffers: 300},
+		// The pages of an export have up to 2,000 runs.
+		{path: fmt.Sprintf("operation-runs?backup_schedule_id=%d", schedule), queries: 3, buffers: 300, accept: "application/x-ndjson"},
+		{path: "operation-runs?created_from=" + month, queries: 8, buffers: 1000, accept: "text/csv"},
+		{path: fmt.Sprintf("operation-runs/%d/recall", run), queries: 5, buffers: 300, post: `{"reason":"a disk was full"}`},
 	} {
 		seen.named()
-		got := w.do(t, http.MethodGet, fmt.Sprintf("/workspaces/%d/%s", w.ID, c.path), w.token(t, w.Readonly.Subject))
-		if got.status != http.StatusOK {
-			t.Fatalf("%s: %d %.300s", c.path, got.status, got.body)
+		method, header := http.MethodGet, []string(nil)
+		if c.accept != "" {
+			header = []string{"Accept", c.accept}
+		}
+		if c.post != "" {
+			method = http.MethodPost
+		}
+		got, err := w.send(method, fmt.Sprintf("/workspaces/%d/%s", w.ID, c.path), manager, c.post, header...)
+		if err != nil || got.status != http.StatusOK {
+			t.Fatalf("%s: %d %.300s, %v", c.path, got.status, got.body, err)
 		}
 		sent := seen.named()
 		if len(sent) == 0 || len(sent) > c.queries {
