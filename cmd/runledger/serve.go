@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -96,16 +95,6 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
                                         TIMEOUT, COMPRESSION and CERTIFICATE, their …_TRACES_… forms,
                                         OTEL_TRACES_SAMPLER and OTEL_RESOURCE_ATTRIBUTES count as well
 `
-
-// tuneCollector lets garbage grow to a few times the little memory that a server holds on to: a
-// page is garbage once it is sent, and collecting after every few megabytes of them was a tenth
-// of the CPU. GOGC, where it is set, is left as it is.
-func tuneCollector() {
-	const usual, seldom = 100, 400 // percent
-	if before := debug.SetGCPercent(seldom); before != usual {
-		debug.SetGCPercent(before)
-	}
-}
 
 // serve answers requests until ctx ends. ready, if not nil, is called with the address once
 // connections are accepted.

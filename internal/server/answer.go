@@ -17,18 +17,23 @@ var buffers = sync.Pool{New: func() any { return new([]byte) }}
 // largestKeptBuffer keeps one huge answer from holding its memory for ever.
 const largestKeptBuffer = 1 << 20
 
-// withBuffer lends an empty buffer to fill, which returns it filled for write.
-func withBuffer(fill func(b []byte) ([]byte, error), write func(b []byte) error) error {
+// buffer is a body while it is made. Make it with borrowBuffer, and give it back.
+type buffer struct {
+	body []byte
+	kept *[]byte
+}
+
+func borrowBuffer() buffer {
 	kept, _ := buffers.Get().(*[]byte) // the pool holds nothing else
-	b, err := fill((*kept)[:0])
-	if err == nil {
-		err = write(b)
+	return buffer{body: (*kept)[:0], kept: kept}
+}
+
+// giveBack ends the use of the body; of a buffer that was not borrowed there is none.
+func (b *buffer) giveBack() {
+	if b.kept != nil && cap(b.body) <= largestKeptBuffer {
+		*b.kept = b.body
+		buffers.Put(b.kept)
 	}
-	if cap(b) <= largestKeptBuffer {
-		*kept = b
-		buffers.Put(kept)
-	}
-	return err
 }
 
 // answerJSON writes the body that fill makes, or 304 if the client has it already.
@@ -46,10 +51,10 @@ func answerRun(w http.ResponseWriter, r *http.Request, status int, run *dbsqlc.O
 func answerTagged(
 	w http.ResponseWriter, r *http.Request, status int, mark string, fill func(b []byte) []byte,
 ) error {
-	return withBuffer(
-		func(b []byte) ([]byte, error) { return fill(b), nil },
-		func(body []byte) error { return answerBody(w, r, status, mark, body) },
-	)
+	b := borrowBuffer()
+	defer b.giveBack()
+	b.body = fill(b.body)
+	return answerBody(w, r, status, mark, b.body)
 }
 
 // answerBody writes a body with a tag that begins with mark, or 304 if the client has it already.
@@ -68,6 +73,20 @@ func answerBody(w http.ResponseWriter, r *http.Request, status int, mark string,
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that hung up is nobody to report to
+	return nil
+}
+
+// answerMulti writes the answers of a batch, one for each of its parts, that fill makes: a 207 in the
+// manner of RFC 4918 section 13.
+func answerMulti(w http.ResponseWriter, fill func(b []byte) []byte) error {
+	b := borrowBuffer()
+	defer b.giveBack()
+	b.body = fill(b.body)
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusMultiStatus)
+	_, _ = w.Write(b.body) // a client that hung up is nobody to report to
 	return nil
 }
 

@@ -33,14 +33,7 @@ func (s *Server) batchRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 		return err
 	}
 	results := s.doOperations(r.Context(), ws, operations)
-	fill := func(b []byte) ([]byte, error) { return appendResults(b, requestOf(r).id, results), nil }
-	return withBuffer(fill, func(body []byte) error {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(http.StatusMultiStatus)
-		_, _ = w.Write(body)
-		return nil
-	})
+	return answerMulti(w, func(b []byte) []byte { return appendResults(b, requestOf(r).id, results) })
 }
 
 // parseBatch reads a batch. What is wrong with one operation is its own answer.

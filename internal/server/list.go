@@ -85,7 +85,7 @@ func (s *Server) answerRows(
 	}
 	return s.answerList(w, r, pg, func(l *listing) error {
 		return s.reading(r, pg, func(db dbsqlc.DBTX) error {
-			l.begin()
+			l.restart()
 			n.DBTX = db
 			return query(rawRows{DBTX: n, show: show.members, read: read, each: func(row rawRow) {
 				l.add(row.append, func() position { return row.position(pg.instant) })
@@ -94,22 +94,35 @@ func (s *Server) answerRows(
 	})
 }
 
-// listing is a page while its rows come in.
+// listing is a page while its rows come in. It has a buffer from its first row on: a request that
+// waits for its turn needs none.
 type listing struct {
 	page
-	body []byte
+	buffer
+
 	rows int      // so far
 	last position // of the last row that is shown
 }
 
-// begin makes the page one without rows.
-func (l *listing) begin() {
-	l.body = append(l.body[:0], `{"data":[`...)
+// restart makes the page one without rows.
+func (l *listing) restart() {
+	l.body = l.body[:0]
 	l.rows = 0
+}
+
+// begin makes sure that the page has begun.
+func (l *listing) begin() {
+	if l.kept == nil {
+		l.buffer = borrowBuffer()
+	}
+	if len(l.body) == 0 {
+		l.body = append(l.body, `{"data":[`...)
+	}
 }
 
 // add adds a row, unless it is the one more that tells that a page follows.
 func (l *listing) add(appendRow func(b []byte) []byte, at func() position) {
+	l.begin()
 	l.rows++
 	if l.rows > l.limit {
 		return
@@ -125,26 +138,25 @@ func (l *listing) add(appendRow func(b []byte) []byte, at func() position) {
 
 // answerList writes the page that fill adds rows to.
 func (s *Server) answerList(w http.ResponseWriter, r *http.Request, pg page, fill func(l *listing) error) error {
-	return withBuffer(func(b []byte) ([]byte, error) {
-		l := &listing{page: pg, body: b}
-		l.begin()
-		err := fill(l)
-		if err == nil && l.rows == 0 && pg.missing != nil {
-			err = pg.missing()
-		}
-		if err != nil {
-			return l.body, err
-		}
-		l.body = append(l.body, `],"next_cursor":`...)
-		if l.rows <= l.limit {
-			return append(l.body, "null}"...), nil
-		}
+	l := &listing{page: pg}
+	defer l.giveBack()
+	err := fill(l)
+	if err == nil && l.rows == 0 && pg.missing != nil {
+		err = pg.missing()
+	}
+	if err != nil {
+		return err
+	}
+	l.begin()
+	l.body = append(l.body, `],"next_cursor":`...)
+	if l.rows <= l.limit {
+		l.body = append(l.body, "null}"...)
+	} else {
 		next := s.cursors.seal(l.last, pg.binding)
 		w.Header().Set("Link", "<"+nextPage(r, next)+`>; rel="next"`)
-		return append(appendQuoted(l.body, next), '}'), nil
-	}, func(body []byte) error {
-		return answerBody(w, r, http.StatusOK, "", body, pg.vary...)
-	})
+		l.body = append(appendQuoted(l.body, next), '}')
+	}
+	return answerBody(w, r, http.StatusOK, "", l.body, pg.vary...)
 }
 
 // nextPage is the address of the page behind cursor, relative to the server's own (RFC 8288

@@ -92,11 +92,10 @@ func observe[Item any, Key comparable](
 	return results
 }
 
-// answerObserved writes the answers of a batch (a 207 in the manner of RFC 4918), each with its
-// row under name.
+// answerObserved writes the answers of a batch, each with its row under name.
 func answerObserved(w http.ResponseWriter, r *http.Request, name string, results []observed) error {
 	requestID := requestOf(r).id
-	fill := func(b []byte) ([]byte, error) {
+	return answerMulti(w, func(b []byte) []byte {
 		b = append(b, `{"results":[`...)
 		for i, result := range results {
 			if i > 0 {
@@ -113,14 +112,7 @@ func answerObserved(w http.ResponseWriter, r *http.Request, name string, results
 			}
 			b = append(b, '}')
 		}
-		return append(b, `]}`...), nil
-	}
-	return withBuffer(fill, func(body []byte) error {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(http.StatusMultiStatus)
-		_, _ = w.Write(body) // a client that hung up is nobody to report to
-		return nil
+		return append(b, `]}`...)
 	})
 }
 

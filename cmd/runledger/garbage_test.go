@@ -1,0 +1,47 @@
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+	"time"
+)
+
+func TestThereIsLessRoomForGarbageBesideMuchThatIsHeld(t *testing.T) {
+	t.Parallel()
+	for live, want := range map[uint64]int{0: 400, 1 << 20: 400, 6 << 20: 400, 10 << 20: 200, 24 << 20: 100, 1 << 30: 100} {
+		if got := garbageFor(live); got != want {
+			t.Errorf("%d bytes: %d %%, want %d", live, got, want)
+		}
+	}
+}
+
+// TestTheCollectorIsTunedAfterEachCollection changes the collector of the whole process, and so does not run
+// beside others.
+func TestTheCollectorIsTunedAfterEachCollection(t *testing.T) { //nolint:paralleltest // see above
+	before := debug.SetGCPercent(mostGarbage)
+	defer debug.SetGCPercent(before)
+	tuned := &tuner{percent: mostGarbage, live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}
+	tuned.afterNext()
+	percent := func() int {
+		tuned.mu.Lock()
+		defer tuned.mu.Unlock()
+		return tuned.percent
+	}
+	held := make([]byte, 4*ampleGarbage)
+	deadline := time.Now().Add(time.Minute)
+	for percent() != usualGarbage {
+		if time.Now().After(deadline) {
+			t.Fatalf("the collector is at %d %%", percent())
+		}
+		runtime.GC()
+	}
+	runtime.KeepAlive(held)
+	for held = nil; percent() == usualGarbage; { // it goes on, and back
+		if time.Now().After(deadline) {
+			t.Fatal("the collector stays as it is")
+		}
+		runtime.GC()
+	}
+}
