@@ -124,6 +124,7 @@ func (s *Server) writeFindings(ctx context.Context, ws workspace.Scope, items []
 		p.BaselineOperationRunIds = append(p.BaselineOperationRunIds, item.baselineRunID)
 		p.CurrentOperationRunIds = append(p.CurrentOperationRunIds, item.currentRunID)
 	}
+	ctx = withPlanning(ctx, planForValues) // many rows at once, also into a table that was empty a moment ago
 	written, err := s.queries.UpsertFindings(ctx, s.db, p)
 	if err != nil {
 		return nil, err

@@ -115,6 +115,7 @@ func (s *Server) writeItems(ctx context.Context, ws workspace.Scope, runID int64
 		p.Metas = append(p.Metas, item.meta)
 		p.LastSeenAts = append(p.LastSeenAts, at)
 	}
+	ctx = withPlanning(ctx, planForValues) // many rows at once, also into a table that was empty a moment ago
 	written, err := s.queries.UpsertInventoryItems(ctx, s.db, p)
 	if hasClass(err, "23") || err == nil && len(written) == 0 {
 		if gone := s.mustBeRun(ctx, ws, runID); gone != nil {

@@ -47,4 +47,19 @@ func TestAListIsPlannedOnceUnlessItHasSeveralFilters(t *testing.T) {
 			t.Errorf("%s was planned under %s, want %s", c.path, got, c.want)
 		}
 	}
+	// A plan for all values, made when a table was nearly empty, reads all of it for each of hundreds of rows.
+	operator := h.token(t, ws.Operator.Subject)
+	run := (&worker{harness: h, Workspace: ws, bearer: operator}).start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	for path, body := range map[string]string{
+		"findings/batch":        `{"findings":[{"finding_type":"drift","fingerprint":"a"}]}`,
+		"inventory-items/batch": fmt.Sprintf(`{"operation_run_id":%d,"items":[{"policy_type":"p","external_id":"a"}]}`, run.ID),
+	} {
+		if got, err := h.send(http.MethodPost, base+path, operator, body); err != nil || got.status != http.StatusMultiStatus {
+			t.Fatalf("%s: status %d, %v", path, got.status, err)
+		}
+		if got := setting(); got != "force_custom_plan" {
+			t.Errorf("%s was planned under %s", path, got)
+		}
+		h.get(t, http.StatusOK, ws.Readonly.Subject, base+"operation-runs")
+	}
 }
