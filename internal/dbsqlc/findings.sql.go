@@ -176,15 +176,16 @@ WITH item AS (
     SELECT unnest($2::bigint[]) AS place,
            nullif(unnest($3::bigint[]), 0) AS tenant_id,
            unnest($4::text[]) AS fingerprint
-), found AS (
-    SELECT item.place, f.id
+), found AS MATERIALIZED (
+    SELECT item.place, coalesce((
+               SELECT f.id FROM findings AS f
+               WHERE f.workspace_id = $1 AND f.tenant_id = item.tenant_id AND f.fingerprint = item.fingerprint
+           ), (
+               SELECT f.id FROM findings AS f
+               WHERE f.workspace_id = $1 AND f.tenant_id IS NULL AND item.tenant_id IS NULL
+                 AND f.fingerprint = item.fingerprint
+           )) AS id
     FROM item
-    JOIN findings AS f ON f.workspace_id = $1 AND f.tenant_id = item.tenant_id AND f.fingerprint = item.fingerprint
-    UNION ALL
-    SELECT item.place, f.id
-    FROM item
-    JOIN findings AS f ON f.workspace_id = $1 AND f.tenant_id IS NULL AND f.fingerprint = item.fingerprint
-    WHERE item.tenant_id IS NULL
 )
 SELECT found.place::bigint AS place,
        findings.id, findings.workspace_id, findings.tenant_id, findings.finding_type, findings.scope_key, findings.fingerprint, findings.subject_type, findings.subject_external_id, findings.severity, findings.status, findings.acknowledged_at, findings.acknowledged_by_user_id, findings.evidence, findings.baseline_operation_run_id, findings.current_operation_run_id, findings.created_at, findings.updated_at, findings.revision,
@@ -193,12 +194,13 @@ SELECT found.place::bigint AS place,
        current.type AS current_type, current.status AS current_status, current.outcome AS current_outcome,
        current.started_at AS current_started_at, current.completed_at AS current_completed_at,
        (baseline.recalled_at IS NOT NULL OR current.recalled_at IS NOT NULL)::boolean AS recalled
-FROM found
-JOIN findings ON findings.workspace_id = $1 AND findings.id = found.id
+FROM findings
+JOIN found ON found.id = findings.id
 LEFT JOIN operation_runs AS baseline
     ON baseline.workspace_id = findings.workspace_id AND baseline.id = findings.baseline_operation_run_id
 LEFT JOIN operation_runs AS current
     ON current.workspace_id = findings.workspace_id AND current.id = findings.current_operation_run_id
+WHERE findings.workspace_id = $1 AND findings.id = ANY (ARRAY(SELECT f.id FROM found AS f))
 `
 
 type ListFindingsByFingerprintParams struct {
@@ -224,7 +226,8 @@ type ListFindingsByFingerprintRow struct {
 	Recalled            bool
 }
 
-// The findings that the items name, each with its place among them.
+// The findings that the items name, each with its place among them. Each is looked up by itself: of
+// a table that was empty a moment ago PostgreSQL knows nothing yet, and would join it row by row.
 func (q *Queries) ListFindingsByFingerprint(ctx context.Context, db DBTX, arg ListFindingsByFingerprintParams) ([]ListFindingsByFingerprintRow, error) {
 	rows, err := db.Query(ctx, listFindingsByFingerprint,
 		arg.WorkspaceID,

@@ -66,6 +66,7 @@ type planNode struct {
 	Read       int        `json:"Shared Read Blocks"`
 	Plans      []planNode `json:"Plans"`
 	FilteredBy float64    `json:"Rows Removed by Filter"`
+	JoinedBy   float64    `json:"Rows Removed by Join Filter"`
 }
 
 func (n planNode) visit(f func(planNode)) {

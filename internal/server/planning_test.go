@@ -2,9 +2,12 @@ package server_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/runledger/runledger/internal/dbtest"
@@ -61,5 +64,63 @@ func TestAListIsPlannedOnceUnlessItHasSeveralFilters(t *testing.T) {
 			t.Errorf("%s was planned under %s", path, got)
 		}
 		h.get(t, http.StatusOK, ws.Readonly.Subject, base+"operation-runs")
+	}
+}
+
+func TestABatchIntoTablesThatWereEmptyAMomentAgoDoesNotCompareAllWithAll(t *testing.T) {
+	t.Parallel()
+	config, err := pgxpool.ParseConfig(dbtest.Fresh(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := &recorder{}
+	config.ConnConfig.Tracer = seen
+	maps.Copy(config.ConnConfig.RuntimeParams, server.SessionSettings())
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	w := newWorker(t, newHarnessOn(t, pool, server.Options{}))
+	run := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	const known, batched = 4000, 400
+	for _, sql := range []string{
+		"ALTER TABLE inventory_items SET (autovacuum_enabled = off)", "ALTER TABLE findings SET (autovacuum_enabled = off)",
+		fmt.Sprintf(`INSERT INTO inventory_items (workspace_id, policy_type, external_id, last_seen_operation_run_id)
+			SELECT %d, 'p', 'x' || n, %d FROM generate_series(1, %d) AS n`, w.ID, run.ID, known),
+		fmt.Sprintf(`INSERT INTO findings (workspace_id, finding_type, fingerprint, current_operation_run_id)
+			SELECT %d, 'drift', 'x' || n, %d FROM generate_series(1, %d) AS n`, w.ID, run.ID, known),
+	} {
+		if _, err := pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var items, findings []string
+	for n := range batched {
+		items = append(items, fmt.Sprintf(`{"policy_type":"p","external_id":"x%d"}`, 2*n+1))
+		findings = append(findings, fmt.Sprintf(`{"finding_type":"drift","fingerprint":"x%d","current_operation_run_id":%d}`, 2*n+1, run.ID))
+	}
+	conn, err := pgx.ConnectConfig(t.Context(), config.ConnConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(t.Context()) })
+	for _, c := range []struct{ path, body, statement string }{
+		{"inventory-items/batch", fmt.Sprintf(`{"operation_run_id":%d,"items":[%s]}`, run.ID, strings.Join(items, ",")), "ListInventoryItemsByExternalID"},
+		{"findings/batch", fmt.Sprintf(`{"findings":[%s]}`, strings.Join(findings, ",")), "ListFindingsByFingerprint"},
+	} {
+		got, err := w.send(http.MethodPost, fmt.Sprintf("/workspaces/%d/%s", w.ID, c.path), w.bearer, c.body)
+		if err != nil || got.status != http.StatusMultiStatus || len(decode[operationResults](t, got.body).Results) != batched {
+			t.Fatalf("%s: status %d, %.300s, %v", c.path, got.status, got.body, err)
+		}
+		sent := seen.last(t, c.statement)
+		for _, generic := range []bool{false, true} {
+			compared := 0.0
+			plan, text := explain(t, conn, sent, generic)
+			plan.visit(func(n planNode) { compared += n.JoinedBy })
+			if compared > 2*batched*batched {
+				t.Errorf("%s, generic %t: %.0f pairs were compared in vain:\n%s", c.statement, generic, compared, text)
+			}
+		}
 	}
 }

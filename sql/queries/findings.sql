@@ -103,20 +103,22 @@ SELECT candidate.place::bigint AS place, candidate.has_tenant, candidate.has_bas
 FROM candidate LEFT JOIN written ON written.id = candidate.id;
 
 -- name: ListFindingsByFingerprint :many
--- The findings that the items name, each with its place among them.
+-- The findings that the items name, each with its place among them. Each is looked up by itself: of
+-- a table that was empty a moment ago PostgreSQL knows nothing yet, and would join it row by row.
 WITH item AS (
     SELECT unnest(@places::bigint[]) AS place,
            nullif(unnest(@tenant_ids::bigint[]), 0) AS tenant_id,
            unnest(@fingerprints::text[]) AS fingerprint
-), found AS (
-    SELECT item.place, f.id
+), found AS MATERIALIZED (
+    SELECT item.place, coalesce((
+               SELECT f.id FROM findings AS f
+               WHERE f.workspace_id = @workspace_id AND f.tenant_id = item.tenant_id AND f.fingerprint = item.fingerprint
+           ), (
+               SELECT f.id FROM findings AS f
+               WHERE f.workspace_id = @workspace_id AND f.tenant_id IS NULL AND item.tenant_id IS NULL
+                 AND f.fingerprint = item.fingerprint
+           )) AS id
     FROM item
-    JOIN findings AS f ON f.workspace_id = @workspace_id AND f.tenant_id = item.tenant_id AND f.fingerprint = item.fingerprint
-    UNION ALL
-    SELECT item.place, f.id
-    FROM item
-    JOIN findings AS f ON f.workspace_id = @workspace_id AND f.tenant_id IS NULL AND f.fingerprint = item.fingerprint
-    WHERE item.tenant_id IS NULL
 )
 SELECT found.place::bigint AS place,
        sqlc.embed(findings),
@@ -125,12 +127,13 @@ SELECT found.place::bigint AS place,
        current.type AS current_type, current.status AS current_status, current.outcome AS current_outcome,
        current.started_at AS current_started_at, current.completed_at AS current_completed_at,
        (baseline.recalled_at IS NOT NULL OR current.recalled_at IS NOT NULL)::boolean AS recalled
-FROM found
-JOIN findings ON findings.workspace_id = @workspace_id AND findings.id = found.id
+FROM findings
+JOIN found ON found.id = findings.id
 LEFT JOIN operation_runs AS baseline
     ON baseline.workspace_id = findings.workspace_id AND baseline.id = findings.baseline_operation_run_id
 LEFT JOIN operation_runs AS current
-    ON current.workspace_id = findings.workspace_id AND current.id = findings.current_operation_run_id;
+    ON current.workspace_id = findings.workspace_id AND current.id = findings.current_operation_run_id
+WHERE findings.workspace_id = @workspace_id AND findings.id = ANY (ARRAY(SELECT f.id FROM found AS f));
 
 -- name: SetFindingStatus :execrows
 -- Acknowledges a finding or opens it again, unless it is that already or has another revision than

@@ -70,30 +70,33 @@ SELECT candidate.place::bigint AS place, (written.id IS NOT NULL)::boolean AS cr
 FROM candidate LEFT JOIN written ON written.id = candidate.id;
 
 -- name: ListInventoryItemsByExternalID :many
--- The inventory items that the keys name, each with its place among them.
+-- The inventory items that the keys name, each with its place among them. Each key is looked up by
+-- itself: of a table that was empty a moment ago PostgreSQL knows nothing yet, and would join it
+-- row by row.
 WITH item AS (
     SELECT unnest(@places::bigint[]) AS place,
            nullif(unnest(@tenant_ids::bigint[]), 0) AS tenant_id,
            unnest(@policy_types::text[]) AS policy_type,
            unnest(@external_ids::text[]) AS external_id
-), found AS (
-    SELECT item.place, i.id
+), found AS MATERIALIZED (
+    SELECT item.place, coalesce((
+               SELECT i.id FROM inventory_items AS i
+               WHERE i.workspace_id = @workspace_id AND i.tenant_id = item.tenant_id
+                 AND i.policy_type = item.policy_type AND i.external_id = item.external_id
+           ), (
+               SELECT i.id FROM inventory_items AS i
+               WHERE i.workspace_id = @workspace_id AND i.tenant_id IS NULL AND item.tenant_id IS NULL
+                 AND i.policy_type = item.policy_type AND i.external_id = item.external_id
+           )) AS id
     FROM item
-    JOIN inventory_items AS i ON i.workspace_id = @workspace_id AND i.tenant_id = item.tenant_id
-                             AND i.policy_type = item.policy_type AND i.external_id = item.external_id
-    UNION ALL
-    SELECT item.place, i.id
-    FROM item
-    JOIN inventory_items AS i ON i.workspace_id = @workspace_id AND i.tenant_id IS NULL
-                             AND i.policy_type = item.policy_type AND i.external_id = item.external_id
-    WHERE item.tenant_id IS NULL
 )
 SELECT found.place::bigint AS place,
        sqlc.embed(inventory_items),
        run.type AS run_type, run.status AS run_status, run.outcome AS run_outcome,
        run.started_at AS run_started_at, run.completed_at AS run_completed_at,
        (run.recalled_at IS NOT NULL)::boolean AS recalled
-FROM found
-JOIN inventory_items ON inventory_items.workspace_id = @workspace_id AND inventory_items.id = found.id
+FROM inventory_items
+JOIN found ON found.id = inventory_items.id
 LEFT JOIN operation_runs AS run
-    ON run.workspace_id = inventory_items.workspace_id AND run.id = inventory_items.last_seen_operation_run_id;
+    ON run.workspace_id = inventory_items.workspace_id AND run.id = inventory_items.last_seen_operation_run_id
+WHERE inventory_items.workspace_id = @workspace_id AND inventory_items.id = ANY (ARRAY(SELECT f.id FROM found AS f));
