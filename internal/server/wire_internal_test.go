@@ -2,10 +2,12 @@ package server
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -108,6 +110,35 @@ func FuzzPositionOfAnInstant(f *testing.F) {
 			t.Fatalf("%+v comes back as %+v", p, again)
 		}
 	})
+}
+
+// sameInstant fails the test if an instant is not written as the time package writes it.
+func sameInstant(t *testing.T, micros int64) {
+	t.Helper()
+	at := time.UnixMicro(micros).UTC()
+	want := "null"
+	if at.Year() >= 0 && at.Year() <= 9999 {
+		want = at.Format(`"` + time.RFC3339Nano + `"`)
+	}
+	if got := string(appendInstant(nil, micros)); got != want {
+		t.Errorf("%d is written as %s, want %s", micros, got, want)
+	}
+}
+
+func TestEveryDayIsWrittenAsTheTimePackageWritesIt(t *testing.T) {
+	t.Parallel()
+	begin := time.Date(-1, time.December, 30, 0, 0, 0, 0, time.UTC)
+	for day, n := begin, 0; day.Year() < 10001; day, n = day.AddDate(0, 0, 1), n+1 {
+		sameInstant(t, day.UnixMicro()-1)
+		sameInstant(t, day.UnixMicro()+int64(n*7_654_321)%86_400_000_000)
+	}
+}
+
+func FuzzAppendInstant(f *testing.F) {
+	for _, micros := range []int64{0, -1, 1_764_000_000_123_456, 1_764_000_000_120_000, -62_167_219_200_000_001, 253_402_300_800_000_000, math.MinInt64, math.MaxInt64} {
+		f.Add(micros)
+	}
+	f.Fuzz(sameInstant)
 }
 
 func TestAppendTimeWritesNothingThatRFC3339CannotRead(t *testing.T) {
