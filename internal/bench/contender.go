@@ -93,7 +93,7 @@ func (c *contender) start(ctx context.Context, databaseURL, probe string, enviro
 	if c.database, err = pgx.Connect(ctx, databaseURL); err != nil {
 		return err
 	}
-	c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024, MaxIdleConns: 1024}, Timeout: time.Minute}
+	c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024, MaxIdleConns: 1024, DisableCompression: true}, Timeout: time.Minute}
 	c.command.Env = append(os.Environ(), environ...)
 	log, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // the log is written, as in life, and not kept
 	if err != nil {
@@ -164,9 +164,14 @@ func (c *contender) load(ctx context.Context, connections, n int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for range connections {
 		group.Go(func() error {
+			l, err := c.newLoader(ctx)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = l.conn.Close() }()
 			for asked.Add(1) <= int64(n) {
-				if err := c.get(ctx, c.path, io.Discard); err != nil {
-					return err
+				if err := l.ask(); err != nil {
+					return fmt.Errorf("%s: %w", c.name, err)
 				}
 			}
 			return nil

@@ -158,6 +158,7 @@ func sections() []section {
 		{name: "writes", measure: measureWrites},
 		{name: "cold", measure: measureCold},
 		{name: "hangups", measure: measureHangups},
+		{name: "export", measure: measureExport},
 	}
 }
 
