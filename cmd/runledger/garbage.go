@@ -14,7 +14,7 @@ import (
 const (
 	usualGarbage = 100      // percent of what is held on to
 	mostGarbage  = 400      // percent of it
-	ampleGarbage = 24 << 20 // bytes beyond which there is no more than the usual
+	ampleGarbage = 32 << 20 // bytes beyond which there is no more than the usual
 )
 
 // tuneCollector bounds the garbage from now on. GOGC, where it is set, is left as it is.

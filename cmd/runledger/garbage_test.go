@@ -10,7 +10,7 @@ import (
 
 func TestThereIsLessRoomForGarbageBesideMuchThatIsHeld(t *testing.T) {
 	t.Parallel()
-	for live, want := range map[uint64]int{0: 400, 1 << 20: 400, 6 << 20: 400, 10 << 20: 200, 24 << 20: 100, 1 << 30: 100} {
+	for live, want := range map[uint64]int{0: 400, 1 << 20: 400, 8 << 20: 400, 10 << 20: 300, 24 << 20: 100, 1 << 30: 100} {
 		if got := garbageFor(live); got != want {
 			t.Errorf("%d bytes: %d %%, want %d", live, got, want)
 		}
