@@ -20,15 +20,18 @@ import (
 // them, so that the caller hears of all faults at once.
 type params struct {
 	values url.Values
-	known  map[string]bool
+	known  []string
 	faults []fault
 	pages  pageSizes
 }
 
+// mostParams is how many parameters an address takes at most, as far as that is worth knowing.
+const mostParams = 24
+
 // parseParams reads the query of r.
 func parseParams(r *http.Request) *params {
 	values, err := url.ParseQuery(r.URL.RawQuery)
-	p := &params{values: values, known: map[string]bool{}, pages: pageSizes{usual: defaultPageSize, most: maxPageSize}}
+	p := &params{values: values, known: make([]string, 0, mostParams), pages: pageSizes{usual: defaultPageSize, most: maxPageSize}}
 	if err != nil {
 		p.fault("", "The query is not well-formed: a percent sign starts two hexadecimal digits, and & separates parameters.")
 	}
@@ -42,7 +45,7 @@ func (p *params) fault(name, format string, args ...any) {
 
 // text is a parameter's value; ok is false if it was not given or cannot be used.
 func (p *params) text(name string) (value string, ok bool) {
-	p.known[name] = true
+	p.known = append(p.known, name)
 	values := p.values[name]
 	if len(values) == 0 {
 		return "", false
@@ -193,7 +196,7 @@ func (p *params) limit() int {
 // done is the error that names every fault, or nil if there is none.
 func (p *params) done() error {
 	for _, name := range slices.Sorted(maps.Keys(p.values)) {
-		if !p.known[name] {
+		if !slices.Contains(p.known, name) {
 			p.fault(printable(name), "There is no such parameter here.")
 		}
 	}
