@@ -55,5 +55,5 @@ func (t *tuner) adjust() {
 func garbageFor(live uint64) int {
 	const step = 50
 	percent := ampleGarbage * 100 / max(live, 1) / step * step
-	return int(min(max(percent, usualGarbage), mostGarbage)) //nolint:gosec // at most mostGarbage
+	return int(min(max(percent, usualGarbage), mostGarbage))
 }

@@ -38,7 +38,7 @@ func TestTheCollectorIsTunedAfterEachCollection(t *testing.T) { //nolint:paralle
 		runtime.GC()
 	}
 	runtime.KeepAlive(held)
-	for held = nil; percent() == usualGarbage; { // it goes on, and back
+	for percent() == usualGarbage { // it goes on, and back
 		if time.Now().After(deadline) {
 			t.Fatal("the collector stays as it is")
 		}
