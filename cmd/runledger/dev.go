@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caarlos0/env/v11"
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
@@ -192,4 +193,21 @@ Ctrl-C stops everything; the data stays for the next time.
 // note tells on stderr what is being done.
 func (a *app) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.stderr, "runledger: "+format+"\n", args...)
+}
+
+// devDataDir is where dev keeps its data unless told otherwise: a place that PostgreSQL's user
+// can reach when root starts it, the user's own data directory (XDG Base Directory Specification)
+// otherwise.
+func devDataDir(environ []string) (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/runledger/dev", nil
+	}
+	variables := env.ToMap(environ)
+	if dir := variables["XDG_DATA_HOME"]; filepath.IsAbs(dir) {
+		return filepath.Join(dir, "runledger", "dev"), nil
+	}
+	if home := variables["HOME"]; filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "share", "runledger", "dev"), nil
+	}
+	return "", usageError{errors.New("HOME is not set: name a directory with --data-dir")}
 }
