@@ -95,12 +95,12 @@ func TestAServerSweepsAndRetainsAsConfigured(t *testing.T) {
 	pool := dbtest.Connect(t, databaseURL)
 	w := dbtest.NewWorkspace(t, pool)
 	if _, err := pool.Exec(t.Context(), `
-		INSERT INTO operation_runs (workspace_id, type, status, outcome, started_at, completed_at) VALUES
-			($1, 'inventory_sync', 'running', 'pending', now() - interval '1 day', NULL),
-			($1, 'inventory_sync', 'completed', 'failed', NULL, now() - interval '1 day')`, w.ID); err != nil {
+		INSERT INTO operation_runs (workspace_id, type, status, outcome, created_at, started_at, completed_at) VALUES
+			($1, 'inventory_sync', 'running', 'pending', now() - interval '3 days', now() - interval '1 day', NULL),
+			($1, 'inventory_sync', 'completed', 'failed', now() - interval '3 days', NULL, now() - interval '3 days')`, w.ID); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pool.Exec(t.Context(), "UPDATE operation_types SET keep_days = 0"); err != nil {
+	if _, err := pool.Exec(t.Context(), "UPDATE operation_types SET keep_days = 1"); err != nil {
 		t.Fatal(err)
 	}
 	database, err := pgx.ParseConfig(databaseURL)
