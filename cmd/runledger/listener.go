@@ -8,7 +8,7 @@ import (
 // lastingListener is a TCP listener whose Close leaves nobody behind. Clients are connected as soon
 // as the kernel has shaken hands with them, and may have sent a request by then; a plain Close
 // resets those whom nobody has accepted yet. This one takes them in first, and Accept gives them
-// out before it says that the listener is closed. [net/http.Server.Shutdown] waits until it has.
+// out before it says that the listener is closed.
 type lastingListener struct {
 	*net.TCPListener
 

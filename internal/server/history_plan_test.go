@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -76,18 +75,7 @@ func fillForPlans(t testing.TB, pool *pgxpool.Pool, workspaces ...int64) {
 
 func TestHistoriesAreReadFromIndexesInAFewQueries(t *testing.T) {
 	t.Parallel()
-	config, err := pgxpool.ParseConfig(dbtest.Fresh(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := &recorder{}
-	config.ConnConfig.Tracer = seen
-	maps.Copy(config.ConnConfig.RuntimeParams, server.SessionSettings())
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	pool, seen := newRecordedPool(t, dbtest.Fresh(t))
 	w := newWorker(t, newHarnessOn(t, pool, server.Options{}))
 	fillForPlans(t, pool, w.ID, dbtest.NewWorkspace(t, pool).ID, dbtest.NewWorkspace(t, pool).ID)
 	var schedule, run, ofType, ofSchedule int64
@@ -103,7 +91,7 @@ func TestHistoriesAreReadFromIndexesInAFewQueries(t *testing.T) {
 		RETURNING id`, w.ID, ofType).Scan(&unlike); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := pgx.ConnectConfig(t.Context(), config.ConnConfig)
+	conn, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig)
 	if err != nil {
 		t.Fatal(err)
 	}

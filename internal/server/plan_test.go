@@ -42,6 +42,24 @@ func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.Tr
 
 func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
+// newRecordedPool is a pool as a server has it, with a record of what is sent over it.
+func newRecordedPool(t *testing.T, databaseURL string) (*pgxpool.Pool, *recorder) {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := &recorder{}
+	config.ConnConfig.Tracer = seen
+	maps.Copy(config.ConnConfig.RuntimeParams, server.SessionSettings())
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool, seen
+}
+
 // last is the last statement that has the name.
 func (r *recorder) last(t *testing.T, name string) statement {
 	t.Helper()
@@ -166,18 +184,7 @@ func TestEveryFilterAnswersFromAnIndexAtAMillionRuns(t *testing.T) {
 		t.Skip("filling a database with a million runs takes minutes")
 	}
 	databaseURL := largeDatabase(t)
-	config, err := pgxpool.ParseConfig(databaseURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := &recorder{}
-	config.ConnConfig.Tracer = seen
-	maps.Copy(config.ConnConfig.RuntimeParams, server.SessionSettings())
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	pool, seen := newRecordedPool(t, databaseURL)
 	h := newHarnessOn(t, pool, server.Options{})
 	conn, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig)
 	if err != nil {

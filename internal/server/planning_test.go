@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -69,18 +68,7 @@ func TestAListIsPlannedOnceUnlessItHasSeveralFilters(t *testing.T) {
 
 func TestABatchIntoTablesThatWereEmptyAMomentAgoDoesNotCompareAllWithAll(t *testing.T) {
 	t.Parallel()
-	config, err := pgxpool.ParseConfig(dbtest.Fresh(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := &recorder{}
-	config.ConnConfig.Tracer = seen
-	maps.Copy(config.ConnConfig.RuntimeParams, server.SessionSettings())
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	pool, seen := newRecordedPool(t, dbtest.Fresh(t))
 	w := newWorker(t, newHarnessOn(t, pool, server.Options{}))
 	run := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
 	const known, batched = 4000, 400
@@ -100,7 +88,7 @@ func TestABatchIntoTablesThatWereEmptyAMomentAgoDoesNotCompareAllWithAll(t *test
 		items = append(items, fmt.Sprintf(`{"policy_type":"p","external_id":"x%d"}`, 2*n+1))
 		findings = append(findings, fmt.Sprintf(`{"finding_type":"drift","fingerprint":"x%d","current_operation_run_id":%d}`, 2*n+1, run.ID))
 	}
-	conn, err := pgx.ConnectConfig(t.Context(), config.ConnConfig)
+	conn, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig)
 	if err != nil {
 		t.Fatal(err)
 	}

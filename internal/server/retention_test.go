@@ -2,13 +2,11 @@ package server_test
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
 	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/runledger/runledger/internal/dbtest"
 	"github.com/runledger/runledger/internal/server"
@@ -136,18 +134,7 @@ func TestAScheduleNeverLetsItsLastBackupGoAndKeepsAllIfThereAreFew(t *testing.T)
 
 func TestTheRetentionOfAScheduleIsReadFromItsIndexInOrder(t *testing.T) {
 	t.Parallel()
-	config, err := pgxpool.ParseConfig(dbtest.Fresh(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := &recorder{}
-	config.ConnConfig.Tracer = seen
-	maps.Copy(config.ConnConfig.RuntimeParams, server.SessionSettings())
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	pool, seen := newRecordedPool(t, dbtest.Fresh(t))
 	h := newHarnessOn(t, pool, server.Options{})
 	w := dbtest.NewWorkspace(t, pool)
 	schedule := backupSchedule(t, h, w.ID, 30)

@@ -3,7 +3,6 @@ package server_test
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/runledger/runledger/internal/dbtest"
 	"github.com/runledger/runledger/internal/server"
@@ -108,18 +106,7 @@ func (w *worker) statsByPostgreSQL(t testing.TB, unit, zone, where string, from,
 
 func TestStatsAreWhatPostgreSQLCountsAndAreReadFromAnIndexAlone(t *testing.T) {
 	t.Parallel()
-	config, err := pgxpool.ParseConfig(dbtest.Fresh(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := &recorder{}
-	config.ConnConfig.Tracer = seen
-	maps.Copy(config.ConnConfig.RuntimeParams, server.SessionSettings())
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	pool, seen := newRecordedPool(t, dbtest.Fresh(t))
 	w := newWorker(t, newHarnessOn(t, pool, server.Options{}))
 	tenant := dbtest.NewTenant(t, pool, w.ID)
 	// A year with both changes of the clock; durations repeat and are absent.
@@ -131,7 +118,7 @@ func TestStatsAreWhatPostgreSQLCountsAndAreReadFromAnIndexAlone(t *testing.T) {
 		FROM (SELECT n, timestamptz '2025-09-01 00:00:00Z' + n * interval '2 hours 13 minutes' AS at FROM generate_series(1, 2500) AS n) AS drawn`, w.ID, tenant)
 	w.exec(t, "INSERT INTO operation_runs (workspace_id, type, created_at) VALUES ($1, 'odd', NULL), ($1, 'odd', 'infinity'), ($1, 'odd', '-infinity')", w.ID)
 	w.exec(t, "VACUUM ANALYZE operation_runs")
-	conn, err := pgx.ConnectConfig(t.Context(), config.ConnConfig)
+	conn, err := pgx.ConnectConfig(t.Context(), pool.Config().ConnConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
