@@ -19,6 +19,7 @@ var applicationPrivileges = map[string][]string{
 	"workspaces":                     {"SELECT"},
 	"users":                          {"SELECT"},
 	"workspace_memberships":          {"SELECT"},
+	"workspace_members":              {"SELECT"},
 	"tenants":                        {"SELECT"},
 	"operation_types":                {"SELECT"},
 	"server_keys":                    {"SELECT", "INSERT"},

@@ -15,7 +15,7 @@ func (s *Server) listRunEvents(w http.ResponseWriter, r *http.Request, ws worksp
 	if err != nil {
 		return err
 	}
-	pg, err := s.pageOf(r, ws, parseParams(r), beforeAll)
+	pg, err := s.pageOf(r, ws.ID(), parseParams(r), beforeAll)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
-	"github.com/runledger/runledger/internal/workspace"
 )
 
 // An export is a list as one answer. It is read in pages like the list, each with a statement and
@@ -35,10 +34,10 @@ var errNoLongerReader = errors.New("the reader of an export may no longer read")
 
 // runList is a list of runs from some position on.
 type runList struct {
-	server *Server
-	ws     workspace.Scope
-	order  runOrder
-	filter filter
+	server      *Server
+	workspaceID int64
+	order       runOrder
+	filter      filter
 	// missing is why there is no such list rather than an empty one, nil where there is one.
 	missing func() error
 }
@@ -55,7 +54,7 @@ func (l runList) narrowed(after position) narrowed {
 
 // query runs the list's statement on a database that hands over the rows.
 func (l runList) query(ctx context.Context, db dbsqlc.DBTX, after position, rows int32) (err error) {
-	p := dbsqlc.ListRunsParams{WorkspaceID: l.ws.ID(), Position: after.timestamptz(), PositionID: after.id, PageSize: rows}
+	p := dbsqlc.ListRunsParams{WorkspaceID: l.workspaceID, Position: after.timestamptz(), PositionID: after.id, PageSize: rows}
 	switch queries := l.server.queries; {
 	case l.order.descending:
 		_, err = queries.ListRuns(ctx, db, p)
@@ -170,7 +169,7 @@ func (e *export) send(w http.ResponseWriter, r *http.Request, connection *http.R
 		e.receipt.rows += int64(page.rows)
 		e.receipt.last = page.last
 		if time.Since(checked) > exportPulse {
-			if err := e.list.server.mayRead(r, e.list.ws.ID()); err != nil {
+			if err := e.list.server.mayRead(r, e.list.workspaceID); err != nil {
 				return errors.Join(errNoLongerReader, err)
 			}
 			checked = time.Now()

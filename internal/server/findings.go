@@ -9,17 +9,17 @@ import (
 	"github.com/runledger/runledger/internal/workspace"
 )
 
-func (s *Server) listFindings(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+func (s *Server) listFindings(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	p := parseParams(r)
 	f := findingFilter(p)
 	show := p.fields(findingMembers)
-	pg, err := s.pageOf(r, ws, p, afterAll)
+	pg, err := s.pageOf(r, v.workspaceID(), p, afterAll)
 	if err != nil {
 		return err
 	}
-	return s.answerRows(w, r, pg, show, narrowed{filter: f}, func(db dbsqlc.DBTX) error {
+	return s.answerRows(w, r, v, pg, show, narrowed{filter: f, joins: true}, func(db dbsqlc.DBTX) error {
 		_, err := s.queries.ListFindings(r.Context(), db,
-			dbsqlc.ListFindingsParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
+			dbsqlc.ListFindingsParams{WorkspaceID: v.workspaceID(), PositionID: pg.after.id, PageSize: pg.rows()})
 		return err
 	})
 }

@@ -50,13 +50,13 @@ func (s *Server) signedIn(h signedInHandler) http.HandlerFunc {
 
 // scoped is the gate: in comes a request, out goes a Scope or the one answer for strangers.
 func (s *Server) scoped(h scopedHandler) http.HandlerFunc {
-	return s.signedIn(func(w http.ResponseWriter, r *http.Request, subject auth.Subject) error {
-		// A malformed id is id 0, which no workspace has: it costs and answers the same.
-		id, _ := parseID(workspaceSegment(r))
-		ws, now, err := s.resolve(r.Context(), subject, id)
-		if errors.Is(err, workspace.ErrNotMember) {
-			return errNotFound
-		}
+	return s.signedIn(s.gated(h))
+}
+
+// gated is the gate behind the door.
+func (s *Server) gated(h scopedHandler) signedInHandler {
+	return func(w http.ResponseWriter, r *http.Request, subject auth.Subject) error {
+		ws, now, err := s.resolve(r.Context(), subject, workspaceOf(r))
 		if err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (s *Server) scoped(h scopedHandler) http.HandlerFunc {
 			w = s.positioning(w, r)
 		}
 		return h(w, r, ws)
-	})
+	}
 }
 
 // moment is the state of the database that the gate saw. No connection survives a crash, so that
@@ -101,13 +101,16 @@ type membership struct {
 
 // resolve asks whether subject is a member of the workspace now. Requests that come while the
 // database is being asked go together, members and strangers of whatever workspaces alike; it is
-// asked after each of them has come.
+// asked after each of them has come. The error is errNotFound where the answer is no.
 func (s *Server) resolve(ctx context.Context, subject auth.Subject, workspaceID int64) (workspace.Scope, moment, error) {
 	found := s.members.ask(ctx, struct{}{}, workspace.Question{Subject: string(subject), WorkspaceID: workspaceID})
 	if found.err != nil {
 		return workspace.Scope{}, moment{}, found.err
 	}
 	ws, err := found.answer.Scope()
+	if errors.Is(err, workspace.ErrNotMember) {
+		err = errNotFound
+	}
 	return ws, found.moment, err
 }
 
@@ -167,6 +170,13 @@ func (s *Server) authenticate(r *http.Request) (auth.Subject, error) {
 		return "", errTokenInvalid.because(err)
 	}
 	return subject, nil
+}
+
+// workspaceOf is the id of the workspace in the path. A malformed id is id 0, which no workspace
+// has: it costs and answers the same.
+func workspaceOf(r *http.Request) int64 {
+	id, _ := parseID(workspaceSegment(r))
+	return id
 }
 
 // workspaceSegment is the path's segment that names the workspace.

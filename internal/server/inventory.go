@@ -8,17 +8,17 @@ import (
 	"github.com/runledger/runledger/internal/workspace"
 )
 
-func (s *Server) listInventoryItems(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+func (s *Server) listInventoryItems(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	p := parseParams(r)
 	f := inventoryFilter(p)
 	show := p.fields(inventoryItemMembers)
-	pg, err := s.pageOf(r, ws, p, afterAll)
+	pg, err := s.pageOf(r, v.workspaceID(), p, afterAll)
 	if err != nil {
 		return err
 	}
-	return s.answerRows(w, r, pg, show, narrowed{filter: f}, func(db dbsqlc.DBTX) error {
+	return s.answerRows(w, r, v, pg, show, narrowed{filter: f, joins: true}, func(db dbsqlc.DBTX) error {
 		_, err := s.queries.ListInventoryItems(r.Context(), db,
-			dbsqlc.ListInventoryItemsParams{WorkspaceID: ws.ID(), PositionID: pg.after.id, PageSize: pg.rows()})
+			dbsqlc.ListInventoryItemsParams{WorkspaceID: v.workspaceID(), PositionID: pg.after.id, PageSize: pg.rows()})
 		return err
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
-	"github.com/runledger/runledger/internal/workspace"
 )
 
 // page is which part of a list a request asks for.
@@ -26,8 +25,8 @@ type page struct {
 func (p page) rows() int32 { return int32(p.limit) + 1 } //nolint:gosec // at most maxPageSize
 
 // pageOf is page for a list of a workspace's rows.
-func (s *Server) pageOf(r *http.Request, ws workspace.Scope, p *params, first position) (page, error) {
-	return s.page(r, "workspace "+strconv.FormatInt(ws.ID(), 10), p, first)
+func (s *Server) pageOf(r *http.Request, workspaceID int64, p *params, first position) (page, error) {
+	return s.page(r, "workspace "+strconv.FormatInt(workspaceID, 10), p, first)
 }
 
 // page reads limit and cursor and, with them, ends the reading of parameters. The list belongs to
@@ -75,10 +74,15 @@ func answerPage[Row any](
 }
 
 // answerRows writes one page of a list: what is to be shown of the rows that query reads with the
-// database that it is given. That is the list's, narrowed, but its rows go straight to the page.
+// database that it is given. That is the list's, narrowed to what the visitor may see, but its rows
+// go straight to the page.
 func (s *Server) answerRows(
-	w http.ResponseWriter, r *http.Request, pg page, show selection, n narrowed, query func(db dbsqlc.DBTX) error,
+	w http.ResponseWriter, r *http.Request, v *visitor, pg page, show selection, n narrowed, query func(db dbsqlc.DBTX) error,
 ) error {
+	if err := v.narrow(r.Context(), &n, show); err != nil {
+		return err
+	}
+	pg.missing = v.missing(r.Context(), pg.missing)
 	var read []string
 	if show.part {
 		read = append(show.columns(), columnID, pg.instant)

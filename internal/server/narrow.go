@@ -92,6 +92,10 @@ type narrowed struct {
 	// unordered keeps PostgreSQL from reading the order of updates out of its index: it finds what
 	// the filter keeps first, and sorts that.
 	unordered bool
+	// joins says that the statement joins other tables for some of its columns.
+	joins bool
+	// claimed is what else each row is under, if the gate has not been asked.
+	claimed []condition
 }
 
 const (
@@ -136,7 +140,7 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 	branches := n.filter.branches()
 	statements := make([]string, 0, len(branches))
 	for _, conditions := range branches {
-		statements = append(statements, before+bind(conditions, &args)+after)
+		statements = append(statements, before+bind(slices.Concat(n.claimed, conditions), &args)+after)
 	}
 	if n.planning() == planForValues { // there are too many of these statements to prepare each
 		args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)

@@ -49,6 +49,9 @@ func (r *request) identify(ws workspace.Scope) {
 	r.userID, r.workspaceID = ws.UserID(), ws.ID()
 }
 
+// claim notes the same of who was let in before.
+func (r *request) claim(c workspace.Claim) { r.userID, r.workspaceID = c.UserID(), c.WorkspaceID() }
+
 // requestIDPattern is what a caller may send as X-Request-Id: safe in a header, a log and JSON.
 var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 

@@ -98,7 +98,7 @@ func newPolls(bound time.Duration, m *httpMetrics) *polls {
 // nothing of the request but its address and the form that it accepts.
 func (s *Server) remembered(h scopedHandler) scopedHandler {
 	return func(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
-		at, ok := addressOf(r, ws)
+		at, ok := addressOf(r, ws.ID())
 		if !ok {
 			return h(w, r, ws)
 		}
@@ -122,9 +122,9 @@ func (s *Server) remembered(h scopedHandler) scopedHandler {
 
 // addressOf is the address that a request is remembered by; false if it is not to be, because its
 // answer may depend on more than that, as that of a replica does, or the address is long.
-func addressOf(r *http.Request, ws workspace.Scope) (address, bool) {
+func addressOf(r *http.Request, workspaceID int64) (address, bool) {
 	accept := r.Header["Accept"]
-	a := address{workspaceID: ws.ID(), path: r.URL.Path, escaped: r.URL.RawPath, query: r.URL.RawQuery}
+	a := address{workspaceID: workspaceID, path: r.URL.Path, escaped: r.URL.RawPath, query: r.URL.RawQuery}
 	if len(accept) > 0 {
 		a.accept = accept[0]
 	}
@@ -171,9 +171,14 @@ func (p *poll) remember(h http.Header, tag string, vary []string) {
 	if p.polls == nil {
 		return
 	}
-	p.polls.tags.Add(p.address, tagged{
-		tag: tag, link: h.Get("Link"), vary: vary, moment: p.moment, ended: p.ended, at: p.at,
-	})
+	now := tagged{tag: tag, link: h.Get("Link"), vary: vary, moment: p.moment, ended: p.ended, at: p.at}
+	if now.moment == (moment{}) {
+		// That it is the same again takes nothing from what was known of it.
+		if before, known := p.polls.tags.Peek(p.address); known && before.tag == tag {
+			now.moment = before.moment
+		}
+	}
+	p.polls.tags.Add(p.address, now)
 }
 
 // begin says that the request will ask the database, and returns how to say that it has. If

@@ -235,6 +235,7 @@ func TestWhereNothingIsCommittedThereIsNoAge(t *testing.T) {
 	defer stop()
 	for p.answers(t, "unchanged") == 0 {
 		p.clock.advance(time.Hour)
+		p.get(t, http.StatusOK, f.Readonly.Subject, path) // asks no gate, and takes nothing from what is known
 		p.wantPoll(t, http.StatusNotModified, token, path, tag)
 		if ctx.Err() != nil {
 			t.Fatal("no poll was ever answered from memory")

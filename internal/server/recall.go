@@ -79,7 +79,7 @@ func (s *Server) listDependents(w http.ResponseWriter, r *http.Request, ws works
 	if err != nil {
 		return err
 	}
-	pg, err := s.pageOf(r, ws, parseParams(r), beforeAll)
+	pg, err := s.pageOf(r, ws.ID(), parseParams(r), beforeAll)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func (s *Server) getBackupScheduleRetention(w http.ResponseWriter, r *http.Reque
 	if err != nil {
 		return err
 	}
-	pg, err := s.pageOf(r, ws, parseParams(r), afterAll)
+	pg, err := s.pageOf(r, ws.ID(), parseParams(r), afterAll)
 	if err != nil {
 		return err
 	}

@@ -11,27 +11,27 @@ import (
 	"github.com/runledger/runledger/internal/workspace"
 )
 
-func (s *Server) listRuns(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+func (s *Server) listRuns(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	p := parseParams(r)
 	f := runFilter(p)
 	if err := s.bridgedFrom(r, p, &f); err != nil {
 		return err
 	}
-	return s.answerRuns(w, r, ws, p, f, func() error { return nil })
+	return s.answerRuns(w, r, v, p, f, func() error { return nil })
 }
 
 // answerRuns writes the runs that a request asks for, out of those that f keeps: a page of them, or
 // all where it wants a form that is no page. missing is asked, where there is nothing to write,
 // whether what the runs are of is missing.
 func (s *Server) answerRuns(
-	w http.ResponseWriter, r *http.Request, ws workspace.Scope, p *params, f filter, missing func() error,
+	w http.ResponseWriter, r *http.Request, v *visitor, p *params, f filter, missing func() error,
 ) error {
 	format, err := acceptedFormat(r)
 	if err != nil {
 		return cmp.Or(missing(), err)
 	}
 	list := runList{
-		server: s, ws: ws, filter: f, order: runOrders[p.choice("order", "-created_at", "created_at", "updated_at")],
+		server: s, workspaceID: v.workspaceID(), filter: f, order: runOrders[p.choice("order", "-created_at", "created_at", "updated_at")],
 		missing: missing,
 	}
 	show := p.fields(runMembers)
@@ -45,14 +45,17 @@ func (s *Server) answerRuns(
 		if err := cmp.Or(p.done(), badPosition); err != nil {
 			return cmp.Or(missing(), err)
 		}
+		if _, err := v.admit(r.Context()); err != nil {
+			return err
+		}
 		return s.exportRuns(w, r, list, show, format)
 	}
-	pg, err := s.pageOf(r, ws, p, list.order.first())
+	pg, err := s.pageOf(r, v.workspaceID(), p, list.order.first())
 	if err != nil {
 		return cmp.Or(missing(), err)
 	}
 	pg.instant, pg.missing, pg.vary = list.order.name+"_at", missing, []string{"Accept"}
-	return s.answerRows(w, r, pg, show, list.narrowed(pg.after), func(db dbsqlc.DBTX) error {
+	return s.answerRows(w, r, v, pg, show, list.narrowed(pg.after), func(db dbsqlc.DBTX) error {
 		return list.query(r.Context(), db, pg.after, pg.rows())
 	})
 }

@@ -15,7 +15,7 @@ func (s *Server) listScheduleHealth(w http.ResponseWriter, r *http.Request, ws w
 	p := parseParams(r)
 	p.pages = pageSizes{usual: largestAgenda, most: largestAgenda}
 	states := p.list("state", texts(schedule.States)...)
-	pg, err := s.pageOf(r, ws, p, beforeAll)
+	pg, err := s.pageOf(r, ws.ID(), p, beforeAll)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ func (s *Server) listBackupSchedules(w http.ResponseWriter, r *http.Request, ws 
 	if enabled, ok := p.flag("is_enabled"); ok {
 		f.and("is_enabled = ?", enabled)
 	}
-	pg, err := s.pageOf(r, ws, p, afterAll)
+	pg, err := s.pageOf(r, ws.ID(), p, afterAll)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func answerBackupSchedule(w http.ResponseWriter, r *http.Request, status int, sc
 // listBackupScheduleRuns is the history of a schedule: the list of runs, bound to the schedule. The
 // list's own statement keeps to schedules that are there, so that another one is needed only to
 // tell a schedule without runs from none.
-func (s *Server) listBackupScheduleRuns(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+func (s *Server) listBackupScheduleRuns(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	id, err := rowID(r)
 	if err != nil {
 		return err
@@ -66,9 +66,12 @@ func (s *Server) listBackupScheduleRuns(w http.ResponseWriter, r *http.Request, 
 	f.ofSchedule(id)
 	history := &f.all[len(f.all)-1]
 	history.sql += " AND EXISTS (SELECT FROM backup_schedules WHERE workspace_id = ? AND id = ?)"
-	history.args = append(history.args, ws.ID(), id)
-	return s.answerRuns(w, r, ws, p, f, func() error {
-		_, err := s.backupSchedule(r, ws)
+	history.args = append(history.args, v.workspaceID(), id)
+	return s.answerRuns(w, r, v, p, f, func() error {
+		ws, err := v.admit(r.Context())
+		if err == nil {
+			_, err = s.backupSchedule(r, ws)
+		}
 		return err
 	})
 }

@@ -66,6 +66,7 @@ type Server struct {
 	streams streamLimits
 	gate    *database
 	members *gatherer[struct{}, workspace.Question, membership]
+	met     *visitors
 	polls   *polls
 	starts  *gatherer[workspace.Scope, start, result]
 	exports streamLimits
@@ -123,6 +124,7 @@ func New(o Options) *Server {
 		panic(err) // made of files in the binary, which the tests have tried
 	}
 	s.console, s.consolePolicy = site, consolePolicy(o.Console)
+	s.met = newVisitors()
 	s.members = newGatherer(maxQuestions, membership{err: errAbandoned}, s.resolveGathered)
 	s.starts = newGatherer(maxStarts, result{err: errAbandoned}, s.startGathered)
 	if o.Tracer != nil {
@@ -185,7 +187,7 @@ func (s *Server) routes() *chi.Mux {
 	r.Get("/workspaces/{workspace_id}", s.scoped(s.getWorkspace))
 	r.Get("/workspaces/{workspace_id}/operation-types", s.scoped(s.listOperationTypes))
 
-	r.Get("/workspaces/{workspace_id}/operation-runs", s.scoped(s.remembered(s.listRuns)))
+	r.Get("/workspaces/{workspace_id}/operation-runs", s.listed(s.listRuns))
 	r.Get("/workspaces/{workspace_id}/operation-runs/count", s.scoped(s.remembered(s.countRuns)))
 	r.Get("/workspaces/{workspace_id}/operation-runs/stats", s.scoped(s.getRunStats))
 	r.Get("/workspaces/{workspace_id}/operation-runs/changes", s.scoped(s.listChanges))
@@ -202,13 +204,13 @@ func (s *Server) routes() *chi.Mux {
 	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/retry", s.scoped(recording(s.retryRun)))
 	r.Post("/workspaces/{workspace_id}/operation-runs/{id}/recall", s.scoped(managing(s.recallRun)))
 
-	r.Get("/workspaces/{workspace_id}/findings", s.scoped(s.remembered(s.listFindings)))
+	r.Get("/workspaces/{workspace_id}/findings", s.listed(s.listFindings))
 	r.Get("/workspaces/{workspace_id}/findings/{id}", s.scoped(s.remembered(s.getFinding)))
 	r.Get("/workspaces/{workspace_id}/findings/{id}/diff", s.scoped(s.getFindingDiff))
 	r.Patch("/workspaces/{workspace_id}/findings/{id}", s.scoped(recording(s.patchFinding)))
 	r.Post("/workspaces/{workspace_id}/findings/batch", s.scoped(recording(s.batchFindings)))
 
-	r.Get("/workspaces/{workspace_id}/inventory-items", s.scoped(s.remembered(s.listInventoryItems)))
+	r.Get("/workspaces/{workspace_id}/inventory-items", s.listed(s.listInventoryItems))
 	r.Get("/workspaces/{workspace_id}/inventory-items/{id}", s.scoped(s.remembered(s.getInventoryItem)))
 	r.Post("/workspaces/{workspace_id}/inventory-items/batch", s.scoped(recording(s.batchInventoryItems)))
 
@@ -219,7 +221,7 @@ func (s *Server) routes() *chi.Mux {
 	r.Patch("/workspaces/{workspace_id}/backup-schedules/{id}", s.scoped(managing(s.patchBackupSchedule)))
 	r.Delete("/workspaces/{workspace_id}/backup-schedules/{id}", s.scoped(managing(s.deleteBackupSchedule)))
 	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/slots", s.scoped(s.listSlots))
-	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/runs", s.scoped(s.remembered(s.listBackupScheduleRuns)))
+	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/runs", s.listed(s.listBackupScheduleRuns))
 	r.Get("/workspaces/{workspace_id}/backup-schedules/{id}/retention", s.scoped(s.getBackupScheduleRetention))
 	return router
 }

@@ -33,7 +33,7 @@ func (s *Server) listSlots(w http.ResponseWriter, r *http.Request, ws workspace.
 	p := parseParams(r)
 	p.pages = pageSizes{usual: largestAgenda, most: largestAgenda}
 	from, before := p.slotsRange(now)
-	pg, err := s.pageOf(r, ws, p, beforeAll)
+	pg, err := s.pageOf(r, ws.ID(), p, beforeAll)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ var Roles = []Role{RoleOwner, RoleManager, RoleOperator, RoleReadonly}
 // value is a member of nothing and matches no row.
 type Scope struct {
 	id       int64
+	subject  string
 	userID   int64
 	userName string
 	role     Role
@@ -55,6 +56,32 @@ func (s Scope) CanRecord() bool {
 
 // CanManage tells whether the member may decide about runs that others recorded.
 func (s Scope) CanManage() bool { return s.role == RoleOwner || s.role == RoleManager }
+
+// Claim remembers that the scope was given.
+func (s Scope) Claim() Claim { return Claim{question: Question{Subject: s.subject, WorkspaceID: s.id}, userID: s.userID} }
+
+// Claim is that somebody was a member of a workspace a while ago. It is no proof: a statement that
+// reads under a claim has to ask again, with its Condition.
+type Claim struct {
+	question Question
+	userID   int64
+}
+
+// Question is what the gate was asked.
+func (c Claim) Question() Question { return c.question }
+
+// WorkspaceID is the workspace's id.
+func (c Claim) WorkspaceID() int64 { return c.question.WorkspaceID }
+
+// UserID is the user's id.
+func (c Claim) UserID() int64 { return c.userID }
+
+// Condition is SQL that holds where the claim does at the moment of the statement, and is asked
+// once for all of its rows. Each ? in it stands for the next of args.
+func (c Claim) Condition() (sql string, args []any) {
+	return "EXISTS (SELECT FROM workspace_members AS member WHERE member.workspace_id = ? AND member.subject = ?)",
+		[]any{c.question.WorkspaceID, c.question.Subject}
+}
 
 // ErrNotMember is the answer for whoever is not a member of the workspace asked for, whether or
 // not there is such a workspace.
@@ -125,6 +152,7 @@ func Resolve(ctx context.Context, db dbsqlc.DBTX, questions ...Question) ([]Answ
 		answer := Answer{
 			scope: Scope{
 				id:       row.WorkspaceID,
+				subject:  questions[row.Place].Subject,
 				userID:   row.UserID,
 				userName: row.UserName,
 				role:     Role(row.Role),

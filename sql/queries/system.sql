@@ -145,11 +145,9 @@ SELECT asked.place::bigint AS place, member.workspace_id, member.role, member.us
        pg_postmaster_start_time()::timestamptz AS postmaster
 FROM asked
 CROSS JOIN LATERAL (
-    SELECT m.workspace_id, m.role, u.id AS user_id, u.name AS user_name, w.archived_at
-    FROM users AS u
-    JOIN workspace_memberships AS m ON m.workspace_id = asked.workspace_id AND m.user_id = u.id
-    JOIN workspaces AS w ON w.id = m.workspace_id
-    WHERE u.subject = asked.subject
+    SELECT m.workspace_id, m.role, m.user_id, m.user_name, m.archived_at
+    FROM workspace_members AS m
+    WHERE m.workspace_id = asked.workspace_id AND m.subject = asked.subject
     LIMIT 1
 ) AS member;
 
