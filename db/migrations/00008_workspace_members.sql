@@ -3,10 +3,9 @@
 
 -- +goose Up
 CREATE VIEW workspace_members AS
-SELECT m.workspace_id, u.subject, m.role, u.id AS user_id, u.name AS user_name, w.archived_at
+SELECT m.workspace_id, u.subject, m.role, u.id AS user_id, u.name AS user_name
 FROM users AS u
-JOIN workspace_memberships AS m ON m.user_id = u.id
-JOIN workspaces AS w ON w.id = m.workspace_id;
+JOIN workspace_memberships AS m ON m.user_id = u.id;
 
 -- Servers that run under a role of their own go on without a moment in which they may not ask.
 -- +goose StatementBegin

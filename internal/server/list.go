@@ -16,6 +16,7 @@ type page struct {
 	after   position     // the last row of the page before
 	follows bool         // there was one
 	binding string       // what a cursor of this list is bound to
+	values  url.Values   // the parameters
 	instant string       // the column of an instant that the list is ordered by, if it is not the id alone
 	missing func() error // why there is no such list rather than an empty one; nil for lists that always are
 	vary    []string     // on which further headers the answer depends
@@ -32,7 +33,7 @@ func (s *Server) pageOf(r *http.Request, workspaceID int64, p *params, first pos
 // page reads limit and cursor and, with them, ends the reading of parameters. The list belongs to
 // owner and begins behind first where there is no cursor.
 func (s *Server) page(r *http.Request, owner string, p *params, first position) (page, error) {
-	pg := page{limit: p.limit(), after: first, binding: owner + " " + binding(r, p.values)}
+	pg := page{limit: p.limit(), after: first, binding: owner + " " + binding(r, p.values), values: p.values}
 	cursor, given := p.text("cursor")
 	if err := s.cursors.load(r.Context(), s.db, s.queries); err != nil {
 		return page{}, err
@@ -157,18 +158,17 @@ func (s *Server) answerList(w http.ResponseWriter, r *http.Request, pg page, fil
 		l.body = append(l.body, "null}"...)
 	} else {
 		next := s.cursors.seal(l.last, pg.binding)
-		w.Header().Set("Link", "<"+nextPage(r, next)+`>; rel="next"`)
+		w.Header().Set("Link", "<"+pg.next(r, next)+`>; rel="next"`)
 		l.body = append(appendQuoted(l.body, next), '}')
 	}
 	return answerBody(w, r, http.StatusOK, "", l.body, pg.vary...)
 }
 
-// nextPage is the address of the page behind cursor, relative to the server's own (RFC 8288
-// section 3.1), so that it holds behind any proxy.
-func nextPage(r *http.Request, cursor string) string {
-	query := r.URL.Query()
-	query.Set("cursor", cursor)
-	return r.URL.EscapedPath() + "?" + query.Encode()
+// next is the address of the page behind cursor, relative to the server's own (RFC 8288 section
+// 3.1), so that it holds behind any proxy.
+func (p page) next(r *http.Request, cursor string) string {
+	p.values.Set("cursor", cursor)
+	return r.URL.EscapedPath() + "?" + p.values.Encode()
 }
 
 // byID is the position of a row in a list that is ordered by its ids.

@@ -64,9 +64,10 @@ func (m members) columns() []string {
 // among finds the members' columns among those of a statement.
 func (m members) among(fields []pgconn.FieldDescription) ([]column, error) {
 	columns := make([]column, 0, len(m))
+	index := -1
 	for i := range m {
-		index, err := indexOf(fields, m[i].column)
-		if err != nil {
+		var err error
+		if index, err = indexOf(fields, m[i].column, index+1); err != nil {
 			return nil, err
 		}
 		c := column{key: m[i].key, index: index, implied: m[i].implied}
@@ -74,7 +75,7 @@ func (m members) among(fields []pgconn.FieldDescription) ([]column, error) {
 		case m[i].object != nil:
 			c.object, err = m[i].object.among(fields)
 		case m[i].since != "":
-			c.since, err = indexOf(fields, m[i].since)
+			c.since, err = indexOf(fields, m[i].since, index+1)
 		}
 		if err != nil {
 			return nil, err
@@ -87,7 +88,12 @@ func (m members) among(fields []pgconn.FieldDescription) ([]column, error) {
 	return columns, nil
 }
 
-func indexOf(fields []pgconn.FieldDescription, name string) (int, error) {
+// indexOf finds a column, most likely at likely: a statement has its columns mostly in the order of
+// the members.
+func indexOf(fields []pgconn.FieldDescription, name string, likely int) (int, error) {
+	if likely < len(fields) && fields[likely].Name == name {
+		return likely, nil
+	}
 	for i := range fields {
 		if fields[i].Name == name {
 			return i, nil

@@ -119,7 +119,12 @@ func (s *Server) answered(r *http.Request, w middleware.WrapResponseWriter, took
 	case "/livez", "/readyz", "/healthz":
 		level = slog.LevelDebug
 	}
-	s.log.LogAttrs(r.Context(), level, "request",
+	log := s.log.Handler()
+	if !log.Enabled(r.Context(), level) {
+		return
+	}
+	line := slog.NewRecord(time.Now(), level, "request", 0) // it is of no use to know that it comes from here
+	line.AddAttrs(
 		slog.String("method", r.Method),
 		slog.String("route", route),
 		slog.Int("status", w.Status()),
@@ -130,6 +135,7 @@ func (s *Server) answered(r *http.Request, w middleware.WrapResponseWriter, took
 		slog.Int64("workspace_id", req.workspaceID),
 		traceID(r.Context()),
 	)
+	_ = log.Handle(r.Context(), line) // nobody to tell
 }
 
 // allowedMethods lists the methods that the address of r takes.

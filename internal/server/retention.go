@@ -41,7 +41,7 @@ func (s *Server) getBackupScheduleRetention(w http.ResponseWriter, r *http.Reque
 		runs = runs[:pg.limit]
 		last := &runs[pg.limit-1]
 		next = s.cursors.seal(positionAt(last.CreatedAt, last.ID), pg.binding)
-		w.Header().Set("Link", "<"+nextPage(r, next)+`>; rel="next"`)
+		w.Header().Set("Link", "<"+pg.next(r, next)+`>; rel="next"`)
 	}
 	return answerJSON(w, r, func(b []byte) []byte {
 		b = appendInt(append(b, '{'), "backup_schedule_id", schedule.ID)

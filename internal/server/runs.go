@@ -143,8 +143,8 @@ func runFilter(p *params) filter {
 		f.and(map[bool]string{true: "stalled_at IS NOT NULL", false: "stalled_at IS NULL"}[stalled])
 		f.selective = f.selective || stalled
 	}
-	for _, name := range []string{"created", "started", "completed", "updated"} {
-		if r, ok := p.timeRange(name); ok {
+	for _, names := range timeRanges {
+		if r, ok := p.timeRange(names); ok {
 			f.ranges = append(f.ranges, r)
 		}
 	}

@@ -14,15 +14,24 @@ type timeRange struct {
 	from, before pgtype.Timestamptz
 }
 
-// timeRange reads the parameters <name>_from and <name>_before.
-func (p *params) timeRange(name string) (r timeRange, ok bool) {
-	from, hasFrom := p.time(name + "_from")
-	before, hasBefore := p.time(name + "_before")
+// timeRanges are the ranges that a list of runs can be narrowed to, with the parameters that each is
+// given by.
+var timeRanges = []struct{ name, from, before string }{
+	{"created", "created_from", "created_before"},
+	{"started", "started_from", "started_before"},
+	{"completed", "completed_from", "completed_before"},
+	{"updated", "updated_from", "updated_before"},
+}
+
+// timeRange reads the parameters of a range.
+func (p *params) timeRange(names struct{ name, from, before string }) (r timeRange, ok bool) {
+	from, hasFrom := p.time(names.from)
+	before, hasBefore := p.time(names.before)
 	if hasFrom && hasBefore && !from.Before(before) {
-		p.fault(name+"_before", "It is not after %s_from, so that no run could be in the range.", name)
+		p.fault(names.before, "It is not after %s, so that no run could be in the range.", names.from)
 	}
 	return timeRange{
-		name:   name,
+		name:   names.name,
 		from:   pgtype.Timestamptz{Time: from, Valid: hasFrom},
 		before: pgtype.Timestamptz{Time: before, Valid: hasBefore},
 	}, hasFrom || hasBefore

@@ -78,19 +78,26 @@ func appendInstant(b []byte, micros int64) []byte {
 	const second, day = 1_000_000, 86_400_000_000
 	sinceYear0 := micros - begin // not negative, so that it divides downwards
 	year, month, dayOfMonth := civil(int(sinceYear0 / day))
-	clock := int(sinceYear0 % day / second)
-	b = append(b, '"')
-	b = appendDigits(b, year, 4) //nolint:mnd // digits
-	b = appendDigits(append(b, '-'), month, 2)
-	b = appendDigits(append(b, '-'), dayOfMonth, 2)
-	b = appendDigits(append(b, 'T'), clock/3600, 2)
-	b = appendDigits(append(b, ':'), clock/60%60, 2)
-	b = appendDigits(append(b, ':'), clock%60, 2)
-	if fraction, digits := int(sinceYear0%second), 6; fraction > 0 {
-		for fraction%10 == 0 { // RFC3339Nano has no zeros at the end
-			fraction, digits = fraction/10, digits-1
-		}
-		b = appendDigits(append(b, '.'), fraction, digits)
+	clock, fraction := int(sinceYear0%day/second), int(sinceYear0%second)
+	const form = `"0000-00-00T00:00:00.000000`
+	at := len(b)
+	b = append(b, form...)
+	text := b[at:]
+	putPair(text[1:], year/100)
+	putPair(text[3:], year%100)
+	putPair(text[6:], month)
+	putPair(text[9:], dayOfMonth)
+	putPair(text[12:], clock/3600)
+	putPair(text[15:], clock/60%60)
+	putPair(text[18:], clock%60)
+	if fraction == 0 {
+		return append(b[:at+len(`"0000-00-00T00:00:00`)], 'Z', '"')
+	}
+	putPair(text[21:], fraction/10_000)
+	putPair(text[23:], fraction/100%100)
+	putPair(text[25:], fraction%100)
+	for b[len(b)-1] == '0' { // RFC3339Nano has no zeros at the end
+		b = b[:len(b)-1]
 	}
 	return append(b, 'Z', '"')
 }
@@ -123,15 +130,10 @@ func civil(day int) (year, month, dayOfMonth int) {
 	return year, month, dayOfMonth
 }
 
-// appendDigits appends a number with leading zeros.
-func appendDigits(b []byte, n, digits int) []byte {
-	at := len(b)
-	b = append(b, "000000"[:digits]...)
-	for i := at + digits - 1; n > 0; i-- {
-		b[i] = byte('0' + n%10)
-		n /= 10
-	}
-	return b
+// putPair writes a number below a hundred as two digits.
+func putPair(b []byte, n int) {
+	_ = b[1]
+	b[0], b[1] = byte('0'+n/10), byte('0'+n%10)
 }
 
 // appendTimeOfDay appends a local time of day, in microseconds since midnight, as hh:mm:ss.

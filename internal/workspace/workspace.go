@@ -58,7 +58,9 @@ func (s Scope) CanRecord() bool {
 func (s Scope) CanManage() bool { return s.role == RoleOwner || s.role == RoleManager }
 
 // Claim remembers that the scope was given.
-func (s Scope) Claim() Claim { return Claim{question: Question{Subject: s.subject, WorkspaceID: s.id}, userID: s.userID} }
+func (s Scope) Claim() Claim {
+	return Claim{question: Question{Subject: s.subject, WorkspaceID: s.id}, userID: s.userID}
+}
 
 // Claim is that somebody was a member of a workspace a while ago. It is no proof: a statement that
 // reads under a claim has to ask again, with its Condition.

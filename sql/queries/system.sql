@@ -145,8 +145,9 @@ SELECT asked.place::bigint AS place, member.workspace_id, member.role, member.us
        pg_postmaster_start_time()::timestamptz AS postmaster
 FROM asked
 CROSS JOIN LATERAL (
-    SELECT m.workspace_id, m.role, m.user_id, m.user_name, m.archived_at
+    SELECT m.workspace_id, m.role, m.user_id, m.user_name, w.archived_at
     FROM workspace_members AS m
+    JOIN workspaces AS w ON w.id = m.workspace_id
     WHERE m.workspace_id = asked.workspace_id AND m.subject = asked.subject
     LIMIT 1
 ) AS member;
