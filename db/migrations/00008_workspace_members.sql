@@ -16,9 +16,9 @@ BEGIN
     FOR reader IN
         SELECT DISTINCT grantee FROM information_schema.role_table_grants
         WHERE table_schema = current_schema() AND table_name = 'workspace_memberships'
-          AND privilege_type = 'SELECT' AND grantee NOT IN (current_user, 'PUBLIC')
+          AND privilege_type = 'SELECT' AND grantee <> current_user
     LOOP
-        EXECUTE format('GRANT SELECT ON workspace_members TO %I', reader);
+        EXECUTE 'GRANT SELECT ON workspace_members TO ' || CASE reader WHEN 'PUBLIC' THEN reader ELSE quote_ident(reader) END;
     END LOOP;
 END
 $$;

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/workspace"
 )
 
 // An export is a list as one answer. It is read in pages like the list, each with a statement and
@@ -93,13 +94,16 @@ type receipt struct {
 
 // exportRuns writes all runs of a list. Once the answer has begun, it is broken off if anything
 // goes wrong: without its end and its receipt, nobody takes it for whole.
-func (s *Server) exportRuns(w http.ResponseWriter, r *http.Request, list runList, show selection, format *exportFormat) error {
+func (s *Server) exportRuns(
+	w http.ResponseWriter, r *http.Request, ws workspace.Scope, list runList, show selection, format *exportFormat,
+) error {
 	leave, err := s.exports.enter()
 	if err != nil {
 		return err
 	}
 	defer leave()
 	const firstRows = 200
+	list.workspaceID = ws.ID()
 	e := &export{list: list, format: format, show: show, limit: firstRows, receipt: receipt{sum: sha256.New()}}
 	first := e.page(r.Context(), list.order.first(), nil)
 	if first.err != nil {

@@ -80,21 +80,23 @@ func answerPage[Row any](
 func (s *Server) answerRows(
 	w http.ResponseWriter, r *http.Request, v *visitor, pg page, show selection, n narrowed, query func(db dbsqlc.DBTX) error,
 ) error {
-	if err := v.narrow(r.Context(), &n, show); err != nil {
-		return err
-	}
-	pg.missing = v.missing(r.Context(), pg.missing)
 	var read []string
 	if show.part {
 		read = append(show.columns(), columnID, pg.instant)
 	}
 	return s.answerList(w, r, pg, func(l *listing) error {
-		return s.reading(r, pg, func(db dbsqlc.DBTX) error {
-			l.restart()
-			n.DBTX = db
-			return query(rawRows{DBTX: n, show: show.members, read: read, each: func(row rawRow) {
-				l.add(row.append, func() position { return row.position(pg.instant) })
-			}})
+		return v.read(r, func() (rows int, err error) {
+			if err := v.narrow(r, &n, show); err != nil {
+				return 0, err
+			}
+			err = s.reading(r, pg, func(db dbsqlc.DBTX) error {
+				l.restart()
+				n.DBTX = db
+				return query(rawRows{DBTX: n, show: show.members, read: read, each: func(row rawRow) {
+					l.add(row.append, func() position { return row.position(pg.instant) })
+				}})
+			})
+			return l.rows, err
 		})
 	})
 }

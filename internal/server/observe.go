@@ -52,6 +52,9 @@ func (r *request) identify(ws workspace.Scope) {
 // claim notes the same of who was let in before.
 func (r *request) claim(c workspace.Claim) { r.userID, r.workspaceID = c.UserID(), c.WorkspaceID() }
 
+// forget notes that who asks turned out to be a stranger.
+func (r *request) forget() { r.userID, r.workspaceID = 0, 0 }
+
 // requestIDPattern is what a caller may send as X-Request-Id: safe in a header, a log and JSON.
 var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 

@@ -14,6 +14,11 @@ import (
 func (s *Server) listRuns(w http.ResponseWriter, r *http.Request, v *visitor) error {
 	p := parseParams(r)
 	f := runFilter(p)
+	if p.values.Has("legacy_table") || p.values.Has("legacy_id") {
+		if _, err := v.admit(r); err != nil { // whose run that is, is looked up by itself
+			return err
+		}
+	}
 	if err := s.bridgedFrom(r, p, &f); err != nil {
 		return err
 	}
@@ -45,10 +50,11 @@ func (s *Server) answerRuns(
 		if err := cmp.Or(p.done(), badPosition); err != nil {
 			return cmp.Or(missing(), err)
 		}
-		if _, err := v.admit(r.Context()); err != nil {
+		ws, err := v.admit(r)
+		if err != nil {
 			return err
 		}
-		return s.exportRuns(w, r, list, show, format)
+		return s.exportRuns(w, r, ws, list, show, format)
 	}
 	pg, err := s.pageOf(r, v.workspaceID(), p, list.order.first())
 	if err != nil {

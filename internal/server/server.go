@@ -165,7 +165,8 @@ func (s *Server) Close() {
 }
 
 // routes is the whole interface. Whatever is below a workspace is scoped: its handler takes the
-// proof of membership that only the gate gives.
+// proof of membership that only the gate gives. Lists are listed: theirs takes a visitor, who has
+// that proof or reads by statements that ask for it.
 func (s *Server) routes() *chi.Mux {
 	router := chi.NewRouter()
 	router.Use(s.observe, s.shared, s.compressed, s.limitAddresses, s.limitRequests, middleware.GetHead)

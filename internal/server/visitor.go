@@ -1,8 +1,6 @@
 package server
 
 import (
-	"context"
-	"errors"
 	"net/http"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -26,39 +24,48 @@ type listHandler func(w http.ResponseWriter, r *http.Request, v *visitor) error
 type visitor struct {
 	server *Server
 	claim  workspace.Claim
-	scope  workspace.Scope // once the gate has let it in
+	asked  bool            // whether the gate has been asked
+	scope  workspace.Scope // what it said
+	moment moment
+	err    error
 }
 
 // workspaceID is the id of the workspace whose rows the visitor asks for.
 func (v *visitor) workspaceID() int64 { return v.claim.WorkspaceID() }
 
 // admitted tells whether the gate has let the visitor in.
-func (v *visitor) admitted() bool { return v.scope != workspace.Scope{} }
+func (v *visitor) admitted() bool { return v.asked && v.err == nil }
 
-// admit asks the gate, unless it has let the visitor in already.
-func (v *visitor) admit(ctx context.Context) (workspace.Scope, error) {
-	if v.admitted() {
-		return v.scope, nil
+// admit asks the gate, once.
+func (v *visitor) admit(r *http.Request) (workspace.Scope, error) {
+	if v.asked {
+		return v.scope, v.err
 	}
+	v.asked = true
 	question := v.claim.Question()
-	ws, _, err := v.server.resolve(ctx, auth.Subject(question.Subject), question.WorkspaceID)
-	if errors.Is(err, errNotFound) {
+	v.scope, v.moment, v.err = v.server.resolve(r.Context(), auth.Subject(question.Subject), question.WorkspaceID)
+	if v.err != nil {
 		v.server.met.Remove(question)
+		requestOf(r).forget()
+		return v.scope, v.err
 	}
-	v.scope = ws
-	return ws, err
+	v.claim = v.scope.Claim()
+	requestOf(r).identify(v.scope)
+	return v.scope, nil
 }
 
 // narrow narrows a statement to what the visitor may see. Where the question would make its plan a
 // worse one, the gate is asked: one that is planned anew each time would be planned with the question
 // as well, each of several branches would ask it, and PostgreSQL leaves out no join beside it, though
 // no column of the joined table is wanted.
-func (v *visitor) narrow(ctx context.Context, n *narrowed, show selection) error {
-	if !v.admitted() && (n.planning() == planForValues || len(n.filter.choices) > 0 || n.joins && show.part) {
-		if _, err := v.admit(ctx); err != nil {
+func (v *visitor) narrow(r *http.Request, n *narrowed, show selection) error {
+	if !v.asked && (n.planning() == planForValues || len(n.filter.choices) > 0 || n.joins && show.part) {
+		if _, err := v.admit(r); err != nil {
 			return err
 		}
+		requestOf(r).poll.moment = v.moment // of the query that has not begun
 	}
+	n.claimed = nil
 	if !v.admitted() {
 		sql, args := v.claim.Condition()
 		n.claimed = []condition{{sql: sql, args: args}}
@@ -66,18 +73,29 @@ func (v *visitor) narrow(ctx context.Context, n *narrowed, show selection) error
 	return nil
 }
 
-// missing is why there is no such list, for a list without rows: that it is not for the visitor
-// comes before what else may be.
-func (v *visitor) missing(ctx context.Context, otherwise func() error) func() error {
-	return func() error {
-		if _, err := v.admit(ctx); err != nil || otherwise == nil {
+// read reads a list that read narrows: once more, if it has no rows and the visitor turns out to be
+// a member, for it may have been none a moment ago. Who finds rows need not ask the gate the next
+// time.
+func (v *visitor) read(r *http.Request, read func() (rows int, err error)) error {
+	rows, err := read()
+	if err == nil && rows == 0 && !v.asked {
+		if _, err := v.admit(r); err != nil {
 			return err
 		}
-		return otherwise()
+		requestOf(r).poll.moment = v.moment // of the query that begins now
+		rows, err = read()
 	}
+	switch {
+	case err != nil:
+	case rows == 0:
+		v.server.met.Remove(v.claim.Question())
+	case v.admitted():
+		v.server.met.Add(v.claim.Question(), v.claim)
+	}
+	return err
 }
 
-// visitors are those whom the gate has let in to a list, by what was asked.
+// visitors are those who found rows in a list, by what the gate was asked.
 type visitors = lru.Cache[workspace.Question, workspace.Claim]
 
 const rememberedVisitors = 4096
@@ -92,29 +110,28 @@ func newVisitors() *visitors {
 
 // listed is the way to a list.
 func (s *Server) listed(h listHandler) http.HandlerFunc {
-	asked := s.gated(s.remembered(func(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
-		claim := ws.Claim()
-		s.met.Add(claim.Question(), claim)
-		return h(w, r, &visitor{server: s, claim: claim, scope: ws})
+	gated := s.gated(s.remembered(func(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
+		return h(w, r, &visitor{server: s, claim: ws.Claim(), asked: true, scope: ws})
 	}))
 	return s.signedIn(func(w http.ResponseWriter, r *http.Request, subject auth.Subject) error {
 		claim, met := s.met.Get(workspace.Question{Subject: string(subject), WorkspaceID: workspaceOf(r)})
 		// A poll may need no more than the gate's answer, and a replica may have older ones.
 		if !met || r.Header[ifNoneMatch] != nil || s.replica != nil {
-			return asked(w, r, subject)
+			return gated(w, r, subject)
 		}
-		v := &visitor{server: s, claim: claim}
 		req := requestOf(r)
+		req.claim(claim)
 		if at, ok := addressOf(r, claim.WorkspaceID()); ok {
 			req.poll = s.polls.poll(at, moment{})
 		}
+		v := &visitor{server: s, claim: claim}
 		err := h(w, r, v)
-		if err != nil {
-			if _, refused := v.admit(r.Context()); refused != nil {
+		if err != nil && answerFor(err).status < http.StatusInternalServerError {
+			// What is wrong with a request is nobody's business but a member's.
+			if _, refused := v.admit(r); refused != nil {
 				return refused
 			}
 		}
-		req.claim(claim)
 		return err
 	})
 }

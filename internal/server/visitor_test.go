@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/runledger/runledger/internal/dbtest"
@@ -39,6 +40,21 @@ func TestAPageIsOneRoundTripForWhomTheGateHasLetIn(t *testing.T) {
 			t.Errorf("%s: somebody else did not pass the gate", path)
 		}
 	}
+	// Whose subject became that of another member passes the gate once more.
+	for _, sql := range []string{"UPDATE users SET subject = subject || ' of old' WHERE id = $1", "UPDATE users SET subject = $2 WHERE id = $1"} {
+		args := []any{f.Readonly.ID, f.Readonly.Subject}[:strings.Count(sql, "$")]
+		if len(args) > 1 {
+			args[0] = f.Manager.ID
+		}
+		if _, err := w.pool.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []int64{1, 0} {
+		if _, gate := asked(f.Readonly.Subject, address(listRoutes[0], f.ID, 0)); gate != want {
+			t.Errorf("the gate was asked %d times, want %d", gate, want)
+		}
+	}
 	// Without rows there is nothing that proves a membership.
 	path := address(listRoutes[0], empty.ID, 0)
 	asked(empty.Owner.Subject, path)
@@ -53,21 +69,28 @@ func TestWhoIsNoMemberAnyMoreFindsNoList(t *testing.T) {
 	f := newFixture(t, w.harness)
 	const fixedID = "the-same-request-id"
 	want := w.do(t, http.MethodGet, "/workspaces/9223372036854775807", w.token(t, f.Owner.Subject), "X-Request-Id", fixedID).comparable()
-	for end, sql := range map[string]string{
-		"the membership was removed":       "DELETE FROM workspace_memberships WHERE user_id = $1",
-		"the subject is another user's":    "UPDATE users SET subject = subject || ' of old' WHERE id = $1",
-		"the membership is in another one": "UPDATE workspace_memberships SET workspace_id = (SELECT min(id) FROM workspaces) WHERE user_id = $1",
-	} {
-		for _, pattern := range listRoutes {
-			for _, try := range []struct {
-				query  string
-				header []string
-			}{
+	type request struct {
+		query  string
+		header []string
+	}
+	for end, c := range map[string]struct {
+		sql   string
+		tries []request
+	}{
+		"the subject is another user's":    {"UPDATE users SET subject = subject || ' of old' WHERE id = $1", []request{{"", nil}}},
+		"the membership is in another one": {"UPDATE workspace_memberships SET workspace_id = (SELECT min(id) FROM workspaces) WHERE user_id = $1", []request{{"", nil}}},
+		"the membership was removed": {
+			"DELETE FROM workspace_memberships WHERE user_id = $1",
+			[]request{
 				{"", nil}, {"?fields=id", nil}, {"?limit=1", nil}, {"?limit=x&%zz", nil}, {"?cursor=none", nil}, {"?tenant_id=9", nil},
 				{"?status=queued,running", nil}, {"?legacy_table=backup_schedule_runs&legacy_id=1", nil},
 				{"", []string{"Accept", "text/csv"}}, {"", []string{"Accept", "application/x-ndjson"}}, {"", []string{"Accept", "image/png"}},
 				{"", []string{"If-None-Match", "*"}},
-			} {
+			},
+		},
+	} {
+		for _, pattern := range listRoutes {
+			for _, try := range c.tries {
 				user := dbtest.NewUser(t, w.pool)
 				dbtest.AddMember(t, w.pool, f.ID, user.ID, "owner")
 				path, token := address(pattern, f.ID, f.row(pattern)), w.token(t, user.Subject)
@@ -77,7 +100,7 @@ func TestWhoIsNoMemberAnyMoreFindsNoList(t *testing.T) {
 				if counter.gate.Load() != atGate {
 					t.Fatalf("%s: a member whom the gate knows is asked again", path)
 				}
-				if _, err := w.pool.Exec(t.Context(), sql, user.ID); err != nil {
+				if _, err := w.pool.Exec(t.Context(), c.sql, user.ID); err != nil {
 					t.Fatal(err)
 				}
 				for _, method := range []string{http.MethodGet, http.MethodGet, http.MethodHead} {
@@ -101,17 +124,36 @@ func TestTheLogNamesWhoReadAList(t *testing.T) {
 	h := newHarnessOn(t, dbtest.Pool(t), server.Options{Log: slog.New(slog.NewJSONHandler(lines, nil))})
 	f := newFixture(t, h)
 	path := address(listRoutes[0], f.ID, 0)
-	for range 2 {
-		h.get(t, http.StatusOK, f.Readonly.Subject, path)
+	reads := func(subject string, want fixture, user int64) {
+		t.Helper()
+		got := h.do(t, http.MethodGet, path, h.token(t, subject))
+		if got.status == http.StatusOK && len(decode[page](t, got.body).Data) != 1 {
+			t.Errorf("the list is %s", got.body)
+		}
 		var told struct {
 			UserID      int64 `json:"user_id"`
 			WorkspaceID int64 `json:"workspace_id"`
 		}
 		line := <-lines
-		if err := json.Unmarshal(line, &told); err != nil || told.UserID != f.Readonly.ID || told.WorkspaceID != f.ID {
+		if err := json.Unmarshal(line, &told); err != nil || told.UserID != user || told.WorkspaceID != want.ID {
 			t.Errorf("%v: %s", err, line)
 		}
 	}
+	reads(f.Readonly.Subject, f, f.Readonly.ID)
+	reads(f.Readonly.Subject, f, f.Readonly.ID)
+	// The subject becomes that of another member, who finds the same list and is named by it.
+	for _, sql := range []string{"UPDATE users SET subject = NULL WHERE id = $1", "UPDATE users SET subject = $3 WHERE id = $2 AND $1 > 0"} {
+		args := []any{f.Readonly.ID, f.Operator.ID, f.Readonly.Subject}
+		if _, err := h.pool.Exec(t.Context(), sql, args[:strings.Count(sql, "$")]...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reads(f.Readonly.Subject, f, f.Operator.ID)
+	reads(f.Readonly.Subject, f, f.Operator.ID)
+	if _, err := h.pool.Exec(t.Context(), "DELETE FROM workspace_memberships WHERE user_id = $1", f.Operator.ID); err != nil {
+		t.Fatal(err)
+	}
+	reads(f.Readonly.Subject, fixture{}, 0) // a stranger, of whom nothing is told
 }
 
 // lineWriter hands over the lines of a log as they are written.

@@ -81,8 +81,9 @@ func (c Claim) UserID() int64 { return c.userID }
 // Condition is SQL that holds where the claim does at the moment of the statement, and is asked
 // once for all of its rows. Each ? in it stands for the next of args.
 func (c Claim) Condition() (sql string, args []any) {
-	return "EXISTS (SELECT FROM workspace_members AS member WHERE member.workspace_id = ? AND member.subject = ?)",
-		[]any{c.question.WorkspaceID, c.question.Subject}
+	return "EXISTS (SELECT FROM workspace_members AS member" +
+			" WHERE member.workspace_id = ? AND member.subject = ? AND member.user_id = ?)",
+		[]any{c.question.WorkspaceID, c.question.Subject, c.userID}
 }
 
 // ErrNotMember is the answer for whoever is not a member of the workspace asked for, whether or
