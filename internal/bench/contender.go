@@ -28,6 +28,7 @@ type contender struct {
 	name        string
 	application string // what its connections call themselves
 	base        string // its address, without a path
+	admin       string // where it tells its metrics, if it does
 	path        string // what load asks for
 	token       string
 	header      http.Header // what every request of load carries besides
@@ -59,7 +60,7 @@ func (b *bench) startServe(ctx context.Context, databaseURL, subject string, env
 		return nil, err
 	}
 	c := &contender{
-		name: "runledger serve", application: "runledger", token: token, base: "http://" + addr,
+		name: "runledger serve", application: "runledger", token: token, base: "http://" + addr, admin: "http://" + admin,
 		command: exec.CommandContext(ctx, b.binary, "serve"),
 	}
 	return c, c.start(ctx, databaseURL, "/readyz", append([]string{
