@@ -4,7 +4,9 @@ package faults
 
 import (
 	"context"
+	"net/http"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 
@@ -127,6 +129,7 @@ func (f failover) try(t *testing.T) {
 	}
 	s := newSystemOn(t, p.primary, p.url(t, f.wanted))
 	p.awaitCaughtUp(t) // with the workspace
+	s.useWholePool(t, p)
 	l, w := newLoad(t, s, s.front.addr()), newWatch(t, s)
 	await(t, "good answers", func() bool { return l.goodSince(time.Time{}) > 100 })
 
@@ -152,6 +155,19 @@ func (f failover) try(t *testing.T) {
 		t.Errorf("%d requests have no answer, though nothing was wrong between the server and its clients", n)
 	}
 	f.wantKept(t, l.lost(t, p.onStandby, s.workspace.ID), kept())
+}
+
+// useWholePool has the service open all of its connections, most of which a load then leaves idle.
+func (s *system) useWholePool(t *testing.T, p *standbyPair) {
+	t.Helper()
+	await(t, "all connections to be open", func() bool {
+		var asking sync.WaitGroup
+		for range 2 * connectionsAtMost {
+			asking.Go(func() { _, _, _ = newClient(t, s).send(http.MethodGet, "", "") })
+		}
+		asking.Wait()
+		return p.connections(t, p.onPrimary) >= poolSize
+	})
 }
 
 // wantKept fails the test if more is lost than replication can lose.
