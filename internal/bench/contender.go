@@ -96,6 +96,9 @@ func (c *contender) start(ctx context.Context, databaseURL, probe string, enviro
 	}
 	c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024, MaxIdleConns: 1024, DisableCompression: true}, Timeout: time.Minute}
 	c.command.Env = append(os.Environ(), environ...)
+	// A session of its own, as a service has: Linux shares the processor among sessions before it does
+	// among their processes, and the load generator is to take nothing of the server's share.
+	c.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	log, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // the log is written, as in life, and not kept
 	if err != nil {
 		return err

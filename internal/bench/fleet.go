@@ -33,18 +33,25 @@ type errand struct {
 	free bool      // whether a client was free for it then
 }
 
-// newFleet connects so many clients to a server.
-func newFleet(ctx context.Context, c *contender, clients int) (*fleet, error) {
+// newFleet is so many clients of a server. They connect when they are first needed.
+func newFleet(c *contender, clients int) *fleet {
 	f := &fleet{}
 	for range clients {
-		caller := &caller{addr: strings.TrimPrefix(c.base, "http://"), token: c.token}
-		f.callers = append(f.callers, caller)
-		if err := caller.connect(ctx); err != nil {
-			f.close()
-			return nil, err
+		f.callers = append(f.callers, &caller{addr: strings.TrimPrefix(c.base, "http://"), token: c.token})
+	}
+	return f
+}
+
+// connect gives every client a new connection, on which it has asked for something before: a server
+// does not wait for long on one where nobody has.
+func (f *fleet) connect(ctx context.Context) error {
+	for _, c := range f.callers {
+		c.hangUp()
+		if _, err := c.ask(ctx, http.MethodGet, "/livez", "", false); err != nil {
+			return err
 		}
 	}
-	return f, nil
+	return nil
 }
 
 func (f *fleet) close() {

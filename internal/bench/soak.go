@@ -61,10 +61,7 @@ func (b *bench) newSoakWorld(ctx context.Context) (*soakWorld, error) {
 	if w.server, err = b.startServe(ctx, databaseURL, w.place.subject); err != nil {
 		return nil, err
 	}
-	if w.fleet, err = newFleet(ctx, w.server, fleetClients); err != nil {
-		w.server.stop()
-		return nil, err
-	}
+	w.fleet = newFleet(w.server, fleetClients)
 	return w, nil
 }
 
@@ -158,6 +155,9 @@ func (w *soakWorld) closed(ctx context.Context, long time.Duration) (*tally, err
 
 // offered asks at a rate, whatever comes back.
 func (w *soakWorld) offered(ctx context.Context, rate float64, long time.Duration) (*tally, error) {
+	if err := w.fleet.connect(ctx); err != nil {
+		return nil, err
+	}
 	return w.watched(ctx, func() *tally {
 		t := newTally()
 		w.fleet.offer(ctx, rate, long, t, func(by *caller, e errand) { request{in: w, by: by, due: e.due, tally: t}.send(ctx) })

@@ -189,3 +189,23 @@ func (p *standbyPair) connections(t *testing.T, at *pgxpool.Pool) (n int) {
 	}
 	return n
 }
+
+// Reads go well on a server that takes no writes any more, and are of yesterday: none of its
+// connections is used again once one of them has refused a write.
+func TestTheFirstWriteThatIsRefusedLeavesNoConnectionToAServerThatTakesNone(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	s := newSystemOn(t, p.primary, p.url(t, "read-write"))
+	s.useWholePool(t, p)
+	demoted(t, p)
+	p.awaitCaughtUp(t)
+	p.promote(t)
+	dbtest.Await(t, p.onStandby, "NOT pg_is_in_recovery()")
+	client := newClient(t, s)
+	for n, want := range []int{http.StatusServiceUnavailable, http.StatusCreated} {
+		status, _, err := client.send(http.MethodPost, "", `{"type":"inventory_sync"}`)
+		if err != nil || status != want {
+			t.Errorf("write %d answers %d, %v; want %d", n+1, status, err, want)
+		}
+	}
+}

@@ -19,7 +19,7 @@ var errOverloaded = &apiError{
 // for them.
 type capacity struct {
 	most    int64
-	busiest int64  // how many there may be in an overload
+	busiest int64  // how many there may be in any overload
 	turns   *turns // knows of an overload
 	taken   atomic.Int64
 	refused func() // counts a refusal
@@ -27,16 +27,16 @@ type capacity struct {
 
 const (
 	defaultMaxRequests = 2048
-	// requestsPerTurn is how many requests there may be in an overload for each statement that the
+	// requestsPerTurn is how many requests there may be in any overload for each statement that the
 	// database works on: one that it works on, and some whose answers are made and sent, or whose
-	// statements come next.
-	requestsPerTurn = 8
+	// statements come next. There may be more where they are answered soon all the same.
+	requestsPerTurn = 4
 )
 
 // enter takes a place, if there is one.
 func (c *capacity) enter() bool {
 	n := c.taken.Add(1)
-	if n > c.most || n > c.busiest && c.turns.overloaded() {
+	if n > c.most || n > c.busiest && c.turns.overloaded(n) {
 		c.taken.Add(-1)
 		c.refused()
 		return false
@@ -65,6 +65,7 @@ func (s *Server) limitRequests(next http.Handler) http.Handler {
 			return
 		}
 		if !s.capacity.enter() {
+			requestOf(r).refused = true
 			s.fail(w, r, errOverloaded)
 			return
 		}

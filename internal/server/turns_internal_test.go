@@ -13,6 +13,9 @@ import (
 
 const testPatience = 2 * time.Second
 
+// anyNumber of requests is more than turns of which none has ended can answer.
+const anyNumber = 1
+
 // newTestTurns are turns of which all places are taken, and a count of the refusals.
 func newTestTurns(t *testing.T, places int) (*turns, *atomic.Int64) {
 	t.Helper()
@@ -118,7 +121,7 @@ func overload(t *testing.T, q *turns, first int, working *sync.WaitGroup) {
 		working.Go(func() { _ = q.take(t.Context()) })
 	}
 	synctest.Wait()
-	if q.overloaded() {
+	if q.overloaded(anyNumber) {
 		t.Error("a crowd that has just come is taken for an overload")
 	}
 	time.Sleep(overloadBegins + time.Millisecond) // in the bubble's time
@@ -132,7 +135,7 @@ func TestInAnOverloadWhoHasWaitedLongestMakesRoomForThoseWhoCome(t *testing.T) {
 		const first = 3
 		overload(t, q, first, &working)
 		for left := first - 1; left >= 0; left-- {
-			if !q.overloaded() {
+			if !q.overloaded(anyNumber) {
 				t.Error("it is no overload")
 			}
 			synctest.Wait()
@@ -144,20 +147,51 @@ func TestInAnOverloadWhoHasWaitedLongestMakesRoomForThoseWhoCome(t *testing.T) {
 	})
 }
 
-func TestInAnOverloadNobodyWaitsForLong(t *testing.T) {
+func TestInAnOverloadNobodyLeavesWhoHasJustCome(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q, refused := newTestTurns(t, 1)
 		var working sync.WaitGroup
 		overload(t, q, 1, &working)
-		began := time.Now()
-		if err := q.take(t.Context()); !errors.Is(err, errOverloaded) || refused.Load() != 1 {
-			t.Errorf("it ends with %v, and %d were refused", err, refused.Load())
-		}
-		if waited := time.Since(began); waited != overloadPatience {
-			t.Errorf("it took %s", waited)
+		q.overloaded(anyNumber) // the first one leaves
+		working.Go(func() {
+			if err := q.take(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		if !q.overloaded(anyNumber) || refused.Load() != 1 || q.waiting.Len() != 1 {
+			t.Errorf("%d were refused, %d wait", refused.Load(), q.waiting.Len())
 		}
 		q.giveBack()
+		working.Wait()
+	})
+}
+
+func TestInAnOverloadAsManyAreTakenInAsAreAnsweredSoon(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, _ := newTestTurns(t, 1)
+		var working sync.WaitGroup
+		const first, stay = 400, time.Millisecond
+		for range first {
+			working.Go(func() {
+				if q.take(t.Context()) == nil {
+					time.Sleep(stay) // in the bubble's time
+					q.giveBack()
+				}
+			})
+		}
+		synctest.Wait()
+		q.giveBack()
+		time.Sleep(overloadBegins + stay)
+		q.overloaded(first) // counts
+		time.Sleep(rateWindow + stay)
+		// A thousand a second, and so many within the time that a request may take.
+		soon := int64(overloadTarget / stay)
+		if q.overloaded(soon-1) || !q.overloaded(soon+1) {
+			t.Errorf("at %.0f a second %d are %v too many and %d are %v", q.rate, soon-1, q.overloaded(soon-1), soon+1, q.overloaded(soon+1))
+		}
 		working.Wait()
 	})
 }
@@ -171,16 +205,16 @@ func TestAnOverloadIsOverWhenNobodyHasWaitedForAWhile(t *testing.T) {
 		q.giveBack() // the one who waits has its turn
 		working.Wait()
 		time.Sleep(overloadEnds) // in the bubble's time
-		if !q.overloaded() {
+		if !q.overloaded(anyNumber) {
 			t.Error("it is over with the first moment in which nobody waits")
 		}
 		time.Sleep(time.Millisecond)
-		if q.overloaded() {
+		if q.overloaded(anyNumber) {
 			t.Error("it goes on though nobody has waited for long")
 		}
 		working.Go(func() { _ = q.take(t.Context()) })
 		synctest.Wait()
-		if q.overloaded() {
+		if q.overloaded(anyNumber) {
 			t.Error("the next one to wait makes it an overload")
 		}
 		q.giveBack()
