@@ -131,7 +131,12 @@ func TestABodyWithoutAnEndIsCutAtItsLimit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			status, read := pour(t, h, fmt.Sprintf("POST /workspaces/%d/operation-runs HTTP/1.1\r\nHost: runledger\r\n%s\r\n", w.ID, c.header), c.body)
+			var status int
+			var read int64
+			// A machine that is busy enough has no connection to the database in time.
+			for tries := 0; tries < 10 && (tries == 0 || status == http.StatusServiceUnavailable); tries++ {
+				status, read = pour(t, h, fmt.Sprintf("POST /workspaces/%d/operation-runs HTTP/1.1\r\nHost: runledger\r\n%s\r\n", w.ID, c.header), c.body)
+			}
 			if status != c.status {
 				t.Errorf("status %d, want %d", status, c.status)
 			}
