@@ -14,7 +14,7 @@ import (
 const (
 	listShare, writeShare = 70, 25 // per cent; the rest are heartbeats
 	soakConnections       = 8      // as many as the server's pool has
-	fleetClients          = 1000   // of an offered load
+	fleetClients          = 256    // of an offered load
 	overloadFactor        = 5      // times what the server can sustain
 	openRuns              = 200    // runs that have not ended, at which an end is as likely as a start
 )

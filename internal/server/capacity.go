@@ -31,6 +31,7 @@ const (
 	// database works on: one that it works on, and some whose answers are made and sent, or whose
 	// statements come next. There may be more where they are answered soon all the same.
 	requestsPerTurn = 4
+	leastBusiest    = 32 // with however few connections: a moment's crowd
 )
 
 // enter takes a place, if there is one.

@@ -116,7 +116,7 @@ func New(o Options) *Server {
 		subjects:  newBuckets[auth.Subject]("subject", o.Limits.PerSubject, m.refusal(refusedSubjectRate)),
 		proxies:   o.Limits.TrustedProxies,
 		capacity: &capacity{
-			most: int64(o.Limits.MaxRequests), busiest: int64(requestsPerTurn * o.Pool.Config().MaxConns),
+			most: int64(o.Limits.MaxRequests), busiest: max(int64(requestsPerTurn*o.Pool.Config().MaxConns), leastBusiest),
 			turns: queued.turns, refused: m.refusal(refusedCapacity),
 		},
 		shared:     shareWith(o.Origins),
