@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -82,13 +81,11 @@ func (f *fleet) offer(ctx context.Context, rate float64, long time.Duration, t *
 	}
 	working.Go(func() {
 		defer close(errands)
-		// The scheduler's own timers are up to a millisecond late, which is as long as an answer takes.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		for due := t.began; due.Sub(t.began) < long && ctx.Err() == nil; due = due.Add(time.Duration(rand.ExpFloat64() / rate * float64(time.Second))) {
 			if wait := time.Until(due); wait > 0 {
-				pause := syscall.NsecToTimespec(wait.Nanoseconds())
-				_ = syscall.Nanosleep(&pause, nil)
+				pause(wait)
 			}
 			errands <- errand{due: due, put: time.Now(), free: f.free.Load() > int64(len(errands))}
 		}

@@ -43,7 +43,7 @@ func (c countedConn) Read(b []byte) (int, error) {
 // connection, and how many bytes it has read of all that.
 func pour(t *testing.T, h *harness, header string, body func(w io.Writer) error) (status int, read int64) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // nothing to wait for
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func pour(t *testing.T, h *harness, header string, body func(w io.Writer) error)
 	}
 	serving.Start()
 	defer serving.Close()
-	conn, err := net.Dial("tcp", listener.Addr().String()) //nolint:noctx // likewise
+	conn, err := net.Dial("tcp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
