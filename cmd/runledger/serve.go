@@ -133,6 +133,9 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 		return usageError{err}
 	}
 	registry := newRegistry(telemetry.NewPool(pool), queries)
+	if replica != nil {
+		registry.MustRegister(telemetry.NewReplicaPool(replica))
+	}
 	handler := server.New(server.Options{
 		Pool: pool, Verify: verifier.Verify, Log: log, SchemaVersion: db.LatestVersion(),
 		AcquireTimeout: c.DatabaseAcquireTimeout, QueryTimeout: c.StatementTimeout + time.Second, Staleness: c.MaxStaleness,

@@ -28,6 +28,7 @@ type contender struct {
 	name        string
 	application string // what its connections call themselves
 	base        string // its address, without a path
+	admin       string // where it tells its metrics, if it does
 	path        string // what load asks for
 	token       string
 	header      http.Header // what every request of load carries besides
@@ -59,7 +60,7 @@ func (b *bench) startServe(ctx context.Context, databaseURL, subject string, env
 		return nil, err
 	}
 	c := &contender{
-		name: "runledger serve", application: "runledger", token: token, base: "http://" + addr,
+		name: "runledger serve", application: "runledger", token: token, base: "http://" + addr, admin: "http://" + admin,
 		command: exec.CommandContext(ctx, b.binary, "serve"),
 	}
 	return c, c.start(ctx, databaseURL, "/readyz", append([]string{
@@ -95,6 +96,9 @@ func (c *contender) start(ctx context.Context, databaseURL, probe string, enviro
 	}
 	c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024, MaxIdleConns: 1024, DisableCompression: true}, Timeout: time.Minute}
 	c.command.Env = append(os.Environ(), environ...)
+	// A session of its own, as a service has: Linux shares the processor among sessions before it does
+	// among their processes, and the load generator is to take nothing of the server's share.
+	c.command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	log, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // the log is written, as in life, and not kept
 	if err != nil {
 		return err

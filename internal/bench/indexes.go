@@ -117,7 +117,7 @@ func measureIndexes(ctx context.Context, b *bench) (*table, error) {
 // scratch is a copy of the middle database that may be written to, until drop is called.
 func (b *bench) scratch(ctx context.Context) (drop func(), databaseURL string, err error) {
 	const name = "scratch"
-	admin, err := pgx.Connect(ctx, b.pg.URL("postgres"))
+	admin, err := pgx.Connect(ctx, b.databaseURL("postgres"))
 	if err != nil {
 		return nil, "", err
 	}
@@ -133,7 +133,7 @@ func (b *bench) scratch(ctx context.Context) (drop func(), databaseURL string, e
 			return nil, "", err
 		}
 	}
-	return drop, b.pg.URL(name), nil
+	return drop, b.databaseURL(name), nil
 }
 
 // inserter inserts the same runs again and again, and takes them back.

@@ -67,7 +67,8 @@ func main() {
 	flag.DurationVar(&o.overloadFor, "overload", 30*time.Second, "with -soak, how long to ask for five times what the server can take")
 	flag.Usage = func() {
 		_, _ = fmt.Fprint(flag.CommandLine.Output(), "Bench measures the built server and writes docs/performance.md.\n"+
-			"With BENCH_LARGE=1 in the environment there are ten million runs as well.\n\n")
+			"With BENCH_LARGE=1 in the environment there are ten million runs as well. With an address in\n"+
+			"BENCH_POSTGRES a soak uses that PostgreSQL and starts none.\n\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,10 +28,11 @@ const (
 type bench struct {
 	options
 
-	pg     *localpg.Server
-	sizes  []int // how many runs there are in each database
-	binary string
-	dir    string // for what is not kept
+	pg      *localpg.Server
+	running *url.URL // of the PostgreSQL that is used in its place, if there is one
+	sizes   []int    // how many runs there are in each database
+	binary  string
+	dir     string // for what is not kept
 }
 
 // defaultDataDir is a place that PostgreSQL's user can reach when root starts it, the user's own
@@ -59,15 +61,13 @@ func newBench(ctx context.Context, o options) (_ *bench, err error) {
 	if o.soakFor > 0 {
 		autovacuum, b.sizes = "on", []int{o.middle} // as in life
 	}
-	note("starting a private PostgreSQL in %s", o.dataDir)
-	b.pg, err = localpg.Start(ctx, localpg.Options{Dir: o.dataDir, Fresh: o.fresh, Settings: map[string]string{
-		"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "1h",
-		"fsync":      "off", // the data can be made again, and no read waits for the disk
-		"autovacuum": autovacuum,
-		"jit":        "off", // as a plan's cost is below its threshold in life
-	}})
-	if err != nil {
+	if b.running, err = runningPostgres(o); err != nil {
 		return nil, err
+	}
+	if b.running == nil {
+		if b.pg, err = startPostgres(ctx, o, autovacuum); err != nil {
+			return nil, err
+		}
 	}
 	defer func() {
 		if err != nil {
@@ -91,23 +91,64 @@ func newBench(ctx context.Context, o options) (_ *bench, err error) {
 	return b, nil
 }
 
+// runningPostgres is the PostgreSQL that BENCH_POSTGRES names, nil for none. What is measured needs
+// settings and processes of a private one, a soak does not.
+func runningPostgres(o options) (*url.URL, error) {
+	given := os.Getenv("BENCH_POSTGRES")
+	if given == "" {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if o.soakFor == 0 {
+		return nil, errors.New("BENCH_POSTGRES is for -soak alone")
+	}
+	at, err := url.Parse(given)
+	if err != nil {
+		return nil, errors.New("BENCH_POSTGRES is not an address") // and not said, it may hold a password
+	}
+	return at, nil
+}
+
+// startPostgres starts a private PostgreSQL.
+func startPostgres(ctx context.Context, o options, autovacuum string) (*localpg.Server, error) {
+	note("starting a private PostgreSQL in %s", o.dataDir)
+	return localpg.Start(ctx, localpg.Options{Dir: o.dataDir, Fresh: o.fresh, Settings: map[string]string{
+		"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "1h",
+		"fsync":      "off", // the data can be made again, and no read waits for the disk
+		"autovacuum": autovacuum,
+		"jit":        "off", // as a plan's cost is below its threshold in life
+	}})
+}
+
 func (b *bench) close() error {
 	var removed error
 	if b.dir != "" {
 		removed = os.RemoveAll(b.dir)
+	}
+	if b.pg == nil {
+		return removed
 	}
 	return errors.Join(removed, b.pg.Stop(context.Background()))
 }
 
 func databaseName(size int) string { return fmt.Sprintf("runs_%d", size) }
 
-func (b *bench) url(size int) string { return b.pg.URL(databaseName(size)) }
+// databaseURL is the address of a database on the PostgreSQL that is used.
+func (b *bench) databaseURL(name string) string {
+	if b.pg == nil {
+		at := *b.running
+		at.Path = "/" + name
+		return at.String()
+	}
+	return b.pg.URL(name)
+}
+
+func (b *bench) url(size int) string { return b.databaseURL(databaseName(size)) }
 
 // fill makes the database of a size, unless it is there, and brings its schema up to date. A
 // database has its name only once it is whole.
 func (b *bench) fill(ctx context.Context, size int) error {
 	name, unfinished := databaseName(size), databaseName(size)+"_unfinished"
-	admin, err := pgx.Connect(ctx, b.pg.URL("postgres"))
+	admin, err := pgx.Connect(ctx, b.databaseURL("postgres"))
 	if err != nil {
 		return err
 	}
@@ -117,7 +158,7 @@ func (b *bench) fill(ctx context.Context, size int) error {
 		return err
 	}
 	if there {
-		_, err := db.Up(ctx, b.pg.URL(name))
+		_, err := db.Up(ctx, b.databaseURL(name))
 		return err
 	}
 	for _, statement := range []string{"DROP DATABASE IF EXISTS " + unfinished, "CREATE DATABASE " + unfinished} {
@@ -125,7 +166,7 @@ func (b *bench) fill(ctx context.Context, size int) error {
 			return err
 		}
 	}
-	if err := seedDatabase(ctx, b.pg.URL(unfinished), size); err != nil {
+	if err := seedDatabase(ctx, b.databaseURL(unfinished), size); err != nil {
 		return err
 	}
 	_, err = admin.Exec(ctx, "ALTER DATABASE "+unfinished+" RENAME TO "+name)

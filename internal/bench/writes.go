@@ -121,7 +121,7 @@ func (w *way) share(other *way) float64 {
 // newWriteWorld makes the copy and starts the server.
 func (b *bench) newWriteWorld(ctx context.Context) (*writeWorld, error) {
 	const name = "writes"
-	w := &writeWorld{bench: b, url: b.pg.URL(name)}
+	w := &writeWorld{bench: b, url: b.databaseURL(name)}
 	for _, statement := range []string{"DROP DATABASE IF EXISTS " + name, "CREATE DATABASE " + name + " TEMPLATE " + databaseName(small)} {
 		if err := b.administer(ctx, statement); err != nil {
 			return nil, err
@@ -151,7 +151,7 @@ func (w *writeWorld) close() error {
 
 // administer runs a statement in the server's own database.
 func (b *bench) administer(ctx context.Context, statement string) error {
-	conn, err := pgx.Connect(ctx, b.pg.URL("postgres"))
+	conn, err := pgx.Connect(ctx, b.databaseURL("postgres"))
 	if err != nil {
 		return err
 	}

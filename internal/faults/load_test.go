@@ -23,15 +23,21 @@ type load struct {
 	cut     atomic.Int64 // requests that arrived, or may have, and have no answer
 
 	mu       sync.Mutex
-	promised map[int64]string // who was told that a run has ended by them; empty where it was started
-	good     []time.Time      // when good answers came
+	promised map[int64]promise
+	good     []time.Time // when good answers came
+}
+
+// promise is what somebody was told of a run.
+type promise struct {
+	by string    // who has ended it; empty where it was started
+	at time.Time // when
 }
 
 // newLoad begins the load. addr is the server's or that of the way to it.
 func newLoad(t *testing.T, s *system, addr string) *load {
 	t.Helper()
 	const clients = 6
-	l := &load{promised: map[int64]string{}}
+	l := &load{promised: map[int64]promise{}}
 	unique := time.Now().UnixNano()
 	for number := range clients {
 		client := newClient(t, s)
@@ -65,7 +71,7 @@ func (l *load) note(out reply, sent bool, id int64, by string) {
 	defer l.mu.Unlock()
 	switch {
 	case out.verdict == created, out.verdict == done:
-		l.promised[id] = by
+		l.promised[id] = promise{by, time.Now()}
 		l.good = append(l.good, time.Now())
 	case out.verdict == unknown && sent && out.id == 0:
 		l.cut.Add(1)
@@ -117,6 +123,15 @@ func (l *load) refused() (n int64) {
 // there was an answer of 5xx other than 503 with Retry-After.
 func (l *load) wantKept(t *testing.T, pool *pgxpool.Pool, workspaceID int64) {
 	t.Helper()
+	if lost := l.lost(t, pool, workspaceID); len(lost) > 0 {
+		t.Errorf("%d runs, or their ends, were acknowledged and are lost: %.300v", len(lost), lost)
+	}
+}
+
+// lost is what is not in the database though a client was told that it is, by the runs' ids. It fails
+// the test if there was an answer of 5xx other than 503 with Retry-After.
+func (l *load) lost(t *testing.T, pool *pgxpool.Pool, workspaceID int64) map[int64]promise {
+	t.Helper()
 	for _, client := range l.clients {
 		if n := client.broken.Load(); n > 0 {
 			t.Errorf("%d answers of 5xx that are no 503 with Retry-After", n)
@@ -145,13 +160,12 @@ func (l *load) wantKept(t *testing.T, pool *pgxpool.Pool, workspaceID int64) {
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
-	for id, by := range l.promised {
+	lost := map[int64]promise{}
+	for id, promised := range l.promised {
 		is, there := held[id]
-		switch {
-		case !there:
-			t.Errorf("run %d was acknowledged and is lost", id)
-		case by != "" && is != by:
-			t.Errorf("the end of run %d was acknowledged and is lost", id)
+		if !there || promised.by != "" && is != promised.by {
+			lost[id] = promised
 		}
 	}
+	return lost
 }

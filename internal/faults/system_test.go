@@ -52,7 +52,20 @@ func newSystem(t *testing.T, settings map[string]string) *system {
 	if _, err := db.Up(t.Context(), postgres.URL("postgres")); err != nil {
 		t.Fatal(err)
 	}
-	s := &system{postgres: postgres, back: newWire(t, fmt.Sprintf("127.0.0.1:%d", postgres.Port()))}
+	back := newWire(t, hostOf(postgres))
+	s := newSystemOn(t, postgres, strings.Replace(postgres.URL("postgres"), hostOf(postgres), back.addr(), 1))
+	s.back = back
+	return s
+}
+
+// hostOf is where a PostgreSQL listens.
+func hostOf(s *localpg.Server) string { return fmt.Sprintf("127.0.0.1:%d", s.Port()) }
+
+// newSystemOn builds the server and starts it on a database that is there. databaseURL is what the
+// server is told.
+func newSystemOn(t *testing.T, postgres *localpg.Server, databaseURL string) *system {
+	t.Helper()
+	s := &system{postgres: postgres}
 	pool := s.pool(t)
 	s.workspace = dbtest.NewWorkspace(t, pool)
 	if _, err := pool.Exec(t.Context(), "CHECKPOINT"); err != nil { // what follows may be lost, this may not
@@ -72,7 +85,7 @@ func newSystem(t *testing.T, settings map[string]string) *system {
 	s.addr, s.admin = "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
 	s.environ = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(),
-		"RUNLEDGER_DATABASE_URL=" + strings.Replace(postgres.URL("postgres"), fmt.Sprintf("127.0.0.1:%d", postgres.Port()), s.back.addr(), 1),
+		"RUNLEDGER_DATABASE_URL=" + databaseURL,
 		"RUNLEDGER_ADDR=" + s.addr, "RUNLEDGER_ADMIN_ADDR=" + s.admin, "RUNLEDGER_LOG_LEVEL=error",
 		"RUNLEDGER_JWT_HS256_SECRET=" + secret, "RUNLEDGER_JWT_ISSUER=" + issuer, "RUNLEDGER_JWT_AUDIENCE=" + audience,
 	}

@@ -161,7 +161,9 @@ func (h holdings) within(before holdings) bool {
 
 // connectionsAtMost are those of the pool, as it is unless configured, and one each for the checks,
 // the sweep and the survey.
-const connectionsAtMost = 8 + 3
+const connectionsAtMost = poolSize + 3
+
+const poolSize = 8
 
 // awaitHoldings waits until the server holds no more than before, and fails the test if it does
 // not within a minute.

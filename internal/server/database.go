@@ -89,6 +89,7 @@ type database struct {
 
 // loan is a connection out of the pool for one statement.
 type loan struct {
+	pool  *pgxpool.Pool
 	conn  *pgxpool.Conn
 	stop  context.CancelFunc
 	turns *turns
@@ -108,7 +109,7 @@ func (d *database) borrow(ctx context.Context) (*loan, context.Context, error) {
 	}
 	d.meet(conn)
 	running, stop := context.WithTimeout(context.WithoutCancel(ctx), d.queryTimeout)
-	l := &loan{conn: conn, stop: stop, turns: d.turns}
+	l := &loan{pool: d.pool, conn: conn, stop: stop, turns: d.turns}
 	if d.admit != nil {
 		err = d.admit(running, l)
 	}
@@ -143,9 +144,11 @@ func (l *loan) endWith(ctx context.Context) {
 
 // explain adds to a statement's error that its connection is gone, where it is. A connection to a
 // server that has turned read-only is closed where the database's address says which of several
-// servers is wanted, so that the next one is to that.
+// servers is wanted, so that the next one is to that. All others go as well: that server may answer
+// reads for long, and knows nothing of what is written to the next.
 func (l *loan) explain(err error) error {
 	if err != nil && l.conn != nil && isReadOnly(err) && l.conn.Conn().Config().ValidateConnect != nil {
+		l.pool.Reset()
 		closing, stop := context.WithTimeout(context.Background(), time.Second)
 		defer stop()
 		_ = l.conn.Conn().Close(closing)

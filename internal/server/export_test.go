@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -45,3 +46,6 @@ func (s *Server) SetPollClock(clock func() time.Time) { s.polls.clock = clock }
 
 // UsedConnections is how many connections the server has used so far.
 func (s *Server) UsedConnections() int64 { return s.gate.used.Load() }
+
+// Compressed wraps a handler as the server's answers are.
+func Compressed(next http.Handler) http.Handler { return compressed()(next) }

@@ -24,6 +24,7 @@ type request struct {
 	workspaceID int64
 	route       *routeMetrics // nil until a route has taken it
 	place       place         // what it has of the capacity
+	refused     bool          // because there was no place for it
 	moment      moment        // what the gate saw
 	poll        poll          // by what its answer is remembered, if it is
 }
@@ -121,6 +122,9 @@ func (s *Server) answered(r *http.Request, w middleware.WrapResponseWriter, took
 	switch route {
 	case "/livez", "/readyz", "/healthz":
 		level = slog.LevelDebug
+	}
+	if req.refused {
+		level = slog.LevelDebug // in an overload there are thousands a second, which the metrics count
 	}
 	log := s.log.Handler()
 	if !log.Enabled(r.Context(), level) {

@@ -111,11 +111,14 @@ func New(o Options) *Server {
 		// An export reads page after page; all of them leave half of the connections to the others.
 		exports: newStreamLimits(max(int(o.Pool.Config().MaxConns)/2, 1)),
 
-		metrics:    m,
-		addresses:  newBuckets[netip.Addr]("address", o.Limits.PerAddress, m.refusal(refusedAddressRate)),
-		subjects:   newBuckets[auth.Subject]("subject", o.Limits.PerSubject, m.refusal(refusedSubjectRate)),
-		proxies:    o.Limits.TrustedProxies,
-		capacity:   &capacity{most: int64(o.Limits.MaxRequests), refused: m.refusal(refusedCapacity)},
+		metrics:   m,
+		addresses: newBuckets[netip.Addr]("address", o.Limits.PerAddress, m.refusal(refusedAddressRate)),
+		subjects:  newBuckets[auth.Subject]("subject", o.Limits.PerSubject, m.refusal(refusedSubjectRate)),
+		proxies:   o.Limits.TrustedProxies,
+		capacity: &capacity{
+			most: int64(o.Limits.MaxRequests), busiest: max(int64(requestsPerTurn*o.Pool.Config().MaxConns), leastBusiest),
+			turns: queued.turns, refused: m.refusal(refusedCapacity),
+		},
 		shared:     shareWith(o.Origins),
 		compressed: compressed(),
 	}

@@ -1,0 +1,248 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const testPatience = 2 * time.Second
+
+// anyNumber of requests is more than turns of which none has ended can answer.
+const anyNumber = 1
+
+// newTestTurns are turns of which all places are taken, and a count of the refusals.
+func newTestTurns(t *testing.T, places int) (*turns, *atomic.Int64) {
+	t.Helper()
+	refused := new(atomic.Int64)
+	q := newTurns(places, testPatience, func() { refused.Add(1) })
+	for range places {
+		if err := q.take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return q, refused
+}
+
+func TestWhoCameLastGoesFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, _ := newTestTurns(t, 1)
+		var order []int
+		var working sync.WaitGroup
+		for i := range 3 {
+			working.Go(func() {
+				if err := q.take(t.Context()); err != nil {
+					t.Error(err)
+				}
+				order = append(order, i)
+				q.giveBack()
+			})
+			synctest.Wait() // until it waits
+		}
+		q.giveBack()
+		working.Wait()
+		if !slices.Equal(order, []int{2, 1, 0}) {
+			t.Errorf("they went in the order %v", order)
+		}
+	})
+}
+
+// crowd are so many who come at once to one place, at which each stays for so long. It returns how
+// many of them were served.
+func crowd(t *testing.T, q *turns, many int, stay time.Duration) int {
+	t.Helper()
+	var served atomic.Int64
+	var working sync.WaitGroup
+	for range many {
+		working.Go(func() {
+			if q.take(t.Context()) == nil {
+				time.Sleep(stay) // in the bubble's time
+				q.giveBack()
+				served.Add(1)
+			}
+		})
+	}
+	synctest.Wait()
+	q.giveBack()
+	working.Wait()
+	return int(served.Load())
+}
+
+func TestACrowdThatComesAtOnceIsServedWhole(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, refused := newTestTurns(t, 1)
+		const many, stay = 150, 10 * time.Millisecond // for much longer than it takes to be an overload
+		if served := crowd(t, q, many, stay); served != many || refused.Load() != 0 {
+			t.Errorf("%d of %d were served, %d refused", served, many, refused.Load())
+		}
+	})
+}
+
+func TestNobodyWaitsForLongerThanTheirPatience(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, refused := newTestTurns(t, 1)
+		began := time.Now()
+		if err := q.take(t.Context()); !errors.Is(err, errOverloaded) {
+			t.Errorf("a wait in vain ends with %v", err)
+		}
+		if waited := time.Since(began); waited != testPatience || refused.Load() != 1 {
+			t.Errorf("it took %s and counted %d", waited, refused.Load())
+		}
+	})
+}
+
+func TestWhoHangsUpLeavesTheQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, refused := newTestTurns(t, 1)
+		ctx, hangUp := context.WithTimeout(t.Context(), time.Millisecond)
+		defer hangUp()
+		if err := q.take(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("it ends with %v", err)
+		}
+		if refused.Load() != 0 || q.waiting.Len() != 0 {
+			t.Errorf("%d refused, %d waiting", refused.Load(), q.waiting.Len())
+		}
+	})
+}
+
+// overload keeps turns busy until they are in an overload: with those who came first, who wait.
+func overload(t *testing.T, q *turns, first int, working *sync.WaitGroup) {
+	t.Helper()
+	for range first {
+		working.Go(func() { _ = q.take(t.Context()) })
+	}
+	synctest.Wait()
+	if q.overloaded(anyNumber) {
+		t.Error("a crowd that has just come is taken for an overload")
+	}
+	time.Sleep(overloadBegins + time.Millisecond) // in the bubble's time
+}
+
+func TestInAnOverloadWhoHasWaitedLongestMakesRoomForThoseWhoCome(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, refused := newTestTurns(t, 1)
+		var working sync.WaitGroup
+		const first = 3
+		overload(t, q, first, &working)
+		for left := first - 1; left >= 0; left-- {
+			if !q.overloaded(anyNumber) {
+				t.Error("it is no overload")
+			}
+			synctest.Wait()
+			if q.waiting.Len() != left || int(refused.Load()) != first-left {
+				t.Errorf("%d wait and %d were refused", q.waiting.Len(), refused.Load())
+			}
+		}
+		working.Wait()
+	})
+}
+
+func TestInAnOverloadNobodyLeavesWhoHasJustCome(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, refused := newTestTurns(t, 1)
+		var working sync.WaitGroup
+		overload(t, q, 1, &working)
+		q.overloaded(anyNumber) // the first one leaves
+		working.Go(func() {
+			if err := q.take(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		if !q.overloaded(anyNumber) || refused.Load() != 1 || q.waiting.Len() != 1 {
+			t.Errorf("%d were refused, %d wait", refused.Load(), q.waiting.Len())
+		}
+		q.giveBack()
+		working.Wait()
+	})
+}
+
+func TestInAnOverloadAsManyAreTakenInAsAreAnsweredSoon(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, _ := newTestTurns(t, 1)
+		var working sync.WaitGroup
+		const first, stay = 400, time.Millisecond
+		for range first {
+			working.Go(func() {
+				if q.take(t.Context()) == nil {
+					time.Sleep(stay) // in the bubble's time
+					q.giveBack()
+				}
+			})
+		}
+		synctest.Wait()
+		q.giveBack()
+		time.Sleep(overloadBegins + stay)
+		q.overloaded(first) // counts
+		time.Sleep(rateWindow + stay)
+		// A thousand a second, and so many within the time that a request may take.
+		soon := int64(overloadTarget / stay)
+		if q.overloaded(soon-1) || !q.overloaded(soon+1) {
+			t.Errorf("at %.0f a second %d are %v too many and %d are %v", q.rate, soon-1, q.overloaded(soon-1), soon+1, q.overloaded(soon+1))
+		}
+		working.Wait()
+	})
+}
+
+func TestAnOverloadIsOverWhenNobodyHasWaitedForAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, _ := newTestTurns(t, 1)
+		var working sync.WaitGroup
+		overload(t, q, 1, &working)
+		q.giveBack() // the one who waits has its turn
+		working.Wait()
+		time.Sleep(overloadEnds) // in the bubble's time
+		if !q.overloaded(anyNumber) {
+			t.Error("it is over with the first moment in which nobody waits")
+		}
+		time.Sleep(time.Millisecond)
+		if q.overloaded(anyNumber) {
+			t.Error("it goes on though nobody has waited for long")
+		}
+		working.Go(func() { _ = q.take(t.Context()) })
+		synctest.Wait()
+		if q.overloaded(anyNumber) {
+			t.Error("the next one to wait makes it an overload")
+		}
+		q.giveBack()
+		working.Wait()
+	})
+}
+
+func TestFewRequestsAreTakenInDuringAnOverloadAndManyElse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, _ := newTestTurns(t, 1)
+		refused := 0
+		c := &capacity{most: 5, busiest: 2, turns: q, refused: func() { refused++ }}
+		entered := func() (n int) {
+			for c.enter() {
+				n++
+			}
+			return n
+		}
+		if n := entered(); n != 5 || refused != 1 {
+			t.Errorf("%d are taken in and %d refused", n, refused)
+		}
+		c.taken.Store(0)
+		var working sync.WaitGroup
+		overload(t, q, 1, &working)
+		if n := entered(); n != 2 || refused != 2 {
+			t.Errorf("in an overload %d are taken in, and %d refused", n, refused-1)
+		}
+		working.Wait()
+	})
+}
