@@ -133,7 +133,7 @@ func civil(day int) (year, month, dayOfMonth int) {
 // putPair writes a number below a hundred as two digits.
 func putPair(b []byte, n int) {
 	_ = b[1]
-	b[0], b[1] = byte('0'+n/10), byte('0'+n%10)
+	b[0], b[1] = byte('0'+n/10), byte('0'+n%10) //nolint:gosec // below a hundred
 }
 
 // appendTimeOfDay appends a local time of day, in microseconds since midnight, as hh:mm:ss.
