@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -117,7 +118,12 @@ func measureIndexes(ctx context.Context, b *bench) (*table, error) {
 // scratch is a copy of the middle database that may be written to, until drop is called.
 func (b *bench) scratch(ctx context.Context) (drop func(), databaseURL string, err error) {
 	const name = "scratch"
-	admin, err := pgx.Connect(ctx, b.databaseURL("postgres"))
+	template, err := url.Parse(b.url(b.middle))
+	if err != nil {
+		return nil, "", err
+	}
+	original := strings.TrimPrefix(template.Path, "/")
+	admin, err := pgx.Connect(ctx, template.ResolveReference(&url.URL{Path: "/postgres", RawQuery: template.RawQuery}).String())
 	if err != nil {
 		return nil, "", err
 	}
@@ -126,14 +132,14 @@ func (b *bench) scratch(ctx context.Context) (drop func(), databaseURL string, e
 		_ = admin.Close(context.Background())
 	}
 	for _, statement := range []string{
-		"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name + " TEMPLATE " + databaseName(b.middle),
+		"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name + " TEMPLATE " + original,
 	} {
 		if _, err := admin.Exec(ctx, statement); err != nil {
 			drop()
 			return nil, "", err
 		}
 	}
-	return drop, b.databaseURL(name), nil
+	return drop, template.ResolveReference(&url.URL{Path: "/" + name, RawQuery: template.RawQuery}).String(), nil
 }
 
 // inserter inserts the same runs again and again, and takes them back.

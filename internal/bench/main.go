@@ -30,6 +30,7 @@ import (
 type options struct {
 	only      string
 	dataDir   string
+	database  string
 	document  string
 	fresh     bool
 	quick     bool
@@ -53,6 +54,7 @@ func main() {
 	o := options{large: os.Getenv("BENCH_LARGE") == "1"}
 	flag.StringVar(&o.only, "only", "", "measure these sections alone, comma-separated: "+strings.Join(sectionNames(), ", "))
 	flag.StringVar(&o.dataDir, "data-dir", defaultDataDir(), "where PostgreSQL and its seeded data are kept")
+	flag.StringVar(&o.database, "database", "", "the address of a seeded database to measure, for filters and indexes alone: no private PostgreSQL is started")
 	flag.StringVar(&o.document, "document", "docs/performance.md", "the document whose generated parts are written; empty for none")
 	flag.BoolVar(&o.fresh, "fresh", false, "throw the seeded data away and make it anew")
 	flag.BoolVar(&o.quick, "quick", false, "few short rounds: a look, not a measurement; writes nothing")

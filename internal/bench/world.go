@@ -57,6 +57,10 @@ func newBench(ctx context.Context, o options) (_ *bench, err error) {
 	if o.large {
 		b.sizes = append(b.sizes, huge)
 	}
+	if o.database != "" {
+		note("measuring the database that was named")
+		return b, b.build(ctx)
+	}
 	autovacuum := "off" // nothing but what is measured takes CPU time
 	if o.soakFor > 0 {
 		autovacuum, b.sizes = "on", []int{o.middle} // as in life
@@ -79,16 +83,21 @@ func newBench(ctx context.Context, o options) (_ *bench, err error) {
 			return nil, fmt.Errorf("seed %d runs: %w", size, err)
 		}
 	}
+	return b, b.build(ctx)
+}
+
+// build builds the server.
+func (b *bench) build(ctx context.Context) (err error) {
 	if b.dir, err = os.MkdirTemp("", "runledger-bench-"); err != nil {
-		return nil, err
+		return err
 	}
 	b.binary = filepath.Join(b.dir, "runledger")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.binary, "./cmd/runledger")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the server: %w\n%s", err, out)
+		return fmt.Errorf("build the server: %w\n%s", err, out)
 	}
-	return b, nil
+	return nil
 }
 
 // runningPostgres is the PostgreSQL that BENCH_POSTGRES names, nil for none. What is measured needs
@@ -124,7 +133,7 @@ func (b *bench) close() error {
 	if b.dir != "" {
 		removed = os.RemoveAll(b.dir)
 	}
-	if b.pg == nil {
+	if b.pg == nil { // not ours to stop
 		return removed
 	}
 	return errors.Join(removed, b.pg.Stop(context.Background()))
@@ -142,7 +151,13 @@ func (b *bench) databaseURL(name string) string {
 	return b.pg.URL(name)
 }
 
-func (b *bench) url(size int) string { return b.databaseURL(databaseName(size)) }
+// url is the address of the database of a size, or of the one that was named.
+func (b *bench) url(size int) string {
+	if b.database != "" {
+		return b.database
+	}
+	return b.databaseURL(databaseName(size))
+}
 
 // fill makes the database of a size, unless it is there, and brings its schema up to date. A
 // database has its name only once it is whole.

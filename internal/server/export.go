@@ -45,12 +45,7 @@ type runList struct {
 
 // narrowed is what the list's statement behind a position is narrowed to.
 func (l runList) narrowed(after position) narrowed {
-	n := narrowed{filter: l.order.bind(l.filter, after)}
-	if l.order.name == "updated" {
-		n.unindexed = len(l.filter.all)+len(l.filter.choices)+len(l.filter.ranges) > 0
-		n.unordered = l.filter.selective
-	}
-	return n
+	return narrowed{filter: l.order.bind(l.filter, after)}
 }
 
 // query runs the list's statement on a database that hands over the rows.

@@ -25,6 +25,12 @@ type condition struct {
 	// leads says that an index holds the few rows that meet the condition. PostgreSQL estimates
 	// them to be many; no index of another condition may tempt it away.
 	leads bool
+	// carries says that the index of a leading condition holds the columns of others, too, and
+	// carried is how it holds this one's: written as no other index has it.
+	carries bool
+	carried string
+	// untimely says that the condition keeps the few runs that an index of untimely ones holds.
+	untimely bool
 	// bounds says that the condition is a bound of the list's own order, which every index ends in.
 	bounds bool
 }
@@ -42,6 +48,7 @@ func allOf(conditions []condition) condition {
 		all.sql += c.sql
 		all.args = append(all.args, c.args...)
 		all.leads = all.leads || c.leads
+		all.untimely = all.untimely || c.untimely
 		all.bounds = all.bounds || c.bounds
 	}
 	return all
@@ -54,7 +61,13 @@ type filter struct {
 	// makes a branch of the statement, read in the list's order out of its own index, and the
 	// branches are merged: PostgreSQL 15 cannot read column = ANY in order.
 	choices [][]condition
-	ranges  []timeRange // not yet conditions; see runOrder.bind
+	ranges  []timeRange // see runOrder.bind, which makes the following of them
+	// timely are the conditions of runs for which ranges bound the list's order. Each of untimely
+	// makes a branch of those for which they do not.
+	timely   []condition
+	untimely []condition
+	// byCreation says that a list in the order of updates is read in that of creation; see the function.
+	byCreation bool
 	// selective says that an index of one of the conditions holds few rows of a workspace.
 	selective bool
 }
@@ -64,11 +77,16 @@ func (f *filter) and(sql string, args ...any) {
 	f.all = append(f.all, condition{sql: sql, args: args})
 }
 
+// andCarried keeps the rows whose column has the value.
+func (f *filter) andCarried(column, carried string, value any) {
+	f.all = append(f.all, condition{sql: column + " = ?", args: []any{value}, carried: carried})
+}
+
 // anyOf keeps the rows whose column is one of values; no values keep all.
 func (f *filter) anyOf(column string, values []string) {
 	choice := make([]condition, 0, len(values))
 	for _, value := range values {
-		choice = append(choice, condition{sql: column + " = ?", args: []any{value}})
+		choice = append(choice, condition{sql: column + " = ?", args: []any{value}, carried: column + ` COLLATE "C"`})
 	}
 	switch len(choice) {
 	case 0:
@@ -86,12 +104,6 @@ const maxBranches = 24
 type narrowed struct {
 	dbsqlc.DBTX
 	filter filter
-	// unindexed says that the filter has no index in the list's order, so that the values decide
-	// whether PostgreSQL sorts the few rows that it keeps or reads the order and skips.
-	unindexed bool
-	// unordered keeps PostgreSQL from reading the order of updates out of its index: it finds what
-	// the filter keeps first, and sorts that.
-	unordered bool
 	// joins says that the statement joins other tables for some of its columns.
 	joins bool
 	// claimed is what else each row is under, if the gate has not been asked.
@@ -121,7 +133,8 @@ func (n narrowed) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 // planning tells how the statement is planned. With several filters, which index is best depends
 // on their values.
 func (n narrowed) planning() planning {
-	if len(n.filter.all)+len(n.filter.choices) > 1 || n.unindexed {
+	f := n.filter
+	if len(f.all)+len(f.choices)+min(len(f.ranges), 1) > 1 {
 		return planForValues
 	}
 	return planForAll
@@ -133,14 +146,15 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 		panic("server: a statement without " + filterMark + " cannot be narrowed")
 	}
 	args = slices.Clip(args) // appending must not write into the caller's
-	if n.unordered {
-		const instant = "coalesce(updated_at, '-infinity')"
-		after = strings.ReplaceAll(after, instant, instant+" + '0'::interval")
-	}
 	branches := n.filter.branches()
 	statements := make([]string, 0, len(branches))
 	for _, conditions := range branches {
-		statements = append(statements, before+bind(slices.Concat(n.claimed, conditions), &args)+after)
+		where := bind(slices.Concat(n.claimed, conditions), &args)
+		if n.filter.byCreation && !allOf(conditions).untimely {
+			statements = append(statements, before+byCreation(where, after))
+		} else {
+			statements = append(statements, before+where+after)
+		}
 	}
 	if n.planning() == planForValues { // there are too many of these statements to prepare each
 		args = append([]any{pgx.QueryExecModeCacheDescribe}, args...)
@@ -156,13 +170,15 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 	return "SELECT sum(count)::bigint FROM (" + union + ") AS branches", args
 }
 
-// branches are the conditions of each branch of a statement.
+// branches are the conditions of each branch of a statement. PostgreSQL plans each for itself,
+// which takes about as long as reading a page: no branch is made that would only read again what
+// another one reads.
 func (f *filter) branches() [][]condition {
 	branches := [][]condition{f.all}
-	led := slices.ContainsFunc(f.choices, leading)
+	led := f.selective || slices.ContainsFunc(f.choices, leading)
 	for _, choice := range f.choices {
-		// Where one choice leads, the others would only read the same rows again.
-		if led && !leading(choice) || len(branches)*len(choice) > maxBranches {
+		// The few rows that lead are read once, whatever the choices are.
+		if f.selective || led && !leading(choice) || len(branches)*len(choice) > maxBranches {
 			choice = []condition{eitherOf(choice)}
 		}
 		product := make([][]condition, 0, len(branches)*len(choice))
@@ -172,6 +188,16 @@ func (f *filter) branches() [][]condition {
 			}
 		}
 		branches = product
+	}
+	for i, branch := range branches {
+		branches[i] = append(slices.Clone(branch), f.timely...)
+	}
+	for _, few := range f.untimely {
+		branch := append(slices.Clone(f.all), few)
+		for _, choice := range f.choices {
+			branch = append(branch, eitherOf(choice))
+		}
+		branches = append(branches, branch)
 	}
 	return branches
 }
@@ -190,6 +216,11 @@ func eitherOf(conditions []condition) condition {
 		}
 		either.sql += "(" + c.sql + ")"
 		either.args = append(either.args, c.args...)
+		if i == 0 || either.carried == c.carried {
+			either.carried = c.carried
+		} else {
+			either.carried = ""
+		}
 	}
 	either.sql = "(" + either.sql + ")"
 	return either
@@ -200,10 +231,15 @@ func bind(conditions []condition, args *[]any) string {
 	if len(conditions) == 0 {
 		return ""
 	}
-	if slices.ContainsFunc(conditions, func(c condition) bool { return c.leads }) {
+	if i := slices.IndexFunc(conditions, func(c condition) bool { return c.leads }); i >= 0 {
+		carries := conditions[i].carries
 		conditions = slices.Clone(conditions)
 		for i, c := range conditions {
-			if !c.leads && !c.bounds {
+			switch {
+			case c.leads, c.bounds:
+			case carries:
+				conditions[i] = c.inCarrier()
+			default:
 				conditions[i] = c.plain()
 			}
 		}

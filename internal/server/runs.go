@@ -129,10 +129,10 @@ func runFilter(p *params) filter {
 	f.anyOf("status", p.list("status", texts(ledger.Statuses)...))
 	f.anyOf("outcome", p.list("outcome", texts(ledger.Outcomes)...))
 	if id, ok := p.id("tenant_id"); ok {
-		f.and("tenant_id = ?", id)
+		f.andCarried("tenant_id", "(tenant_id + 0)", id)
 	}
 	if id, ok := p.id("user_id"); ok {
-		f.and("user_id = ?", id)
+		f.andCarried("user_id", "(user_id + 0)", id)
 	}
 	if hash, ok := p.identityHash("run_identity_hash"); ok {
 		f.and("run_identity_hash = ?", hash)
@@ -143,7 +143,6 @@ func runFilter(p *params) filter {
 	}
 	if code, ok := p.text("failure_code"); ok {
 		f.choices = append(f.choices, failureCode(code))
-		f.selective = true
 	}
 	if stalled, ok := p.flag("stalled"); ok {
 		f.and(map[bool]string{true: "stalled_at IS NOT NULL", false: "stalled_at IS NULL"}[stalled])
@@ -162,22 +161,6 @@ func (f *filter) ofSchedule(id int64) {
 	f.selective = true
 	f.and("context ->> 'backup_schedule_id' = ?"+
 		" AND type IN ('backup_schedule_run', 'backup_schedule_retention', 'backup_schedule_purge')", strconv.FormatInt(id, 10))
-}
-
-// failureCode keeps the runs that have a failure with that code. Nearly all runs that failed have
-// one failure, few have more than two: each of the three has an index of its own.
-func failureCode(code string) []condition {
-	const first, second = "failure_summary -> 0 ->> 'code'", "failure_summary -> 1 ->> 'code'"
-	return []condition{
-		{sql: first + " = ?", args: []any{code}, leads: true},
-		{sql: second + " = ? AND " + first + " IS DISTINCT FROM ?", args: []any{code, code}, leads: true},
-		{
-			sql: "failure_summary -> 2 IS NOT NULL AND failure_summary @> jsonb_build_array(jsonb_build_object('code', ?::text)) " +
-				"AND " + second + " IS DISTINCT FROM ? AND " + first + " IS DISTINCT FROM ?",
-			args:  []any{code, code, code},
-			leads: true,
-		},
-	}
 }
 
 // runMembers are a run as the interface shows it, as appendRun appends one.

@@ -2,7 +2,7 @@ package server
 
 import (
 	"math"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -72,47 +72,89 @@ func (o runOrder) first() position {
 // bind turns the filter's ranges into conditions for a list in this order that begins behind
 // after.
 //
-// A range of the instant that the list is ordered by bounds the part of the index that is read. A
-// range of another instant does so as well for all runs that are timely; the untimely are read
-// from an index of their own.
+// A range of the instant that the list is ordered by bounds the part of the index that is read.
+// Ranges of other instants do so as well, together, for all runs that are timely; the untimely are
+// read from indexes of their own.
 func (o runOrder) bind(f filter, after position) filter {
-	for _, r := range f.ranges {
-		if r.name == o.name {
-			f.all = append(f.all, o.within(r, after)...)
+	own, others := o.split(f.ranges)
+	switch {
+	case o.name == "updated" && len(f.all)+len(f.choices)+len(others) > 0:
+		f.byCreation = true
+	case len(others) == 0:
+		f.timely = o.within(own, after)
+		return f
+	}
+	untimely := map[string]bool{untimelyUpdate: f.byCreation}
+	var checks []condition
+	for _, r := range others {
+		checks = append(checks, r.conditions()...)
+		untimely[untimelyUpdate] = untimely[untimelyUpdate] || r.name == "updated"
+		untimely[untimelyExecution] = untimely[untimelyExecution] || r.name == "started" || r.name == "completed"
+	}
+	if f.byCreation {
+		checks = append(checks, own.conditions()...)
+		f.timely = runOrder{name: "created"}.within(o.created(f.ranges, after), beforeAll)
+	} else {
+		f.timely = o.within(o.created(f.ranges, after), after)
+	}
+	for _, u := range []string{untimelyExecution, untimelyUpdate} {
+		if !untimely[u] {
 			continue
 		}
-		implied := timeRange{name: o.name, from: r.from, before: r.before}
-		implied.from.Time = implied.from.Time.Add(-timely)
-		if o.name == "updated" { // what a list by creation shows was created before the range's end
-			implied.before.Time = implied.before.Time.Add(timely)
-		}
-		f.choices = append(f.choices, o.branches(r, o.within(implied, after)))
+		few := allOf(append(append([]condition{{sql: u}}, plain(checks)...), o.within(own, after)...))
+		few.leads, few.untimely = true, true
+		f.untimely = append(f.untimely, few)
+		checks = append(checks, condition{sql: u + " IS NOT TRUE"})
 	}
+	f.timely = append(f.timely, unforeseen(allOf(checks)))
 	return f
 }
 
-// branches are the timely runs in the range, with what follows for the list's own order, and the
-// untimely.
-func (o runOrder) branches(r timeRange, implied []condition) []condition {
-	own := r.conditions()
-	untimely := []string{untimelyExecution}
-	switch {
-	case r.name == "updated" || r.name == "created":
-		untimely = []string{untimelyUpdate}
-	case o.name == "updated": // neither instant of the two is created_at
-		untimely = []string{untimelyExecution, untimelyUpdate}
+// unforeseen is a condition of which PostgreSQL expects that half of the rows meet it, as it knows
+// nothing about what a CASE keeps. So it reads them in the list's order until there are enough; if
+// it believes that hardly any row meets a condition, it reads them all, and sorts.
+func unforeseen(c condition) condition {
+	return bound("CASE WHEN "+c.sql+" THEN true ELSE false END", c.args...)
+}
+
+// split tells the range of the instant that the list is ordered by from the others.
+func (o runOrder) split(ranges []timeRange) (own timeRange, others []timeRange) {
+	for _, r := range ranges {
+		if r.name == o.name {
+			own = r
+		} else {
+			others = append(others, r)
+		}
 	}
-	timelyRuns := slices.Concat(implied, plain(own))
-	var branches []condition
-	except := ""
-	for _, u := range untimely {
-		few := allOf(append([]condition{{sql: u}}, plain(own)...))
-		few.sql += except
-		few.leads = true
-		branches = append(branches, few)
-		except += " AND " + u + " IS NOT TRUE"
+	return own, others
+}
+
+// created is when the timely runs were created that are in all ranges, and behind after where the
+// list is one of updates.
+func (o runOrder) created(ranges []timeRange, after position) timeRange {
+	var all timeRange
+	for _, r := range ranges {
+		if r.name != "created" && r.from.Valid {
+			r.from.Time = r.from.Time.Add(-timely)
+		}
+		all = all.and(r)
 	}
-	return append(branches, allOf(append(timelyRuns, bound("true"+except))))
+	if at := after.timestamptz(); o.name == "updated" && at.InfinityModifier == pgtype.Finite && at.Time.Year() > 0 {
+		at.Time = at.Time.Add(-timely)
+		all = all.and(timeRange{from: at})
+	}
+	return all
+}
+
+// and is what lies in both ranges.
+func (r timeRange) and(other timeRange) timeRange {
+	if other.from.Valid && (!r.from.Valid || other.from.Time.After(r.from.Time)) {
+		r.from = other.from
+	}
+	if other.before.Valid && (!r.before.Valid || other.before.Time.Before(r.before.Time)) {
+		r.before = other.before
+	}
+	return r
 }
 
 // bound is a condition about the instant that the list is ordered by.
@@ -168,4 +210,23 @@ func (r timeRange) conditions() []condition {
 		ends = append(ends, condition{sql: r.name + "_at < ?", args: []any{r.before}})
 	}
 	return ends
+}
+
+// byCreation is how a page in the order of updates goes on behind its workspace, where a filter
+// keeps timely runs. No filter has an index in that order. But a timely run was created before it
+// was updated: when as many runs as the page holds have been found in the order of creation, none that was
+// created after the last of their updates is on the page. So the page is among the runs that were
+// created until then, and these are sorted.
+//
+// The parameters are those of ListRunsByUpdate. An instant with nothing added to it is one that
+// PostgreSQL does not look for in an index.
+func byCreation(where, after string) string {
+	const updated, created = "coalesce(updated_at, '-infinity')", "coalesce(created_at, '-infinity')"
+	const unindexed = updated + " + '0'::interval"
+	return where + "\n  AND " + created + " <= (" +
+		"SELECT CASE WHEN count(*) < $4::bigint THEN 'infinity' ELSE max(updated_at) END FROM (" +
+		"SELECT updated_at FROM operation_runs WHERE workspace_id = $1 " + where +
+		" AND " + unforeseen(condition{sql: "(" + unindexed + ", id) > ($2::timestamptz, $3::bigint)"}).sql +
+		" ORDER BY " + created + ", id LIMIT $4::bigint) AS earliest)" +
+		strings.ReplaceAll(after, updated, unindexed)
 }

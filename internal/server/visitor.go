@@ -59,7 +59,7 @@ func (v *visitor) admit(r *http.Request) (workspace.Scope, error) {
 // as well, each of several branches would ask it, and PostgreSQL leaves out no join beside it, though
 // no column of the joined table is wanted.
 func (v *visitor) narrow(r *http.Request, n *narrowed, show selection) error {
-	if !v.asked && (n.planning() == planForValues || len(n.filter.choices) > 0 || n.joins && show.part) {
+	if !v.asked && (n.planning() == planForValues || len(n.filter.choices)+len(n.filter.untimely) > 0 || n.joins && show.part) {
 		if _, err := v.admit(r); err != nil {
 			return err
 		}
