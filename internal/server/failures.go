@@ -39,12 +39,9 @@ func (c condition) inCarrier() condition {
 	if c.carried == "" {
 		return c.plain()
 	}
-	if len(c.args) == 1 {
+	values, several := c.args[0].([]string)
+	if !several {
 		return condition{sql: c.carried + " = ?", args: c.args}
-	}
-	var values []string // an id is never one of several
-	for _, arg := range c.args {
-		values = append(values, arg.(string)) //nolint:forcetypeassert // see anyOf
 	}
 	plain := c.plain()
 	return condition{

@@ -29,6 +29,7 @@ type condition struct {
 	// carried is how it holds this one's: written as no other index has it.
 	carries bool
 	carried string
+	column  string // that has one of several texts where this holds
 	// untimely says that the condition keeps the few runs that an index of untimely ones holds.
 	untimely bool
 	// bounds says that the condition is a bound of the list's own order, which every index ends in.
@@ -86,7 +87,7 @@ func (f *filter) andCarried(column, carried string, value any) {
 func (f *filter) anyOf(column string, values []string) {
 	choice := make([]condition, 0, len(values))
 	for _, value := range values {
-		choice = append(choice, condition{sql: column + " = ?", args: []any{value}, carried: column + ` COLLATE "C"`})
+		choice = append(choice, condition{sql: column + " = ?", args: []any{value}, column: column, carried: column + ` COLLATE "C"`})
 	}
 	switch len(choice) {
 	case 0:
@@ -97,8 +98,9 @@ func (f *filter) anyOf(column string, values []string) {
 	}
 }
 
-// maxBranches bounds how many branches a statement may have.
-const maxBranches = 24
+// maxBranches bounds how many branches choices may make of a statement: each takes as long to plan as
+// a page to read. One that is read in another order than its own has twice as many to plan.
+const maxBranches = 4
 
 // narrowed is a database whose statements are narrowed by a filter.
 type narrowed struct {
@@ -134,7 +136,11 @@ func (n narrowed) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 // on their values.
 func (n narrowed) planning() planning {
 	f := n.filter
-	if len(f.all)+len(f.choices)+min(len(f.ranges), 1) > 1 {
+	several := len(f.all) + len(f.choices) + min(len(f.ranges), 1)
+	if several == 2 && len(f.choices) == 1 && leading(f.choices[0]) && !f.selective {
+		return planForAll // the index that leads is the best for any value
+	}
+	if several > 1 {
 		return planForValues
 	}
 	return planForAll
@@ -176,9 +182,13 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 func (f *filter) branches() [][]condition {
 	branches := [][]condition{f.all}
 	led := f.selective || slices.ContainsFunc(f.choices, leading)
+	most := maxBranches
+	if f.byCreation {
+		most--
+	}
 	for _, choice := range f.choices {
 		// The few rows that lead are read once, whatever the choices are.
-		if f.selective || led && !leading(choice) || len(branches)*len(choice) > maxBranches {
+		if f.selective || led && !leading(choice) || len(branches)*len(choice) > most {
 			choice = []condition{eitherOf(choice)}
 		}
 		product := make([][]condition, 0, len(branches)*len(choice))
@@ -209,6 +219,13 @@ func leading(choice []condition) bool {
 
 // eitherOf is the condition that one of conditions holds.
 func eitherOf(conditions []condition) condition {
+	if column := conditions[0].column; column != "" { // of one of its values
+		values := make([]string, 0, len(conditions))
+		for _, c := range conditions {
+			values = append(values, c.args[0].(string)) //nolint:forcetypeassert // see anyOf
+		}
+		return condition{sql: column + " = ANY (?)", args: []any{values}, carried: conditions[0].carried}
+	}
 	var either condition
 	for i, c := range conditions {
 		if i > 0 {
@@ -216,11 +233,6 @@ func eitherOf(conditions []condition) condition {
 		}
 		either.sql += "(" + c.sql + ")"
 		either.args = append(either.args, c.args...)
-		if i == 0 || either.carried == c.carried {
-			either.carried = c.carried
-		} else {
-			either.carried = ""
-		}
 	}
 	either.sql = "(" + either.sql + ")"
 	return either

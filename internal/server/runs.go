@@ -135,8 +135,7 @@ func runFilter(p *params) filter {
 		f.andCarried("user_id", "(user_id + 0)", id)
 	}
 	if hash, ok := p.identityHash("run_identity_hash"); ok {
-		f.and("run_identity_hash = ?", hash)
-		f.selective = true
+		f.andCarried("run_identity_hash", `run_identity_hash COLLATE "C"`, hash)
 	}
 	if id, ok := p.id("backup_schedule_id"); ok {
 		f.ofSchedule(id)
