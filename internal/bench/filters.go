@@ -80,6 +80,7 @@ func measureFilters(ctx context.Context, b *bench) (*table, error) {
 					note("    %.1f: %s %s", of(c), order, c.what)
 				}
 			}
+			note("  a page without filters takes %v", unfiltered)
 			t.add(order, kind.name, strconv.Itoa(len(all)), fmt.Sprintf("%.2f", of(all[len(all)/2])),
 				fmt.Sprintf("%.2f", of(all[len(all)*95/100])), fmt.Sprintf("%.2f", of(worst)), holds(of(worst), filterBar),
 				strconv.Itoa(beyond), worst.what)
@@ -90,8 +91,9 @@ func measureFilters(ctx context.Context, b *bench) (*table, error) {
 
 // timePages times a page of each combination, and in between the unfiltered page.
 func timePages(ctx context.Context, c *contender, base string, all []combination) (unfiltered time.Duration, err error) {
-	const every, tries, patience = 10, 4, 12
+	const every, tries, patience, passes = 10, 4, 12, 3
 	var plain []time.Duration
+	enough := func() time.Duration { return filterBar * slices.Min(plain) / 2 }
 	for i := range all {
 		if i%every == 0 {
 			took, err := shortest(ctx, c, base, tries, 0)
@@ -100,13 +102,27 @@ func timePages(ctx context.Context, c *contender, base string, all []combination
 			}
 			plain = append(plain, took)
 		}
-		// On a machine that does other things too, a long time is to be doubted, and a short one is not.
-		if all[i].took, err = shortest(ctx, c, base+"&"+all[i].query, patience, filterBar*slices.Min(plain)/2); err != nil {
+		if all[i].took, err = shortest(ctx, c, base+"&"+all[i].query, tries, enough()); err != nil {
 			return 0, err
 		}
 	}
 	slices.Sort(plain)
-	return plain[len(plain)/4], nil
+	unfiltered = plain[len(plain)/4]
+	// On a machine that does other things too, a long time is to be doubted, and a short one is not:
+	// what is near the bar is asked for again, at another time.
+	for range passes {
+		for i := range all {
+			if all[i].took <= filterBar*unfiltered*3/4 {
+				continue
+			}
+			again, err := shortest(ctx, c, base+"&"+all[i].query, patience, enough())
+			if err != nil {
+				return 0, err
+			}
+			all[i].took = min(all[i].took, again)
+		}
+	}
+	return unfiltered, nil
 }
 
 // shortest is how long a request takes when nothing comes in between: the shortest of some tries,

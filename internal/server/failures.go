@@ -43,9 +43,7 @@ func (c condition) inCarrier() condition {
 	if !several {
 		return condition{sql: c.carried + " = ?", args: c.args}
 	}
-	plain := c.plain()
-	return condition{
-		sql:  c.carried + " >= ? AND " + c.carried + " <= ? AND " + plain.sql,
-		args: append([]any{slices.Min(values), slices.Max(values)}, plain.args...),
-	}
+	return allOf([]condition{
+		{sql: c.carried + " >= ? AND " + c.carried + " <= ?", args: []any{slices.Min(values), slices.Max(values)}}, unforeseen(c),
+	})
 }

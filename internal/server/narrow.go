@@ -100,7 +100,7 @@ func (f *filter) anyOf(column string, values []string) {
 
 // maxBranches bounds how many branches choices may make of a statement: each takes as long to plan as
 // a page to read. One that is read in another order than its own has twice as many to plan.
-const maxBranches = 4
+const maxBranches = 6
 
 // narrowed is a database whose statements are narrowed by a filter.
 type narrowed struct {
@@ -184,7 +184,7 @@ func (f *filter) branches() [][]condition {
 	led := f.selective || slices.ContainsFunc(f.choices, leading)
 	most := maxBranches
 	if f.byCreation {
-		most--
+		most /= 2
 	}
 	for _, choice := range f.choices {
 		// The few rows that lead are read once, whatever the choices are.
