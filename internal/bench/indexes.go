@@ -49,7 +49,7 @@ var serves = map[string]string{
 // an INSERT of many runs in one statement, by turns with it and without it.
 func measureIndexes(ctx context.Context, b *bench) (*table, error) {
 	const rows = 20_000
-	rounds := 5
+	rounds := min(5, b.rounds)
 	if b.quick {
 		rounds = 1
 	}

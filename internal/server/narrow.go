@@ -98,9 +98,22 @@ func (f *filter) anyOf(column string, values []string) {
 	}
 }
 
-// maxBranches bounds how many branches choices may make of a statement: each takes as long to plan as
-// a page to read. One that is read in another order than its own has twice as many to plan.
-const maxBranches = 6
+// filters is how many filters there are, of which the ranges count as one.
+func (f *filter) filters() int { return len(f.all) + len(f.choices) + min(len(f.ranges), 1) }
+
+// maxBranches bounds how many branches choices may make of the statement. Each takes nearly as long
+// to plan as a page to read, unless the statement is planned once for all, and twice as long if it
+// is read in another order than its own.
+func (f *filter) maxBranches() int {
+	switch {
+	case f.filters() == 1:
+		return 24
+	case f.byCreation:
+		return 2
+	default:
+		return 6
+	}
+}
 
 // narrowed is a database whose statements are narrowed by a filter.
 type narrowed struct {
@@ -136,11 +149,10 @@ func (n narrowed) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 // on their values.
 func (n narrowed) planning() planning {
 	f := n.filter
-	several := len(f.all) + len(f.choices) + min(len(f.ranges), 1)
-	if several == 2 && len(f.choices) == 1 && leading(f.choices[0]) && !f.selective {
+	if f.filters() == 2 && len(f.choices) == 1 && leading(f.choices[0]) && !f.selective {
 		return planForAll // the index that leads is the best for any value
 	}
-	if several > 1 {
+	if f.filters() > 1 || len(f.choices) == 1 && len(f.choices[0]) > f.maxBranches() {
 		return planForValues
 	}
 	return planForAll
@@ -182,10 +194,7 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 func (f *filter) branches() [][]condition {
 	branches := [][]condition{f.all}
 	led := f.selective || slices.ContainsFunc(f.choices, leading)
-	most := maxBranches
-	if f.byCreation {
-		most /= 2
-	}
+	most := f.maxBranches()
 	for _, choice := range f.choices {
 		// The few rows that lead are read once, whatever the choices are.
 		if f.selective || led && !leading(choice) || len(branches)*len(choice) > most {
