@@ -67,7 +67,8 @@ type filter struct {
 	// makes a branch of those for which they do not.
 	timely   []condition
 	untimely []condition
-	// byCreation says that a list in the order of updates is read in that of creation; see the function.
+	// byCreation says that a list in the order of updates is read in that of creation (see the
+	// function), or sorted if the filter is selective.
 	byCreation bool
 	// selective says that an index of one of the conditions holds few rows of a workspace.
 	selective bool
@@ -168,10 +169,13 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 	statements := make([]string, 0, len(branches))
 	for _, conditions := range branches {
 		where := bind(slices.Concat(n.claimed, conditions), &args)
-		if n.filter.byCreation && !allOf(conditions).untimely {
-			statements = append(statements, before+byCreation(where, after))
-		} else {
+		switch f := n.filter; {
+		case !f.byCreation || allOf(conditions).untimely:
 			statements = append(statements, before+where+after)
+		case f.selective:
+			statements = append(statements, before+where+sorted(after))
+		default:
+			statements = append(statements, before+byCreation(where, after))
 		}
 	}
 	if n.planning() == planForValues { // there are too many of these statements to prepare each

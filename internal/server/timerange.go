@@ -84,6 +84,12 @@ func (o runOrder) bind(f filter, after position) filter {
 		f.timely = o.within(own, after)
 		return f
 	}
+	if f.byCreation && f.selective { // few runs, which are sorted
+		for _, r := range f.ranges {
+			f.timely = append(f.timely, plain(r.conditions())...)
+		}
+		return f
+	}
 	untimely := map[string]bool{untimelyUpdate: f.byCreation}
 	var checks []condition
 	for _, r := range others {
@@ -212,21 +218,25 @@ func (r timeRange) conditions() []condition {
 	return ends
 }
 
-// byCreation is how a page in the order of updates goes on behind its workspace, where a filter
-// keeps timely runs. No filter has an index in that order. But a timely run was created before it
-// was updated: when as many runs as the page holds have been found in the order of creation, none that was
-// created after the last of their updates is on the page. So the page is among the runs that were
-// created until then, and these are sorted.
+// byCreation is how a page in the order of updates goes on behind its workspace where a filter keeps
+// timely runs: no filter has an index in that order. But a timely run was created before it was
+// updated. When as many runs as the page holds have been found in the order of creation, none that
+// was created after the last of their updates is on the page. So the page is among the runs that
+// were created until then, and these are sorted.
 //
-// The parameters are those of ListRunsByUpdate. An instant with nothing added to it is one that
-// PostgreSQL does not look for in an index.
+// The parameters are those of ListRunsByUpdate.
 func byCreation(where, after string) string {
-	const updated, created = "coalesce(updated_at, '-infinity')", "coalesce(created_at, '-infinity')"
-	const unindexed = updated + " + '0'::interval"
+	const created = "coalesce(created_at, '-infinity')"
 	return where + "\n  AND " + created + " <= (" +
 		"SELECT CASE WHEN count(*) < $4::bigint THEN 'infinity' ELSE max(updated_at) END FROM (" +
 		"SELECT updated_at FROM operation_runs WHERE workspace_id = $1 " + where +
-		" AND " + unforeseen(condition{sql: "(" + unindexed + ", id) > ($2::timestamptz, $3::bigint)"}).sql +
-		" ORDER BY " + created + ", id LIMIT $4::bigint) AS earliest)" +
-		strings.ReplaceAll(after, updated, unindexed)
+		" AND " + unforeseen(condition{sql: sorted("(coalesce(updated_at, '-infinity'), id) > ($2::timestamptz, $3::bigint)")}).sql +
+		" ORDER BY " + created + ", id LIMIT $4::bigint) AS earliest)" + sorted(after)
+}
+
+// sorted is SQL that names the instant of an update in a form that no index holds, so that
+// PostgreSQL does not read the order of updates and skip: it finds what a filter keeps, and sorts.
+func sorted(sql string) string {
+	const updated = "coalesce(updated_at, '-infinity')"
+	return strings.ReplaceAll(sql, updated, updated+" + '0'::interval")
 }
