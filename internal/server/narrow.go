@@ -150,7 +150,7 @@ func (n narrowed) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 // on their values.
 func (n narrowed) planning() planning {
 	f := n.filter
-	if f.filters() == 2 && len(f.choices) == 1 && leading(f.choices[0]) && !f.selective {
+	if f.filters() == 2 && slices.ContainsFunc(f.choices, leading) && !f.selective {
 		return planForAll // the index that leads is the best for any value
 	}
 	if f.filters() > 1 || len(f.choices) == 1 && len(f.choices[0]) > f.maxBranches() {
