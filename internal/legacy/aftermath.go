@@ -132,10 +132,12 @@ func (r *Removal) clearAway(ctx context.Context, _ *ContractReport) error {
 	return nil
 }
 
-// dropSchema drops a schema of ours with its tables and functions. Anything else in it, or
+// dropSchema drops a schema of ours with its views, tables and functions. Anything else in it, or
 // anything that depends on it, is a reason to refuse.
 func dropSchema(ctx context.Context, tx pgx.Tx, schema string) error {
 	for _, query := range []string{
+		`SELECT CASE WHEN count(*) > 0 THEN 'DROP VIEW ' || string_agg(c.oid::regclass::text, ', ') END
+		 FROM pg_class c WHERE c.relnamespace = to_regnamespace($1) AND c.relkind = 'v'`,
 		`SELECT CASE WHEN count(*) > 0 THEN 'DROP TABLE ' || string_agg(c.oid::regclass::text, ', ') END
 		 FROM pg_class c WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p')`,
 		`SELECT CASE WHEN count(*) > 0 THEN 'DROP FUNCTION ' || string_agg(p.oid::regprocedure::text, ', ') END

@@ -71,6 +71,9 @@ func TestBothRoadsLeadToOneSchema(t *testing.T) {
 			t.Errorf("%s, empty (-) and contracted (+):\n%s", name, diff)
 		}
 	}
+	if diff := cmp.Diff(functionsAndViews(t, dbtest.Fresh(t)), functionsAndViews(t, address)); diff != "" {
+		t.Errorf("functions and views, empty (-) and contracted (+):\n%s", diff)
+	}
 	status, err := db.Status(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
@@ -89,6 +92,23 @@ func TestBothRoadsLeadToOneSchema(t *testing.T) {
 			t.Errorf("schema %s is left: %v %v", schema, left, err)
 		}
 	}
+}
+
+// functionsAndViews are the definitions of those that the service uses.
+func functionsAndViews(t *testing.T, address string) []string {
+	t.Helper()
+	rows, err := connect(t, address).Query(t.Context(), `
+		SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname LIKE 'runledger%'
+		UNION ALL SELECT relname || pg_get_viewdef(oid) FROM pg_class
+		WHERE relnamespace = 'public'::regnamespace AND relname = 'workspace_members' ORDER BY 1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	definitions, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(definitions) < 2 {
+		t.Fatalf("%v, %d functions and views", err, len(definitions))
+	}
+	return definitions
 }
 
 func TestContractRewritesNoLargeTable(t *testing.T) {
