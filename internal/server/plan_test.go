@@ -159,7 +159,7 @@ func largeDatabase(t *testing.T) string {
 
 // mostBuffers is how many buffers a page may take. A code of failures or an identity that many runs
 // have is looked through in its index, and in the order of updates twice. The stalled runs, few as
-// they are, are all looked at.
+// they are, are all looked at, and in the order of updates those of a schedule.
 func mostBuffers(order, query string) int {
 	most := 300
 	if strings.Contains(query, "failure_code") || strings.Contains(query, "run_identity_hash") || strings.Contains(query, "stalled=true") {
@@ -167,6 +167,9 @@ func mostBuffers(order, query string) int {
 	}
 	if order == "updated_at" {
 		most *= 2
+		if strings.Contains(query, "backup_schedule_id") {
+			most = max(most, 1_000)
+		}
 	}
 	return most
 }
