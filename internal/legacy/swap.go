@@ -118,7 +118,7 @@ func (s *swapping) run(ctx context.Context) error {
 	}
 	steps := []func(context.Context) error{
 		s.catchUp, s.advanceSequences, s.assignTenants, s.deriveHashes, s.dropTriggers, s.dropViews, s.dropForeignKeys,
-		s.swapTables, s.moveNewTables, s.moveFunctions, s.makeCanonicalViews, s.addTypes, s.addForeignKeys, s.makeViews, s.archive, s.remember,
+		s.swapTables, s.moveNewTables, s.moveFunctionsAndViews, s.addTypes, s.addForeignKeys, s.makeViews, s.archive, s.remember,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -289,38 +289,25 @@ func (s *swapping) moveNewTables(ctx context.Context) error {
 	return nil
 }
 
-// moveFunctions moves the functions that the service's statements call.
-func (s *swapping) moveFunctions(ctx context.Context) error {
-	rows, err := s.tx.Query(ctx, "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = to_regnamespace($1) ORDER BY 1", canonicalSchema)
+// moveFunctionsAndViews moves the functions that the service's statements call, and makes the views
+// that they read over the tables as they are now: those of the canonical schema are over its own,
+// empty ones.
+func (s *swapping) moveFunctionsAndViews(ctx context.Context) error {
+	rows, err := s.tx.Query(ctx, `
+		SELECT format('ALTER FUNCTION %s SET SCHEMA public', oid::regprocedure) FROM pg_proc
+		WHERE pronamespace = to_regnamespace($1)
+		UNION ALL
+		SELECT format('CREATE VIEW public.%I AS %s', relname, replace(pg_get_viewdef(oid), $1 || '.', 'public.')) FROM pg_class
+		WHERE relnamespace = to_regnamespace($1) AND relkind = 'v'`, canonicalSchema)
 	if err != nil {
 		return err
 	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if err := s.exec(ctx, "ALTER FUNCTION "+name+" SET SCHEMA public"); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// makeCanonicalViews makes the canonical views over the tables as they are now. Those of the canonical
-// schema are over its own, empty ones.
-func (s *swapping) makeCanonicalViews(ctx context.Context) error {
-	rows, err := s.tx.Query(ctx, `SELECT format('CREATE VIEW public.%I AS %s', relname, pg_get_viewdef(oid)) FROM pg_class
-		WHERE relnamespace = to_regnamespace($1) AND relkind = 'v' ORDER BY oid`, canonicalSchema)
-	if err != nil {
-		return err
-	}
-	views, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return err
-	}
-	for _, view := range views {
-		if err := s.exec(ctx, inPublic(view)); err != nil {
+	for _, statement := range statements {
+		if err := s.exec(ctx, statement); err != nil {
 			return err
 		}
 	}
