@@ -61,7 +61,7 @@ func (s *Server) gated(h scopedHandler) signedInHandler {
 			return err
 		}
 		req := requestOf(r)
-		req.identify(ws)
+		req.identify(ws.Claim())
 		req.moment = now
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			end := s.polls.write(ws.ID())

@@ -45,16 +45,9 @@ func requestOf(r *http.Request) *request {
 	return req
 }
 
-// identify notes for the log who asks and about which workspace.
-func (r *request) identify(ws workspace.Scope) {
-	r.userID, r.workspaceID = ws.UserID(), ws.ID()
-}
-
-// claim notes the same of who was let in before.
-func (r *request) claim(c workspace.Claim) { r.userID, r.workspaceID = c.UserID(), c.WorkspaceID() }
-
-// forget notes that who asks turned out to be a stranger.
-func (r *request) forget() { r.userID, r.workspaceID = 0, 0 }
+// identify notes for the log who asks and about which workspace; of a stranger, who has no claim,
+// nothing.
+func (r *request) identify(c workspace.Claim) { r.userID, r.workspaceID = c.UserID(), c.WorkspaceID() }
 
 // requestIDPattern is what a caller may send as X-Request-Id: safe in a header, a log and JSON.
 var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)

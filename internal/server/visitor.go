@@ -46,11 +46,11 @@ func (v *visitor) admit(r *http.Request) (workspace.Scope, error) {
 	v.scope, v.moment, v.err = v.server.resolve(r.Context(), auth.Subject(question.Subject), question.WorkspaceID)
 	if v.err != nil {
 		v.server.met.Remove(question)
-		requestOf(r).forget()
+		requestOf(r).identify(workspace.Claim{})
 		return v.scope, v.err
 	}
 	v.claim = v.scope.Claim()
-	requestOf(r).identify(v.scope)
+	requestOf(r).identify(v.claim)
 	return v.scope, nil
 }
 
@@ -120,7 +120,7 @@ func (s *Server) listed(h listHandler) http.HandlerFunc {
 			return gated(w, r, subject)
 		}
 		req := requestOf(r)
-		req.claim(claim)
+		req.identify(claim)
 		if at, ok := addressOf(r, claim.WorkspaceID()); ok {
 			req.poll = s.polls.poll(at, moment{})
 		}
