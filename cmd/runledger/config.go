@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"math"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/runledger/runledger/internal/auth"
@@ -352,6 +355,10 @@ func (c *config) auth() auth.Config {
 	}
 }
 
+// readAtOnce is how many bytes are read of PostgreSQL's answers at once: what is there of a page, where
+// pgx by itself reads the 8 kB that PostgreSQL sends at a time. Each connection has a buffer so large.
+const readAtOnce = 64 << 10
+
 // pool is the configuration of the connections of a server to a database, the primary or a replica.
 func (c *config) pool(databaseURL string) (*pgxpool.Config, error) {
 	pool, err := pgxpool.ParseConfig(databaseURL)
@@ -360,6 +367,9 @@ func (c *config) pool(databaseURL string) (*pgxpool.Config, error) {
 	}
 	pool.MaxConns = c.DatabaseMaxConns
 	pool.ConnConfig.ConnectTimeout = c.DatabaseAcquireTimeout
+	pool.ConnConfig.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readAtOnce), w)
+	}
 	params := pool.ConnConfig.RuntimeParams
 	maps.Copy(params, server.SessionSettings())
 	params["application_name"] = "runledger"

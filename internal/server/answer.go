@@ -54,13 +54,12 @@ func answerTagged(
 	b := borrowBuffer()
 	defer b.giveBack()
 	b.body = fill(b.body)
-	return answerBody(w, r, status, mark, b.body)
+	return answerBody(w, r, status, entityTag(mark, b.body), b.body)
 }
 
-// answerBody writes a body with a tag that begins with mark, or 304 if the client has it already.
-// vary names further headers on which the answer depends.
-func answerBody(w http.ResponseWriter, r *http.Request, status int, mark string, body []byte, vary ...string) error {
-	tag := entityTag(mark, body)
+// answerBody writes a body with its tag, or 304 if the client has it already. vary names further
+// headers on which the answer depends.
+func answerBody(w http.ResponseWriter, r *http.Request, status int, tag string, body []byte, vary ...string) error {
 	h := w.Header()
 	tagHeaders(h, tag, vary)
 	requestOf(r).poll.remember(h, tag, vary)

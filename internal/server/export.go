@@ -40,7 +40,7 @@ type runList struct {
 	order       runOrder
 	filter      filter
 	// missing is why there is no such list rather than an empty one, nil where there is one.
-	missing func() error
+	missing missing
 }
 
 // narrowed is what the list's statement behind a position is narrowed to.
@@ -105,7 +105,7 @@ func (s *Server) exportRuns(
 		return first.err
 	}
 	if first.rows == 0 {
-		if err := list.missing(); err != nil {
+		if err := list.missing(r); err != nil {
 			return err
 		}
 	}

@@ -17,8 +17,8 @@ func (s *Server) listFindings(w http.ResponseWriter, r *http.Request, v *visitor
 	if err != nil {
 		return err
 	}
-	return s.answerRows(w, r, v, pg, show, narrowed{filter: f, joins: true}, func(db dbsqlc.DBTX) error {
-		_, err := s.queries.ListFindings(r.Context(), db,
+	return s.answerRows(w, r, v, pg, show, narrowed{filter: f, joins: true}, func(ctx context.Context, db dbsqlc.DBTX) error {
+		_, err := s.queries.ListFindings(ctx, db,
 			dbsqlc.ListFindingsParams{WorkspaceID: v.workspaceID(), PositionID: pg.after.id, PageSize: pg.rows()})
 		return err
 	})
@@ -36,7 +36,7 @@ func (s *Server) getFinding(w http.ResponseWriter, r *http.Request, ws workspace
 	if err != nil {
 		return err
 	}
-	return answerBody(w, r, http.StatusOK, revisionMark(revision), body)
+	return answerBody(w, r, http.StatusOK, entityTag(revisionMark(revision), body), body)
 }
 
 // finding is a finding as the interface shows it, with its revision.

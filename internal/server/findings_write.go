@@ -197,7 +197,7 @@ func (s *Server) patchFinding(w http.ResponseWriter, r *http.Request, ws workspa
 	if changed == 0 && revision != 0 && revision != latest {
 		return errRevision
 	}
-	return answerBody(w, r, http.StatusOK, revisionMark(latest), body)
+	return answerBody(w, r, http.StatusOK, entityTag(revisionMark(latest), body), body)
 }
 
 // readFindingStatus reads what a request makes of a finding, and the revision that it wants.

@@ -76,6 +76,18 @@ func (g *gatherer[Key, Item, Result]) ask(ctx context.Context, key Key, item Ite
 	return self.result
 }
 
+// enterEmpty takes the line for what is done without it, if nobody is in it. Who comes while it is done
+// waits for its end, which leave tells.
+func (g *gatherer[Key, Item, Result]) enterEmpty(key Key) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lines[key] != nil {
+		return false
+	}
+	g.lines[key] = &line[Item, Result]{running: 1}
+	return true
+}
+
 // enter joins the line. It returns what to do at once, nil if that is to wait.
 func (g *gatherer[Key, Item, Result]) enter(key Key, self *waiter[Item, Result]) []*waiter[Item, Result] {
 	g.mu.Lock()

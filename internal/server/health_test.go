@@ -271,9 +271,9 @@ func TestClientsThatHangUpCostNoConnections(t *testing.T) {
 		}
 		ctx, hangUp := context.WithCancel(t.Context())
 		var clients sync.WaitGroup
-		for range connections {
-			clients.Go(func() {
-				req, _ := http.NewRequestWithContext(ctx, http.MethodGet, h.url+path, http.NoBody)
+		for n := range connections {
+			clients.Go(func() { // who asks for the same page needs no connection of their own
+				req, _ := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s%s?limit=%d", h.url, path, n+1), http.NoBody)
 				req.Header.Set("Authorization", "Bearer "+token)
 				if resp, err := h.client.Do(req); err == nil {
 					_ = resp.Body.Close()

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"slices"
 
@@ -16,8 +17,8 @@ func (s *Server) listInventoryItems(w http.ResponseWriter, r *http.Request, v *v
 	if err != nil {
 		return err
 	}
-	return s.answerRows(w, r, v, pg, show, narrowed{filter: f, joins: true}, func(db dbsqlc.DBTX) error {
-		_, err := s.queries.ListInventoryItems(r.Context(), db,
+	return s.answerRows(w, r, v, pg, show, narrowed{filter: f, joins: true}, func(ctx context.Context, db dbsqlc.DBTX) error {
+		_, err := s.queries.ListInventoryItems(ctx, db,
 			dbsqlc.ListInventoryItemsParams{WorkspaceID: v.workspaceID(), PositionID: pg.after.id, PageSize: pg.rows()})
 		return err
 	})
@@ -36,7 +37,7 @@ func (s *Server) getInventoryItem(w http.ResponseWriter, r *http.Request, ws wor
 	if _, err := s.queries.GetInventoryItem(r.Context(), db, dbsqlc.GetInventoryItemParams{WorkspaceID: ws.ID(), ID: id}); err != nil {
 		return err
 	}
-	return answerBody(w, r, http.StatusOK, "", body)
+	return answerBody(w, r, http.StatusOK, entityTag("", body), body)
 }
 
 // inventoryFilter reads the filters of a list of inventory items.

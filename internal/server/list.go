@@ -1,9 +1,11 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -13,14 +15,17 @@ import (
 // page is which part of a list a request asks for.
 type page struct {
 	limit   int
-	after   position     // the last row of the page before
-	follows bool         // there was one
-	binding string       // what a cursor of this list is bound to
-	values  url.Values   // the parameters
-	instant string       // the column of an instant that the list is ordered by, if it is not the id alone
-	missing func() error // why there is no such list rather than an empty one; nil for lists that always are
-	vary    []string     // on which further headers the answer depends
+	after   position   // the last row of the page before
+	follows bool       // there was one
+	binding string     // what a cursor of this list is bound to
+	values  url.Values // the parameters
+	instant string     // the column of an instant that the list is ordered by, if it is not the id alone
+	missing missing    // why there is no such list rather than an empty one; nil for lists that always are
+	vary    []string   // on which further headers the answer depends
 }
+
+// missing asks why there is no such list rather than an empty one; no error says that it is empty.
+type missing func(r *http.Request) error
 
 // rows is how many rows to ask the database for: one more than fit tells that a page follows.
 func (p page) rows() int32 { return int32(p.limit) + 1 } //nolint:gosec // at most maxPageSize
@@ -66,39 +71,53 @@ func answerPage[Row any](
 	s *Server, w http.ResponseWriter, r *http.Request, pg page, rows []Row,
 	appendRow func(b []byte, row *Row) []byte, at func(row *Row) position,
 ) error {
-	return s.answerList(w, r, pg, func(l *listing) error {
+	sheet, err := s.makeSheet(r, pg, func(l *listing) error {
 		for i := range rows {
 			l.add(func(b []byte) []byte { return appendRow(b, &rows[i]) }, func() position { return at(&rows[i]) })
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return sheet.answer(w, r, pg)
 }
 
 // answerRows writes one page of a list: what is to be shown of the rows that query reads with the
 // database that it is given. That is the list's, narrowed to what the visitor may see, but its rows
 // go straight to the page.
 func (s *Server) answerRows(
-	w http.ResponseWriter, r *http.Request, v *visitor, pg page, show selection, n narrowed, query func(db dbsqlc.DBTX) error,
+	w http.ResponseWriter, r *http.Request, v *visitor, pg page, show selection, n narrowed,
+	query func(ctx context.Context, db dbsqlc.DBTX) error,
 ) error {
 	var read []string
 	if show.part {
 		read = append(show.columns(), columnID, pg.instant)
 	}
-	return s.answerList(w, r, pg, func(l *listing) error {
-		return v.read(r, func() (rows int, err error) {
-			if err := v.narrow(r, &n, show); err != nil {
-				return 0, err
-			}
-			err = s.reading(r, pg, func(db dbsqlc.DBTX) error {
-				l.restart()
-				n.DBTX = db
-				return query(rawRows{DBTX: n, show: show.members, read: read, each: func(row rawRow) {
-					l.add(row.append, func() position { return row.position(pg.instant) })
-				}})
+	sheet, err := s.share(r, v, func(r *http.Request) (*sheet, error) {
+		return s.makeSheet(r, pg, func(l *listing) error {
+			return v.read(r, func() (rows int, err error) {
+				if err := v.narrow(r, &n, show); err != nil {
+					return 0, err
+				}
+				err = s.reading(r, pg, func(db dbsqlc.DBTX) error {
+					l.restart()
+					n.DBTX = db
+					return query(r.Context(), rawRows{DBTX: n, show: show.members, read: read, each: func(row rawRow) {
+						l.add(row.append, func() position { return row.position(pg.instant) })
+					}})
+				})
+				return l.rows, err
 			})
-			return l.rows, err
 		})
 	})
+	if err != nil {
+		return err
+	}
+	if sheet.rows > 0 && v.admitted() {
+		s.met.Add(v.claim.Question(), v.claim) // who finds rows need not ask the gate the next time
+	}
+	return sheet.answer(w, r, pg)
 }
 
 // listing is a page while its rows come in. It has a buffer from its first row on: a request that
@@ -143,27 +162,53 @@ func (l *listing) add(appendRow func(b []byte) []byte, at func() position) {
 	}
 }
 
-// answerList writes the page that fill adds rows to.
-func (s *Server) answerList(w http.ResponseWriter, r *http.Request, pg page, fill func(l *listing) error) error {
+// sheet is a page that is ready to be sent, to everybody for whom it was made.
+type sheet struct {
+	buffer
+
+	rows    int
+	tag     string
+	link    string       // to the page that follows, if one does
+	senders atomic.Int32 // who have yet to send it
+}
+
+// makeSheet makes the page that fill adds rows to.
+func (s *Server) makeSheet(r *http.Request, pg page, fill func(l *listing) error) (*sheet, error) {
 	l := &listing{page: pg}
-	defer l.giveBack()
 	err := fill(l)
 	if err == nil && l.rows == 0 && pg.missing != nil {
-		err = pg.missing()
+		err = pg.missing(r)
 	}
 	if err != nil {
-		return err
+		l.giveBack()
+		return nil, err
 	}
 	l.begin()
 	l.body = append(l.body, `],"next_cursor":`...)
+	made := &sheet{rows: l.rows}
 	if l.rows <= l.limit {
 		l.body = append(l.body, "null}"...)
 	} else {
 		next := s.cursors.seal(l.last, pg.binding)
-		w.Header().Set("Link", "<"+pg.next(r, next)+`>; rel="next"`)
+		made.link = "<" + pg.next(r, next) + `>; rel="next"`
 		l.body = append(appendQuoted(l.body, next), '}')
 	}
-	return answerBody(w, r, http.StatusOK, "", l.body, pg.vary...)
+	made.buffer, made.tag = l.buffer, entityTag("", l.body)
+	made.senders.Store(1)
+	return made, nil
+}
+
+// answer sends the page to one of those for whom it was made.
+func (p *sheet) answer(w http.ResponseWriter, r *http.Request, pg page) error {
+	defer func() {
+		if p.senders.Add(-1) == 0 {
+			p.giveBack()
+		}
+	}()
+	if p.link != "" {
+		w.Header().Set("Link", p.link)
+	}
+	return answerBody(w, r, http.StatusOK, p.tag, p.body, pg.vary...)
 }
 
 // next is the address of the page behind cursor, relative to the server's own (RFC 8288 section

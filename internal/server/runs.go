@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"slices"
 	"strconv"
@@ -22,18 +23,18 @@ func (s *Server) listRuns(w http.ResponseWriter, r *http.Request, v *visitor) er
 	if err := s.bridgedFrom(r, p, &f); err != nil {
 		return err
 	}
-	return s.answerRuns(w, r, v, p, f, func() error { return nil })
+	return s.answerRuns(w, r, v, p, f, func(*http.Request) error { return nil })
 }
 
 // answerRuns writes the runs that a request asks for, out of those that f keeps: a page of them, or
 // all where it wants a form that is no page. missing is asked, where there is nothing to write,
 // whether what the runs are of is missing.
 func (s *Server) answerRuns(
-	w http.ResponseWriter, r *http.Request, v *visitor, p *params, f filter, missing func() error,
+	w http.ResponseWriter, r *http.Request, v *visitor, p *params, f filter, missing missing,
 ) error {
 	format, err := acceptedFormat(r)
 	if err != nil {
-		return cmp.Or(missing(), err)
+		return cmp.Or(missing(r), err)
 	}
 	list := runList{
 		server: s, workspaceID: v.workspaceID(), filter: f, order: runOrders[p.choice("order", "-created_at", "created_at", "updated_at")],
@@ -48,7 +49,7 @@ func (s *Server) answerRuns(
 		}
 		_, _, badPosition := askedPosition(r) // an export is the primary's
 		if err := cmp.Or(p.done(), badPosition); err != nil {
-			return cmp.Or(missing(), err)
+			return cmp.Or(missing(r), err)
 		}
 		ws, err := v.admit(r)
 		if err != nil {
@@ -58,11 +59,11 @@ func (s *Server) answerRuns(
 	}
 	pg, err := s.pageOf(r, v.workspaceID(), p, list.order.first())
 	if err != nil {
-		return cmp.Or(missing(), err)
+		return cmp.Or(missing(r), err)
 	}
 	pg.instant, pg.missing, pg.vary = list.order.name+"_at", missing, []string{"Accept"}
-	return s.answerRows(w, r, v, pg, show, list.narrowed(pg.after), func(db dbsqlc.DBTX) error {
-		return list.query(r.Context(), db, pg.after, pg.rows())
+	return s.answerRows(w, r, v, pg, show, list.narrowed(pg.after), func(ctx context.Context, db dbsqlc.DBTX) error {
+		return list.query(ctx, db, pg.after, pg.rows())
 	})
 }
 

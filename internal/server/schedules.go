@@ -67,7 +67,7 @@ func (s *Server) listBackupScheduleRuns(w http.ResponseWriter, r *http.Request, 
 	history := &f.all[len(f.all)-1]
 	history.sql += " AND EXISTS (SELECT FROM backup_schedules WHERE workspace_id = ? AND id = ?)"
 	history.args = append(history.args, v.workspaceID(), id)
-	return s.answerRuns(w, r, v, p, f, func() error {
+	return s.answerRuns(w, r, v, p, f, func(r *http.Request) error {
 		ws, err := v.admit(r)
 		if err == nil {
 			_, err = s.backupSchedule(r, ws)

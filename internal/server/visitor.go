@@ -74,8 +74,7 @@ func (v *visitor) narrow(r *http.Request, n *narrowed, show selection) error {
 }
 
 // read reads a list that read narrows: once more, if it has no rows and the visitor turns out to be
-// a member, for it may have been none a moment ago. Who finds rows need not ask the gate the next
-// time.
+// a member, for it may have been none a moment ago. Who finds none asks the gate the next time.
 func (v *visitor) read(r *http.Request, read func() (rows int, err error)) error {
 	rows, err := read()
 	if err == nil && rows == 0 && !v.asked {
@@ -85,12 +84,8 @@ func (v *visitor) read(r *http.Request, read func() (rows int, err error)) error
 		requestOf(r).poll.moment = v.moment // of the query that begins now
 		rows, err = read()
 	}
-	switch {
-	case err != nil:
-	case rows == 0:
+	if err == nil && rows == 0 {
 		v.server.met.Remove(v.claim.Question())
-	case v.admitted():
-		v.server.met.Add(v.claim.Question(), v.claim)
 	}
 	return err
 }
