@@ -28,10 +28,10 @@ type capacity struct {
 const (
 	defaultMaxRequests = 2048
 	// requestsPerTurn is how many requests there may be in any overload for each statement that the
-	// database works on: one that it works on, and some whose answers are made and sent, or whose
-	// statements come next. There may be more where they are answered soon all the same.
-	requestsPerTurn = 4
-	leastBusiest    = 32 // with however few connections: a moment's crowd
+	// database works on: one that it works on, and one whose answer is made and sent, or whose
+	// statement comes next. There may be more where they are answered soon all the same.
+	requestsPerTurn = 2
+	leastBusiest    = 16 // with however few connections: a moment's crowd
 )
 
 // enter takes a place, if there is one.

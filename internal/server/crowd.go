@@ -9,9 +9,9 @@ import (
 // Many ask for the same page at the same time: everybody who has it open when a change is announced,
 // or a crowd that comes back after an outage. A page that is being read is none for who comes
 // meanwhile, since what they have heard of may be newer; but all who wait for its end can have the
-// next one, which begins after each of them has come. So a crowd
-// costs the database and the encoder little more than one. A page depends on the rows of the database
-// and its address alone (see polls.go), and everybody who shares one has been let in by the gate.
+// next one, which begins after each of them has come. So a crowd costs the database and the encoder
+// little more than one of it. A page depends on the rows of the database and its address alone (see
+// polls.go), and everybody who shares one has been let in by the gate.
 
 // reader is a request for a page, and how to read it.
 type reader struct {
@@ -19,8 +19,8 @@ type reader struct {
 	read func(r *http.Request) (*sheet, error)
 }
 
-// shared is a page that was made for one request or several, or why it was not.
-type shared struct {
+// reading is a page that was made for one request or several, or why it was not.
+type reading struct {
 	sheet *sheet
 	err   error
 }
@@ -50,14 +50,14 @@ func (s *Server) share(r *http.Request, v *visitor, read func(r *http.Request) (
 
 // readGathered makes one page for all readers. What its statements run under is the first one's
 // request, which ends with its client only if there is nobody else.
-func (s *Server) readGathered(ctx context.Context, _ address, readers []reader) []shared {
+func (s *Server) readGathered(ctx context.Context, _ address, readers []reader) []reading {
 	first := readers[0]
 	if len(readers) > 1 {
 		first.r = first.r.WithContext(ctx)
 	}
-	var made shared
+	var made reading
 	if made.sheet, made.err = first.read(first.r); made.err == nil {
 		made.sheet.senders.Store(int32(len(readers))) //nolint:gosec // as many as there are requests
 	}
-	return slices.Repeat([]shared{made}, len(readers))
+	return slices.Repeat([]reading{made}, len(readers))
 }

@@ -15,7 +15,7 @@ func TestWhoHangsUpTakesNoPageFromTheOthers(t *testing.T) {
 	read := reader{r: gone, read: func(r *http.Request) (*sheet, error) { return &sheet{}, r.Context().Err() }}
 	var s Server
 	for readers, ended := range map[int]bool{1: true, 2: false} {
-		line := newGatherer(maxReadings, shared{err: errAbandoned}, s.readGathered)
+		line := newGatherer(maxReadings, reading{err: errAbandoned}, s.readGathered)
 		made := line.do(context.WithoutCancel(ctx), address{}, []reader{read, read}[:readers])
 		if len(made) != readers || (made[0].err != nil) != ended {
 			t.Errorf("%d readers, the first of whom has hung up, get %v", readers, made)

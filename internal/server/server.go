@@ -67,7 +67,7 @@ type Server struct {
 	gate    *database
 	members *gatherer[struct{}, workspace.Question, membership]
 	met     *visitors
-	sheets  *gatherer[address, reader, shared]
+	sheets  *gatherer[address, reader, reading]
 	polls   *polls
 	starts  *gatherer[workspace.Scope, start, result]
 	exports streamLimits
@@ -130,7 +130,7 @@ func New(o Options) *Server {
 	s.console, s.consolePolicy = site, consolePolicy(o.Console)
 	s.met = newVisitors()
 	s.members = newGatherer(maxQuestions, membership{err: errAbandoned}, s.resolveGathered)
-	s.sheets = newGatherer(maxReadings, shared{err: errAbandoned}, s.readGathered)
+	s.sheets = newGatherer(maxReadings, reading{err: errAbandoned}, s.readGathered)
 	s.starts = newGatherer(maxStarts, result{err: errAbandoned}, s.startGathered)
 	if o.Tracer != nil {
 		s.tracer = o.Tracer.Tracer("github.com/runledger/runledger/internal/server")

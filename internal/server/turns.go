@@ -13,22 +13,25 @@ import (
 // comes back at once for its next statement. (Fail at Scale, ACM Queue 13.8, calls it adaptive
 // LIFO.) One that has to wait too long is refused.
 //
-// It is an overload when somebody has been waiting for some time without a break. Then requests are
-// refused at the door, and with each of them one that has waited for long: see capacity. A crowd that
-// comes at once is no overload: as long as nobody else comes, all of it is served.
+// It is an overload when somebody has been waiting for some time without a break, and there are more
+// requests than can be answered in reasonable time. Then requests are refused at the door, and with
+// each of them one that has waited for long, until there are as few as take no longer than usual: see
+// capacity. It is over when nobody has had to wait or be refused for a moment. A crowd that comes at
+// once is no overload: as long as nobody else comes, all of it is served.
 type turns struct {
 	patience time.Duration // the longest wait
 	longest  int           // how many may wait
 	refused  func()        // counts a refusal
 
-	mu      sync.Mutex
-	free    int
-	waiting list.List // of *turn, the last to have come at the front
-	since   time.Time // when the waiting began, if somebody is or was waiting just now
-	calm    time.Time // when nobody was waiting any more, if nobody is
-	ended   int       // turns that have ended since counted
-	counted time.Time
-	rate    float64 // turns that ended in a second, when it was last counted
+	mu       sync.Mutex
+	free     int
+	waiting  list.List // of *turn, the last to have come at the front
+	since    time.Time // when the waiting began, if somebody is or was waiting just now
+	calm     time.Time // when nobody was waiting any more, if nobody is
+	refusing bool      // whether requests have been refused since then
+	ended    int       // turns that have ended since counted
+	counted  time.Time
+	rate     float64 // turns that ended in a second, when it was last counted
 }
 
 // turn is somebody who waits for one.
@@ -43,7 +46,9 @@ const (
 	overloadBegins   = 250 * time.Millisecond // how long somebody has to be waiting for it to be one
 	overloadEnds     = 100 * time.Millisecond // and for how long nobody, for it to be none any more
 	overloadPatience = 50 * time.Millisecond  // from when on a wait is ended in an overload to make room
-	overloadTarget   = 40 * time.Millisecond  // how long requests may take in an overload
+	overloadLatency  = 100 * time.Millisecond // how long requests have to take, as many as there are, for it to be one
+	leastCrowd       = 128                    // and how many they have to be, however long they take
+	overloadTarget   = 20 * time.Millisecond  // how long they may take from then on, so that it is soon over
 	rateWindow       = 100 * time.Millisecond // over how long it is counted how many are answered
 	longestQueue     = 4096
 )
@@ -112,7 +117,7 @@ func (t *turns) isOverload(now time.Time) bool {
 }
 
 // overloaded tells whether it is an overload and so many requests are more than the turns that ended
-// lately say can be answered soon, so that whoever comes now had better not be taken in. The one who
+// lately say can be answered in time, so that whoever comes now had better not be taken in. The one who
 // has waited longest leaves then as well, if that is for long: what is left of the crowd with which an
 // overload began is in the way of all who come later.
 func (t *turns) overloaded(requests int64) bool {
@@ -120,14 +125,20 @@ func (t *turns) overloaded(requests int64) bool {
 	defer t.mu.Unlock()
 	now := time.Now()
 	if !t.isOverload(now) {
+		t.refusing = false
 		return false
 	}
 	if window := now.Sub(t.counted); window > rateWindow {
 		t.rate, t.ended, t.counted = float64(t.ended)/window.Seconds(), 0, now
 	}
-	if float64(requests) <= t.rate*overloadTarget.Seconds() {
+	most := t.rate * overloadTarget.Seconds()
+	if !t.refusing {
+		most = max(leastCrowd, t.rate*overloadLatency.Seconds())
+	}
+	if float64(requests) <= most {
 		return false
 	}
+	t.refusing, t.calm = true, now // whom it refuses would be waiting
 	if last := t.waiting.Back(); last != nil {
 		if oldest, _ := last.Value.(*turn); now.Sub(oldest.since) > overloadPatience { // nothing else is put there
 			t.end(last, oldest, true)

@@ -13,8 +13,8 @@ import (
 
 const testPatience = 2 * time.Second
 
-// anyNumber of requests is more than turns of which none has ended can answer.
-const anyNumber = 1
+// anyNumber of requests is more than turns of which none has ended can answer in any time.
+const anyNumber = leastCrowd + 1
 
 // newTestTurns are turns of which all places are taken, and a count of the refusals.
 func newTestTurns(t *testing.T, places int) (*turns, *atomic.Int64) {
@@ -185,18 +185,20 @@ func TestInAnOverloadAsManyAreTakenInAsAreAnsweredSoon(t *testing.T) {
 		synctest.Wait()
 		q.giveBack()
 		time.Sleep(overloadBegins + stay)
-		q.overloaded(first) // counts
+		q.overloaded(0) // counts
 		time.Sleep(rateWindow + stay)
-		// A thousand a second, and so many within the time that a request may take.
-		soon := int64(overloadTarget / stay)
-		if q.overloaded(soon-1) || !q.overloaded(soon+1) {
-			t.Errorf("at %.0f a second %d are %v too many and %d are %v", q.rate, soon-1, q.overloaded(soon-1), soon+1, q.overloaded(soon+1))
+		// A thousand a second, and as many as take too long; from then on, as many as do not take long.
+		for _, within := range []time.Duration{max(overloadLatency, leastCrowd*stay), overloadTarget} {
+			soon := int64(within / stay)
+			if q.overloaded(soon-1) || !q.overloaded(soon+1) {
+				t.Errorf("at %.0f a second %d are %v too many and %d are %v", q.rate, soon-1, q.overloaded(soon-1), soon+1, q.overloaded(soon+1))
+			}
 		}
 		working.Wait()
 	})
 }
 
-func TestAnOverloadIsOverWhenNobodyHasWaitedForAWhile(t *testing.T) {
+func TestAnOverloadIsOverWhenNobodyHasWaitedOrBeenRefusedForAWhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q, _ := newTestTurns(t, 1)
@@ -204,13 +206,15 @@ func TestAnOverloadIsOverWhenNobodyHasWaitedForAWhile(t *testing.T) {
 		overload(t, q, 1, &working)
 		q.giveBack() // the one who waits has its turn
 		working.Wait()
-		time.Sleep(overloadEnds) // in the bubble's time
-		if !q.overloaded(anyNumber) {
-			t.Error("it is over with the first moment in which nobody waits")
+		for range 3 { // whoever is refused would be waiting
+			time.Sleep(overloadEnds) // in the bubble's time
+			if !q.overloaded(anyNumber) {
+				t.Error("it is over with the first moment in which nobody waits or is refused")
+			}
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(overloadEnds + time.Millisecond)
 		if q.overloaded(anyNumber) {
-			t.Error("it goes on though nobody has waited for long")
+			t.Error("it goes on though nobody has waited or been refused for long")
 		}
 		working.Go(func() { _ = q.take(t.Context()) })
 		synctest.Wait()
@@ -227,21 +231,25 @@ func TestFewRequestsAreTakenInDuringAnOverloadAndManyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, _ := newTestTurns(t, 1)
 		refused := 0
-		c := &capacity{most: 5, busiest: 2, turns: q, refused: func() { refused++ }}
+		c := &capacity{most: anyNumber + 1, busiest: 2, turns: q, refused: func() { refused++ }}
 		entered := func() (n int) {
 			for c.enter() {
 				n++
 			}
 			return n
 		}
-		if n := entered(); n != 5 || refused != 1 {
+		if n := entered(); n != anyNumber+1 || refused != 1 {
 			t.Errorf("%d are taken in and %d refused", n, refused)
 		}
-		c.taken.Store(0)
 		var working sync.WaitGroup
 		overload(t, q, 1, &working)
-		if n := entered(); n != 2 || refused != 2 {
-			t.Errorf("in an overload %d are taken in, and %d refused", n, refused-1)
+		c.taken.Store(0)
+		if n := entered(); n != leastCrowd || refused != 2 {
+			t.Errorf("before an overload %d are taken in, and %d refused", n, refused-1)
+		}
+		c.taken.Store(0)
+		if n := entered(); n != 2 || refused != 3 {
+			t.Errorf("in an overload %d are taken in, and %d refused", n, refused-2)
 		}
 		working.Wait()
 	})
