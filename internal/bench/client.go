@@ -22,8 +22,9 @@ type loader struct {
 	request []byte
 }
 
-// newLoader connects to the contender.
-func (c *contender) newLoader(ctx context.Context) (*loader, error) {
+// newLoader connects to the contender. Each loader wants the same in words of its own, so that the page
+// it asks for is nobody else's, unless all are to ask for one.
+func (c *contender) newLoader(ctx context.Context, number int) (*loader, error) {
 	addr := strings.TrimPrefix(c.base, "http://")
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", addr)
@@ -34,6 +35,9 @@ func (c *contender) newLoader(ctx context.Context) (*loader, error) {
 	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\n", c.path, addr)
 	if c.token != "" {
 		fmt.Fprintf(&b, "Authorization: Bearer %s\r\n", c.token)
+	}
+	if !c.together {
+		fmt.Fprintf(&b, "Accept: application/json;q=0.%03d\r\n", number+1)
 	}
 	_ = c.header.Write(&b)
 	b.WriteString("\r\n")

@@ -32,6 +32,7 @@ type contender struct {
 	path        string // what load asks for
 	token       string
 	header      http.Header // what every request of load carries besides
+	together    bool        // whether all connections of load ask for one page, and not for one each
 	command     *exec.Cmd
 	client      *http.Client
 	database    *pgx.Conn     // where its connections are looked up
@@ -166,9 +167,9 @@ func (c *contender) ask(ctx context.Context, path string) (*http.Response, error
 func (c *contender) load(ctx context.Context, connections, n int) error {
 	var asked atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
-	for range connections {
+	for i := range connections {
 		group.Go(func() error {
-			l, err := c.newLoader(ctx)
+			l, err := c.newLoader(ctx, i)
 			if err != nil {
 				return err
 			}

@@ -187,8 +187,8 @@ func measureLists(ctx context.Context, b *bench) (*table, error) {
 			b.pageSize, b.middle, b.rounds, b.requests),
 		keys: 2,
 		head: []string{
-			"list", "connections", "limit", "Runledger", "ratio", "bar", "pgbench: PostgreSQL alone",
-			"requests/s: limit", "Runledger", "pgbench",
+			"list", "connections", "limit", "Runledger", "ratio", "bar", "Runledger, one page for all", "ratio of that",
+			"pgbench: PostgreSQL alone", "requests/s: limit", "Runledger", "one page for all", "pgbench",
 		},
 	}
 	for _, l := range lists(p) {
@@ -207,14 +207,16 @@ func measureLists(ctx context.Context, b *bench) (*table, error) {
 			r := ratio(m[0].total(), m[1].total())
 			t.add(
 				l.name, strconv.Itoa(connections), m[1].String(), m[0].String(), fmt.Sprintf("%.2f", r), holds(r, listBar),
-				fmt.Sprintf("%.3f", plain.database.Seconds()), perSecond(m[1].rate), perSecond(m[0].rate), perSecond(plain.rate),
+				m[2].String(), fmt.Sprintf("%.2f", ratio(m[2].total(), m[1].total())), fmt.Sprintf("%.3f", plain.database.Seconds()),
+				perSecond(m[1].rate), perSecond(m[0].rate), perSecond(m[2].rate), perSecond(plain.rate),
 			)
 		}
 	}
 	return t, nil
 }
 
-// compareList measures a list, its limit and pgbench by turns.
+// compareList measures a list, its limit, the list where all connections ask for the same page, and
+// pgbench by turns.
 func (b *bench) compareList(ctx context.Context, l list, connections int, full, bare *contender) ([]sample, sample, error) {
 	q, err := l.query(ctx, b.pageSize+1)
 	if err != nil {
@@ -226,7 +228,9 @@ func (b *bench) compareList(ctx context.Context, l list, connections int, full, 
 	}
 	requests := b.requestsAt(connections)
 	var samples []sample
-	medians, err := byTurns(ctx, b.rounds, connections, requests, []*contender{full, bare}, func() error {
+	crowd := *full
+	crowd.together = true
+	medians, err := byTurns(ctx, b.rounds, connections, requests, []*contender{full, bare, &crowd}, func() error {
 		s, err := b.pgbench(ctx, script, b.url(b.middle), connections, requests)
 		samples = append(samples, s)
 		return err
