@@ -146,11 +146,15 @@ func (n narrowed) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 	return n.DBTX.QueryRow(withPlanning(ctx, n.planning()), sql, args...)
 }
 
+// mostPrepared is how many filters there may be for a statement to be kept on each connection: there are
+// hundreds of combinations of three, of which few are asked for, and thousands of all.
+const mostPrepared = 3
+
 // planning tells how the statement is planned. With several filters, which index is best depends
 // on their values.
 func (n narrowed) planning() planning {
 	f := n.filter
-	if f.filters() == 2 && slices.ContainsFunc(f.choices, leading) && !f.selective {
+	if f.filters() <= mostPrepared && slices.ContainsFunc(f.choices, leading) && !f.selective {
 		return planForAll // the index that leads is the best for any value
 	}
 	if f.filters() > 1 || len(f.choices) == 1 && len(f.choices[0]) > f.maxBranches() {
