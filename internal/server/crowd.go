@@ -11,7 +11,7 @@ import (
 // meanwhile, since what they have heard of may be newer; but all who wait for its end can have the
 // next one, which begins after each of them has come. So a crowd costs the database and the encoder
 // little more than one of it. A page depends on the rows of the database and its address alone (see
-// polls.go), and everybody who shares one has been let in by the gate.
+// polls.go), and everybody who shares one was let in by the gate after they had come.
 
 // reader is a request for a page, and how to read it.
 type reader struct {
@@ -31,7 +31,7 @@ const maxReadings = 1
 // share reads the page that a visitor asks for, alone or for all who ask for it.
 func (s *Server) share(r *http.Request, v *visitor, read func(r *http.Request) (*sheet, error)) (*sheet, error) {
 	asked := &requestOf(r).poll
-	if asked.polls == nil { // its answer depends on more than its address
+	if asked.polls == nil || v.alone { // its answer depends on more than its address
 		return read(r)
 	}
 	if !v.asked {
@@ -50,10 +50,11 @@ func (s *Server) share(r *http.Request, v *visitor, read func(r *http.Request) (
 
 // readGathered makes one page for all readers. What its statements run under is the first one's
 // request, which ends with its client only if there is nobody else.
-func (s *Server) readGathered(ctx context.Context, _ address, readers []reader) []reading {
+func (s *Server) readGathered(_ context.Context, _ address, readers []reader) []reading {
 	first := readers[0]
 	if len(readers) > 1 {
-		first.r = first.r.WithContext(ctx)
+		first.r = first.r.WithContext(context.WithoutCancel(first.r.Context()))
+		s.db.turns.shared(len(readers) - 1)
 	}
 	var made reading
 	if made.sheet, made.err = first.read(first.r); made.err == nil {

@@ -63,16 +63,20 @@ func TestFilteredPagesVisitFewRows(t *testing.T) {
 	at := func(n int) string {
 		return url.QueryEscape(time.Date(2026, time.January, 1, 0, 10*n, 0, 0, time.UTC).Format(time.RFC3339))
 	}
+	const lists = "type=drift_generate_findings,policy_export,restore_execute"
 	early, late := "started_before="+at(100), "completed_from="+at(filteredRuns-100)
 	for _, filters := range []string{
 		"failure_code=throttled", "failure_code=disk_full", "failure_code=no_licence", "failure_code=no_such_code",
 		fmt.Sprintf("failure_code=throttled&tenant_id=%d", common), fmt.Sprintf("failure_code=throttled&tenant_id=%d", rare),
 		fmt.Sprintf("failure_code=timeout&tenant_id=%d", rare), fmt.Sprintf("failure_code=disk_full&tenant_id=%d", common),
-		"failure_code=throttled&outcome=blocked,cancelled", "failure_code=throttled&status=queued",
+		"failure_code=throttled&outcome=blocked,cancelled", fmt.Sprintf("failure_code=throttled&outcome=blocked,cancelled&tenant_id=%d", rare),
+		fmt.Sprintf("failure_code=timeout&tenant_id=%d&type=entra_group_sync,policy_export", common),
+		"failure_code=unreachable&outcome=failed&" + late, "failure_code=throttled&status=queued",
 		"failure_code=throttled&" + early, "failure_code=unreachable&" + late, "failure_code=disk_full&" + early,
 		"failure_code=throttled&run_identity_hash=" + strings.Repeat("0", 64), "failure_code=no_licence&run_identity_hash=" + strings.Repeat("0", 64),
 		"run_identity_hash=" + strings.Repeat("0", 64), "run_identity_hash=" + strings.Repeat("0", 64) + "&type=backup_schedule_purge",
 		fmt.Sprintf("run_identity_hash=%s&tenant_id=%d", strings.Repeat("0", 64), rare),
+		"run_identity_hash=" + strings.Repeat("0", 64) + "&" + lists,
 		early, late, early + "&" + late, early + "&updated_from=" + at(filteredRuns/2), "created_from=" + at(filteredRuns/2) + "&" + late,
 		fmt.Sprintf("tenant_id=%d", common), fmt.Sprintf("tenant_id=%d", rare), "outcome=failed", "outcome=blocked", "outcome=blocked,cancelled",
 		fmt.Sprintf("tenant_id=%d&type=entra_group_sync,policy_export", common), fmt.Sprintf("tenant_id=%d&%s", common, late),
@@ -89,7 +93,10 @@ func TestFilteredPagesVisitFewRows(t *testing.T) {
 				sent.args = sent.args[1:]
 			}
 			for _, generic := range []bool{false, true} {
-				const most = 700 // a third of them is for the entries of the identity
+				most := 700 // a third of them is for the entries of the identity
+				if generic && strings.Contains(filters, lists) {
+					most = 2000 // which are read for each of the types, twice; it is planned for its values
+				}
 				if plan, text := explain(t, conn, sent, generic); plan.Hit+plan.Read > most {
 					t.Errorf("%s, order %s, generic %t: %d buffers, want %d at most:\n%s", filters, list.order, generic, plan.Hit+plan.Read, most, text)
 				}

@@ -72,6 +72,8 @@ type filter struct {
 	byCreation bool
 	// selective says that an index of one of the conditions holds few rows of a workspace.
 	selective bool
+	// identified says that all rows are of one identity: thousands at most.
+	identified bool
 }
 
 // and keeps the rows for which the condition holds.
@@ -109,6 +111,8 @@ func (f *filter) maxBranches() int {
 	switch {
 	case f.filters() == 1:
 		return 24
+	case f.byCreation && f.identified:
+		return 4 // without them every run of the identity is visited, which takes longer still
 	case f.byCreation:
 		return 2
 	default:

@@ -40,6 +40,8 @@ func TestAListIsPlannedOnceUnlessItHasSeveralFilters(t *testing.T) {
 		{"operation-runs?type=inventory_sync", "force_generic_plan"},
 		{"operation-runs?type=inventory_sync&status=queued", "force_custom_plan"},
 		{"operation-runs?backup_schedule_id=5", "force_generic_plan"},
+		{"operation-runs?failure_code=x&outcome=failed,blocked&user_id=1", "force_generic_plan"},
+		{"operation-runs?failure_code=x&outcome=failed,blocked&user_id=1&tenant_id=1", "force_custom_plan"},
 		{"findings", "force_generic_plan"},
 		{"findings?severity=high&status=new", "force_custom_plan"},
 		{"inventory-items", "force_generic_plan"},

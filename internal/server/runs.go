@@ -16,6 +16,7 @@ func (s *Server) listRuns(w http.ResponseWriter, r *http.Request, v *visitor) er
 	p := parseParams(r)
 	f := runFilter(p)
 	if p.values.Has("legacy_table") || p.values.Has("legacy_id") {
+		v.alone = true
 		if _, err := v.admit(r); err != nil { // whose run that is, is looked up by itself
 			return err
 		}
@@ -137,6 +138,7 @@ func runFilter(p *params) filter {
 	}
 	if hash, ok := p.identityHash("run_identity_hash"); ok {
 		f.andCarried("run_identity_hash", `run_identity_hash COLLATE "C"`, hash)
+		f.identified = true
 	}
 	if id, ok := p.id("backup_schedule_id"); ok {
 		f.ofSchedule(id)

@@ -27,11 +27,11 @@ type turns struct {
 	free     int
 	waiting  list.List // of *turn, the last to have come at the front
 	since    time.Time // when the waiting began, if somebody is or was waiting just now
-	calm     time.Time // when nobody was waiting any more, if nobody is
-	refusing bool      // whether requests have been refused since then
-	ended    int       // turns that have ended since counted
+	calm     time.Time // when nobody was waiting any more or refused instead, if nobody is waiting
+	refusing bool      // whether requests have been refused since the waiting began
+	answered int       // requests for whom a turn has ended since counted
 	counted  time.Time
-	rate     float64 // turns that ended in a second, when it was last counted
+	rate     float64 // how many these were in a second, when they were last counted
 }
 
 // turn is somebody who waits for one.
@@ -102,7 +102,7 @@ func (t *turns) enter() (mine *turn, element *list.Element, ok bool) {
 	}
 	now := time.Now()
 	if t.waiting.Len() == 0 && now.Sub(t.calm) > overloadEnds {
-		t.since = now
+		t.since, t.refusing = now, false
 	}
 	mine = &turn{since: now, over: make(chan struct{})}
 	return mine, t.waiting.PushFront(mine), true
@@ -116,20 +116,19 @@ func (t *turns) isOverload(now time.Time) bool {
 	return now.Sub(t.since) > overloadBegins
 }
 
-// overloaded tells whether it is an overload and so many requests are more than the turns that ended
-// lately say can be answered in time, so that whoever comes now had better not be taken in. The one who
+// overloaded tells whether it is an overload and so many requests are more than those answered lately
+// say can be answered in time, so that whoever comes now had better not be taken in. The one who
 // has waited longest leaves then as well, if that is for long: what is left of the crowd with which an
 // overload began is in the way of all who come later.
 func (t *turns) overloaded(requests int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
-	if !t.isOverload(now) {
-		t.refusing = false
-		return false
-	}
 	if window := now.Sub(t.counted); window > rateWindow {
-		t.rate, t.ended, t.counted = float64(t.ended)/window.Seconds(), 0, now
+		t.rate, t.answered, t.counted = float64(t.answered)/window.Seconds(), 0, now
+	}
+	if !t.isOverload(now) {
+		return false
 	}
 	most := t.rate * overloadTarget.Seconds()
 	if !t.refusing {
@@ -138,7 +137,10 @@ func (t *turns) overloaded(requests int64) bool {
 	if float64(requests) <= most {
 		return false
 	}
-	t.refusing, t.calm = true, now // whom it refuses would be waiting
+	t.refusing = true
+	if t.free == 0 {
+		t.calm = now // whom it refuses would be waiting
+	}
 	if last := t.waiting.Back(); last != nil {
 		if oldest, _ := last.Value.(*turn); now.Sub(oldest.since) > overloadPatience { // nothing else is put there
 			t.end(last, oldest, true)
@@ -168,6 +170,13 @@ func (t *turns) giveUp(element *list.Element, mine *turn) bool {
 	return true
 }
 
+// shared says that a turn was one for so many requests more than the one that took it.
+func (t *turns) shared(more int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.answered += more
+}
+
 // giveBack ends a turn: the next one is that of who came last.
 func (t *turns) giveBack() {
 	if t == nil {
@@ -175,7 +184,7 @@ func (t *turns) giveBack() {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.ended++
+	t.answered++
 	next := t.waiting.Front()
 	if next == nil {
 		t.free++

@@ -226,6 +226,78 @@ func TestAnOverloadIsOverWhenNobodyHasWaitedOrBeenRefusedForAWhile(t *testing.T)
 	})
 }
 
+func TestWhoNeedsNoTurnKeepsNoOverloadGoing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, _ := newTestTurns(t, 1)
+		var working sync.WaitGroup
+		overload(t, q, 1, &working)
+		if !q.overloaded(anyNumber) { // the one who waits is let go
+			t.Error("it is no overload")
+		}
+		working.Wait()
+		q.giveBack() // nobody works
+		for range 2 {
+			time.Sleep(overloadEnds/2 + time.Millisecond) // in the bubble's time
+			q.overloaded(anyNumber)
+		}
+		if q.overloaded(anyNumber) {
+			t.Error("with the database idle, refusals make it go on")
+		}
+	})
+}
+
+func TestANewOverloadBeginsAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, _ := newTestTurns(t, 1)
+		var working sync.WaitGroup
+		overload(t, q, 1, &working)
+		q.overloaded(anyNumber) // and whoever comes next is refused as long as it lasts
+		working.Wait()
+		time.Sleep(overloadEnds + time.Millisecond) // in the bubble's time
+		working.Go(func() { _ = q.take(t.Context()) })
+		synctest.Wait()
+		time.Sleep(overloadBegins + time.Millisecond)
+		if q.overloaded(leastCrowd) {
+			t.Error("as few as are none are refused as in the overload before")
+		}
+		q.giveBack()
+		working.Wait()
+	})
+}
+
+func TestHowManyAreAnsweredIsCountedBeforeAnOverload(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, _ := newTestTurns(t, 1)
+		var working sync.WaitGroup
+		const crowd, stay = 400, time.Millisecond
+		for range crowd {
+			working.Go(func() {
+				if q.take(t.Context()) == nil {
+					time.Sleep(stay) // in the bubble's time
+					q.shared(1)
+					q.giveBack()
+				}
+			})
+		}
+		synctest.Wait()
+		q.overloaded(crowd)
+		q.giveBack()
+		const most = int64(2 * overloadLatency / stay) // two requests a turn
+		for began := time.Now(); time.Since(began) <= overloadBegins; time.Sleep(10 * stay) {
+			if q.overloaded(most - 10) {
+				t.Error("what is answered in time is refused")
+			}
+		}
+		if q.overloaded(most-10) || !q.overloaded(most+10) {
+			t.Errorf("at %.0f a second %d are refused or %d are not", q.rate, most-10, most+10)
+		}
+		working.Wait()
+	})
+}
+
 func TestFewRequestsAreTakenInDuringAnOverloadAndManyElse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

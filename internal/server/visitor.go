@@ -24,6 +24,7 @@ type listHandler func(w http.ResponseWriter, r *http.Request, v *visitor) error
 type visitor struct {
 	server *Server
 	claim  workspace.Claim
+	alone  bool            // whether more was read than the page, so that nobody else can have it
 	asked  bool            // whether the gate has been asked
 	scope  workspace.Scope // what it said
 	moment moment
@@ -74,7 +75,7 @@ func (v *visitor) narrow(r *http.Request, n *narrowed, show selection) error {
 }
 
 // read reads a list that read narrows: once more, if it has no rows and the visitor turns out to be
-// a member, for it may have been none a moment ago. Who finds none asks the gate the next time.
+// a member, for it may have been none a moment ago.
 func (v *visitor) read(r *http.Request, read func() (rows int, err error)) error {
 	rows, err := read()
 	if err == nil && rows == 0 && !v.asked {
@@ -82,12 +83,19 @@ func (v *visitor) read(r *http.Request, read func() (rows int, err error)) error
 			return err
 		}
 		requestOf(r).poll.moment = v.moment // of the query that begins now
-		rows, err = read()
-	}
-	if err == nil && rows == 0 {
-		v.server.met.Remove(v.claim.Question())
+		_, err = read()
 	}
 	return err
+}
+
+// found notes how many rows a list had. Who finds some need not ask the gate the next time.
+func (v *visitor) found(rows int) {
+	switch {
+	case rows == 0:
+		v.server.met.Remove(v.claim.Question())
+	case v.admitted():
+		v.server.met.Add(v.claim.Question(), v.claim)
+	}
 }
 
 // visitors are those who found rows in a list, by what the gate was asked.
