@@ -32,6 +32,7 @@ type turns struct {
 	answered int       // requests for whom a turn has ended since counted
 	counted  time.Time
 	rate     float64 // how many these were in a second, when they were last counted
+	before   float64 // and when the overload began
 }
 
 // turn is somebody who waits for one.
@@ -49,6 +50,7 @@ const (
 	overloadLatency  = 100 * time.Millisecond // how long requests have to take, as many as there are, for it to be one
 	leastCrowd       = 128                    // and how many they have to be, however long they take
 	overloadTarget   = 20 * time.Millisecond  // how long they may take from then on, so that it is soon over
+	overloadShare    = 0.25                   // of those answered before: if there are fewer, it is not for want of turns
 	rateWindow       = 100 * time.Millisecond // over how long it is counted how many are answered
 	longestQueue     = 4096
 )
@@ -137,8 +139,10 @@ func (t *turns) overloaded(requests int64) bool {
 	if float64(requests) <= most {
 		return false
 	}
-	t.refusing = true
-	if t.free == 0 {
+	if !t.refusing {
+		t.refusing, t.before = true, t.rate
+	}
+	if t.free == 0 || t.rate > t.before*overloadShare {
 		t.calm = now // whom it refuses would be waiting
 	}
 	if last := t.waiting.Back(); last != nil {

@@ -247,6 +247,35 @@ func TestWhoNeedsNoTurnKeepsNoOverloadGoing(t *testing.T) {
 	})
 }
 
+func TestRefusalsKeepAnOverloadGoingAsLongAsOthersAreAnswered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q, _ := newTestTurns(t, 1)
+		var working sync.WaitGroup
+		answering := func(each int) (refused bool) { // for longer than an overload goes on by itself
+			for began := time.Now(); time.Since(began) <= 4*overloadEnds; time.Sleep(time.Millisecond) { // in the bubble's time
+				q.shared(each)
+				refused = q.overloaded(10 * leastCrowd)
+			}
+			return refused
+		}
+		working.Go(func() { _ = q.take(t.Context()) })
+		answering(2)
+		if answering(2); !q.overloaded(10 * leastCrowd) {
+			t.Error("it is no overload")
+		}
+		q.giveBack()
+		working.Wait()
+		q.giveBack() // no connection is in use at the moments of the refusals
+		if !answering(2) || !answering(1) {
+			t.Error("it is over though as many are answered as before, and many refused")
+		}
+		if answering(0) {
+			t.Error("it goes on though nobody is answered, with a connection free")
+		}
+	})
+}
+
 func TestANewOverloadBeginsAnew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
