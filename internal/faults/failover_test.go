@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"sync"
@@ -162,8 +163,8 @@ func (s *system) useWholePool(t *testing.T, p *standbyPair) {
 	t.Helper()
 	await(t, "all connections to be open", func() bool {
 		var asking sync.WaitGroup
-		for range 2 * connectionsAtMost {
-			asking.Go(func() { _, _, _ = newClient(t, s).send(http.MethodGet, "", "") })
+		for n := range 2 * connectionsAtMost { // a page of its own for each
+			asking.Go(func() { _, _, _ = newClient(t, s).send(http.MethodGet, fmt.Sprintf("?limit=%d", n+1), "") })
 		}
 		asking.Wait()
 		return p.connections(t, p.onPrimary) >= poolSize

@@ -22,6 +22,7 @@ import (
 	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/dbtest"
 	"github.com/runledger/runledger/internal/localpg"
+	_ "github.com/runledger/runledger/internal/server" // what is built and run here, so that no result of a former one is kept
 )
 
 const (
