@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// turns lets as many statements run at once as there are connections, and keeps the others waiting
-// in an order that serves people under load: who came last goes first, because the first to have
-// come are the first whose clients have given up, and a request that is half done is the one that
-// comes back at once for its next statement. (Fail at Scale, ACM Queue 13.8, calls it adaptive
-// LIFO.) One that has to wait too long is refused.
+// turns lets as many statements run at once as there are connections, and keeps the others waiting:
+// who came first goes first, until there is more to do than can be done. Then who came last goes
+// first, because the first to have come are the first whose clients have given up, and a request that
+// is half done is the one that comes back at once for its next statement. (Fail at Scale, ACM Queue
+// 13.8, calls it adaptive LIFO.) One that has to wait too long is refused.
 //
 // It is an overload when somebody has been waiting for some time without a break, and there are more
 // requests than can be answered in reasonable time. Then requests are refused at the door, and with
@@ -181,7 +181,7 @@ func (t *turns) shared(more int) {
 	t.answered += more
 }
 
-// giveBack ends a turn: the next one is that of who came last.
+// giveBack ends a turn: the next one is that of who came first, in an overload of who came last.
 func (t *turns) giveBack() {
 	if t == nil {
 		return
@@ -189,7 +189,10 @@ func (t *turns) giveBack() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.answered++
-	next := t.waiting.Front()
+	next := t.waiting.Back()
+	if t.refusing {
+		next = t.waiting.Front()
+	}
 	if next == nil {
 		t.free++
 		return

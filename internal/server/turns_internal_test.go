@@ -29,28 +29,35 @@ func newTestTurns(t *testing.T, places int) (*turns, *atomic.Int64) {
 	return q, refused
 }
 
-func TestWhoCameLastGoesFirst(t *testing.T) {
+func TestWhoCameFirstGoesFirstAndInAnOverloadWhoCameLast(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		q, _ := newTestTurns(t, 1)
-		var order []int
-		var working sync.WaitGroup
-		for i := range 3 {
-			working.Go(func() {
-				if err := q.take(t.Context()); err != nil {
-					t.Error(err)
-				}
-				order = append(order, i)
-				q.giveBack()
-			})
-			synctest.Wait() // until it waits
-		}
-		q.giveBack()
-		working.Wait()
-		if !slices.Equal(order, []int{2, 1, 0}) {
-			t.Errorf("they went in the order %v", order)
-		}
-	})
+	for overloaded, want := range map[bool][]int{false: {0, 1, 2}, true: {2, 1, 0}} {
+		synctest.Test(t, func(t *testing.T) {
+			q, _ := newTestTurns(t, 1)
+			var order []int
+			var working sync.WaitGroup
+			if overloaded {
+				overload(t, q, 1, &working)
+				q.overloaded(anyNumber) // the one who waits is let go
+				working.Wait()
+			}
+			for i := range 3 {
+				working.Go(func() {
+					if err := q.take(t.Context()); err != nil {
+						t.Error(err)
+					}
+					order = append(order, i)
+					q.giveBack()
+				})
+				synctest.Wait() // until it waits
+			}
+			q.giveBack()
+			working.Wait()
+			if !slices.Equal(order, want) {
+				t.Errorf("overloaded %t: they went in the order %v", overloaded, order)
+			}
+		})
+	}
 }
 
 // crowd are so many who come at once to one place, at which each stays for so long. It returns how
