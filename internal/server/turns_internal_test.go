@@ -60,25 +60,20 @@ func TestWhoCameFirstGoesFirstAndInAnOverloadWhoCameLast(t *testing.T) {
 	}
 }
 
-// crowd are so many who come at once to one place, at which each stays for so long. It returns how
-// many of them were served.
-func crowd(t *testing.T, q *turns, many int, stay time.Duration) int {
+// come are so many who come at once and wait. Each stays for so long once it has its turn, and then
+// does what leaving is.
+func come(t *testing.T, q *turns, many int, stay time.Duration, working *sync.WaitGroup, leaving func()) {
 	t.Helper()
-	var served atomic.Int64
-	var working sync.WaitGroup
 	for range many {
 		working.Go(func() {
 			if q.take(t.Context()) == nil {
 				time.Sleep(stay) // in the bubble's time
+				leaving()
 				q.giveBack()
-				served.Add(1)
 			}
 		})
 	}
 	synctest.Wait()
-	q.giveBack()
-	working.Wait()
-	return int(served.Load())
 }
 
 func TestACrowdThatComesAtOnceIsServedWhole(t *testing.T) {
@@ -86,8 +81,13 @@ func TestACrowdThatComesAtOnceIsServedWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, refused := newTestTurns(t, 1)
 		const many, stay = 150, 10 * time.Millisecond // for much longer than it takes to be an overload
-		if served := crowd(t, q, many, stay); served != many || refused.Load() != 0 {
-			t.Errorf("%d of %d were served, %d refused", served, many, refused.Load())
+		var served atomic.Int64
+		var working sync.WaitGroup
+		come(t, q, many, stay, &working, func() { served.Add(1) })
+		q.giveBack()
+		working.Wait()
+		if served.Load() != many || refused.Load() != 0 {
+			t.Errorf("%d of %d were served, %d refused", served.Load(), many, refused.Load())
 		}
 	})
 }
@@ -181,15 +181,7 @@ func TestInAnOverloadAsManyAreTakenInAsAreAnsweredSoon(t *testing.T) {
 		q, _ := newTestTurns(t, 1)
 		var working sync.WaitGroup
 		const first, stay = 400, time.Millisecond
-		for range first {
-			working.Go(func() {
-				if q.take(t.Context()) == nil {
-					time.Sleep(stay) // in the bubble's time
-					q.giveBack()
-				}
-			})
-		}
-		synctest.Wait()
+		come(t, q, first, stay, &working, func() {})
 		q.giveBack()
 		time.Sleep(overloadBegins + stay)
 		q.overloaded(0) // counts
@@ -309,16 +301,7 @@ func TestHowManyAreAnsweredIsCountedBeforeAnOverload(t *testing.T) {
 		q, _ := newTestTurns(t, 1)
 		var working sync.WaitGroup
 		const crowd, stay = 400, time.Millisecond
-		for range crowd {
-			working.Go(func() {
-				if q.take(t.Context()) == nil {
-					time.Sleep(stay) // in the bubble's time
-					q.shared(1)
-					q.giveBack()
-				}
-			})
-		}
-		synctest.Wait()
+		come(t, q, crowd, stay, &working, func() { q.shared(1) })
 		q.overloaded(crowd)
 		q.giveBack()
 		const most = int64(2 * overloadLatency / stay) // two requests a turn
