@@ -121,6 +121,10 @@ func TestApplicationWorksOnUntilContract(t *testing.T) {
 			t.Logf("worker %d: %d statements, the slowest took %s", worker, a.n, a.slowest)
 		})
 	}
+	t.Cleanup(func() { // also if a step fails, before the connections are closed
+		stop()
+		working.Wait()
+	})
 	throughBackfill(t, address)
 	preparing := open(t, address, Options{PrepareOnly: true})
 	must(t, preparing.Contract)

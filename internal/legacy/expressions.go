@@ -27,7 +27,9 @@ const findingValues = `
 	WHERE t.id = {row}.tenant_id`
 
 // itemValues selects workspace_id, last_seen_operation_run_id and referenceColumn. A reference of
-// the application's own stays if it leads to a run of the workspace, and is cleared if not.
+// the application's own stays if it leads to a run of the workspace, and is cleared if not. The
+// application has a foreign key here: a bridged run is locked as the key's check will lock it, or
+// one that is deleted between the two would fail the statement, which may be the application's.
 const itemValues = `
 	SELECT v.workspace_id,
 	       CASE WHEN v.own IS NULL AND {row}.runledger_reference > 0 THEN NULL
@@ -44,7 +46,8 @@ const itemValues = `
 		LEFT JOIN public.operation_runs kept
 		       ON kept.id = {row}.last_seen_operation_run_id AND kept.workspace_id = ` + workspaceOf + `
 		LEFT JOIN public.inventory_sync_runs bs ON bs.id = {row}.last_seen_run_id
-		LEFT JOIN public.operation_runs br ON br.id = bs.operation_run_id AND br.workspace_id = ` + workspaceOf + `
+		LEFT JOIN LATERAL (SELECT o.id FROM public.operation_runs o
+		                   WHERE o.id = bs.operation_run_id AND o.workspace_id = ` + workspaceOf + ` FOR KEY SHARE) AS br ON true
 		WHERE t.id = {row}.tenant_id
 	) AS v`
 
