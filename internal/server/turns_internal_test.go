@@ -345,3 +345,44 @@ func TestFewRequestsAreTakenInDuringAnOverloadAndManyElse(t *testing.T) {
 		working.Wait()
 	})
 }
+
+func TestClientsWhoAskOneAfterTheOtherAreNeverRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const places, stay, asking = 2, 10 * time.Millisecond, 5 * time.Second
+		q, refused := newTestTurns(t, places)
+		c := &capacity{most: defaultMaxRequests, busiest: leastBusiest, turns: q, refused: func() { refused.Add(1) }}
+		for range places {
+			q.giveBack()
+		}
+		began := time.Now()
+		var longest time.Duration
+		var mutex sync.Mutex
+		var working sync.WaitGroup
+		for range leastCrowd {
+			working.Go(func() {
+				for time.Since(began) < asking {
+					came := time.Now()
+					if !c.enter() || q.take(t.Context()) != nil {
+						return
+					}
+					waited := time.Since(came)
+					time.Sleep(stay) // in the bubble's time
+					q.giveBack()
+					c.taken.Add(-1)
+					mutex.Lock()
+					longest = max(longest, waited)
+					mutex.Unlock()
+				}
+			})
+		}
+		working.Wait()
+		// Each waits for all others once, which is long enough for an overload if they were more.
+		if fair := leastCrowd / places * stay; fair < overloadBegins || longest > fair {
+			t.Errorf("somebody waited for %s, where a turn of each takes %s", longest, fair)
+		}
+		if refused.Load() != 0 {
+			t.Errorf("%d were refused", refused.Load())
+		}
+	})
+}
