@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -12,6 +13,11 @@ import (
 // asked for again and again.
 var zones sync.Map
 
+// unnamed are, in lower case, what Go takes for UTC and for the zone of the machine, and what stands beside
+// the zones where a machine keeps them. None is a name of the database, nor is what begins with right/ or
+// posix/: another machine may have it otherwise, or not at all.
+var unnamed = []string{"", "local", "localtime", "posixrules", "factory"}
+
 // LoadZone is the zone of the IANA database with that name. The machine's own database counts, for it
 // is kept up to date; the one in the binary is for machines without.
 func LoadZone(name string) (*time.Location, error) {
@@ -20,10 +26,9 @@ func LoadZone(name string) (*time.Location, error) {
 			return zone, nil
 		}
 	}
-	// Go takes these two for UTC and for the zone of the machine. Neither is a name of the database.
-	unnamed := name == "" || strings.EqualFold(name, "local")
 	zone, err := time.LoadLocation(name)
-	if err != nil || unnamed {
+	if err != nil || slices.Contains(unnamed, strings.ToLower(name)) ||
+		strings.HasPrefix(name, "right/") || strings.HasPrefix(name, "posix/") {
 		return nil, fmt.Errorf("the time zone %.100q is not one of the IANA database", name)
 	}
 	zones.Store(name, zone) // at most as many as there are files
