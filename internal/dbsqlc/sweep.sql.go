@@ -56,10 +56,15 @@ WITH due AS MATERIALIZED (
     INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
     SELECT run.workspace_id, run.id, CASE run.finding WHEN 'run_stalled' THEN 'completed' ELSE 'stalled' END, $4,
            jsonb_strip_nulls(CASE run.finding
-               WHEN 'run_stalled' THEN jsonb_build_object('status', run.status, 'outcome', run.outcome, 'verdict', run.finding,
-                                                          'heartbeat_at', run.heartbeat_at, 'stalled_at', run.stalled_at)
-               WHEN 'no_heartbeat' THEN jsonb_build_object('stalled', run.finding, 'heartbeat_at', run.heartbeat_at)
-               ELSE jsonb_build_object('stalled', run.finding, 'progressed_at', run.progressed_at) END)
+               -- Instants as the interface shows them, which end in Z.
+               WHEN 'run_stalled' THEN jsonb_build_object(
+                   'status', run.status, 'outcome', run.outcome, 'verdict', run.finding,
+                   'heartbeat_at', to_jsonb(run.heartbeat_at AT TIME ZONE 'UTC') #>> '{}' || 'Z',
+                   'stalled_at', to_jsonb(run.stalled_at AT TIME ZONE 'UTC') #>> '{}' || 'Z')
+               WHEN 'no_heartbeat' THEN jsonb_build_object(
+                   'stalled', run.finding, 'heartbeat_at', to_jsonb(run.heartbeat_at AT TIME ZONE 'UTC') #>> '{}' || 'Z')
+               ELSE jsonb_build_object(
+                   'stalled', run.finding, 'progressed_at', to_jsonb(run.progressed_at AT TIME ZONE 'UTC') #>> '{}' || 'Z') END)
     FROM run
 )
 SELECT run.id, run.finding::text AS finding FROM run

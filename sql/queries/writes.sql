@@ -150,7 +150,7 @@ WITH report AS (
            @actor,
            jsonb_strip_nulls(jsonb_build_object(
                'status', run.status, 'outcome', nullif(run.outcome, 'pending'), 'summary_counts', move.summary_counts,
-               'failure_summary', move.failure_summary, 'at', move.at,
+               'failure_summary', move.failure_summary, 'at', to_jsonb(move.at AT TIME ZONE 'UTC') #>> '{}' || 'Z',
                'overruled', CASE WHEN move.old_status = 'completed' THEN 'run_stalled' END))
     FROM run JOIN move ON move.id = run.id
 ), replaced_event AS (
