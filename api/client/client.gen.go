@@ -645,13 +645,21 @@ type BackupSchedule struct {
 	// IsEnabled Examples: true
 	IsEnabled bool `json:"is_enabled"`
 
-	// LastRunAt Examples: 2026-01-31T21:00:00Z
+	// LastRunAt When it last ran, as whoever runs it has noted in the row; null if nobody has. The runs
+	// that are recorded here are its history, and what became of each slot is in its slots.
+	//
+	//
+	// Examples: 2026-01-31T21:00:00Z
 	LastRunAt *time.Time `json:"last_run_at"`
 
 	// Name Examples: Weekly backup
 	Name string `json:"name"`
 
-	// NextRunAt Examples: 2026-02-07T21:00:00Z
+	// NextRunAt When it is due next, as of its last edit or as whoever runs it has noted since; null while
+	// it is not due at all. What is due by its plan now is in its slots.
+	//
+	//
+	// Examples: 2026-02-07T21:00:00Z
 	NextRunAt *time.Time `json:"next_run_at"`
 
 	// RetentionKeepLast How many of the last completed backups are kept.
@@ -1051,6 +1059,11 @@ type Fault struct {
 	// Examples: An id is a whole number from 1 to 9223372036854775807.
 	Detail string `json:"detail"`
 
+	// Header The header at fault.
+	//
+	// Examples: Idempotency-Key
+	Header *string `json:"header,omitempty"`
+
 	// Parameter The query parameter at fault; absent if the query as a whole is.
 	//
 	// Examples: tenant_id
@@ -1392,7 +1405,7 @@ type OutcomeStats struct {
 type Problem struct {
 	// Detail What to do about it, for people.
 	//
-	// Examples: 1 of the query parameters cannot be used.
+	// Examples: 1 of the parameters and headers cannot be used.
 	Detail string `json:"detail"`
 
 	// Errors Everything that is wrong with the request.
@@ -1418,9 +1431,10 @@ type Problem struct {
 
 	// Type What kind of problem it is, for programs: `urn:runledger:problem:` and one of
 	// `invalid-parameters`, `invalid-body`, `invalid-fields`, `unauthorized`, `forbidden`,
-	// `workspace-archived`, `not-found`, `method-not-allowed`, `conflict`,
-	// `idempotency-key-reused`, `precondition-failed`, `body-too-large`,
-	// `unsupported-media-type`, `internal`, `unavailable`. More may come.
+	// `workspace-archived`, `not-found`, `method-not-allowed`, `not-acceptable`, `conflict`,
+	// `idempotency-key-reused`, `precondition-failed`, `position-gone`, `body-too-large`,
+	// `unsupported-media-type`, `too-many-requests`, `overloaded`, `internal`, `unavailable`.
+	// More may come.
 	//
 	//
 	// Examples: urn:runledger:problem:invalid-parameters
@@ -3457,7 +3471,7 @@ type ClientInterface interface {
 	// A local time that does not exist because the clocks go forward over it is due at the first instant
 	// after the gap, one that exists twice at its first. A run belongs to the slot that its
 	// `context.scheduled_for` names (from a day before to a week after it); otherwise to the nearest
-	// slot, if it was created at most five minutes before it or within four times its grace after it.
+	// slot, if it was created at most five minutes before it or within four times its grace after it, at most twelve hours.
 	// The grace is `grace_seconds`, else 30 minutes for a daily schedule and 60 for a weekly one.
 	//
 	// Everything is computed from the runs and the versions of the plan when it is asked for.
@@ -4124,7 +4138,7 @@ func (c *Client) ListBackupScheduleRuns(ctx context.Context, workspaceID Workspa
 // A local time that does not exist because the clocks go forward over it is due at the first instant
 // after the gap, one that exists twice at its first. A run belongs to the slot that its
 // `context.scheduled_for` names (from a day before to a week after it); otherwise to the nearest
-// slot, if it was created at most five minutes before it or within four times its grace after it.
+// slot, if it was created at most five minutes before it or within four times its grace after it, at most twelve hours.
 // The grace is `grace_seconds`, else 30 minutes for a daily schedule and 60 for a weekly one.
 //
 // Everything is computed from the runs and the versions of the plan when it is asked for.
@@ -9109,7 +9123,7 @@ type ClientWithResponsesInterface interface {
 	// A local time that does not exist because the clocks go forward over it is due at the first instant
 	// after the gap, one that exists twice at its first. A run belongs to the slot that its
 	// `context.scheduled_for` names (from a day before to a week after it); otherwise to the nearest
-	// slot, if it was created at most five minutes before it or within four times its grace after it.
+	// slot, if it was created at most five minutes before it or within four times its grace after it, at most twelve hours.
 	// The grace is `grace_seconds`, else 30 minutes for a daily schedule and 60 for a weekly one.
 	//
 	// Everything is computed from the runs and the versions of the plan when it is asked for.
@@ -13166,7 +13180,7 @@ func (c *ClientWithResponses) ListBackupScheduleRunsWithResponse(ctx context.Con
 // A local time that does not exist because the clocks go forward over it is due at the first instant
 // after the gap, one that exists twice at its first. A run belongs to the slot that its
 // `context.scheduled_for` names (from a day before to a week after it); otherwise to the nearest
-// slot, if it was created at most five minutes before it or within four times its grace after it.
+// slot, if it was created at most five minutes before it or within four times its grace after it, at most twelve hours.
 // The grace is `grace_seconds`, else 30 minutes for a daily schedule and 60 for a weekly one.
 //
 // Everything is computed from the runs and the versions of the plan when it is asked for.

@@ -75,12 +75,29 @@ func answerBody(w http.ResponseWriter, r *http.Request, status int, tag string, 
 	return nil
 }
 
-// answerMulti writes the answers of a batch, one for each of its parts, that fill makes: a 207 in the
-// manner of RFC 4918 section 13.
-func answerMulti(w http.ResponseWriter, fill func(b []byte) []byte) error {
+// answerParts writes the answers of a batch to each of its n parts: a 207 in the manner of RFC 4918
+// section 13. status is that of a part, or why it has no row; row appends the row, which stands under name.
+func answerParts(
+	w http.ResponseWriter, r *http.Request, name string, n int,
+	status func(i int) (int, error), row func(b []byte, i int) []byte,
+) error {
+	requestID := requestOf(r).id
 	b := borrowBuffer()
 	defer b.giveBack()
-	b.body = fill(b.body)
+	b.body = append(b.body, `{"results":[`...)
+	for i := range n {
+		b.body = append(separated(b.body, i), '{')
+		if done, err := status(i); err != nil {
+			answer := answerFor(err)
+			b.body = appendInt(b.body, "status", int64(answer.status))
+			b.body = appendJSON(b.body, "problem", answer.problem(requestID))
+		} else {
+			b.body = appendInt(b.body, "status", int64(done))
+			b.body = row(appendKey(b.body, name), i)
+		}
+		b.body = append(b.body, '}')
+	}
+	b.body = append(b.body, `]}`...)
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
@@ -106,15 +123,24 @@ func tagHeaders(h http.Header, tag string, vary []string) {
 func revisionMark(revision int64) string { return strconv.FormatInt(revision, 10) + "." }
 
 // wantedRevision is the revision that a request's If-Match names, 0 if any will do. It takes the
-// tag of an earlier answer or the bare revision; ok is false for what names no revision.
+// tag of an earlier answer or the bare revision; ok is false for what names no revision. Of several
+// (RFC 9110 section 13.1.1) the newest counts: a row is at that one, or beyond all of them.
 func wantedRevision(r *http.Request) (revision int64, ok bool) {
-	value := strings.TrimSpace(r.Header.Get("If-Match"))
-	if value == "" || value == "*" {
+	values := strings.Join(r.Header.Values("If-Match"), ",")
+	if values == "" {
 		return 0, true
 	}
-	tag := strings.Trim(strings.TrimPrefix(value, "W/"), `"`)
-	number, _, _ := strings.Cut(tag, ".")
-	return parseID(number)
+	for value := range strings.SplitSeq(values, ",") {
+		value = strings.TrimSpace(value)
+		if value == "*" {
+			return 0, true
+		}
+		number, _, _ := strings.Cut(strings.Trim(strings.TrimPrefix(value, "W/"), `"`), ".")
+		if named, is := parseID(number); is {
+			revision, ok = max(revision, named), true
+		}
+	}
+	return revision, ok
 }
 
 // entityTag is the weak tag of a body: equal for equal data, whichever server made it.

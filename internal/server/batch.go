@@ -15,16 +15,19 @@ const maxBatch = 500
 type operation struct {
 	start  *start
 	report *report
+	at     string // the JSON pointer of the start or report
 	faults []fault
 }
 
 // batchRuns does many starts and reports, answered one by one in order. A fault in one does not
 // undo the others.
 func (s *Server) batchRuns(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
-	if err := noParams(r); err != nil {
+	p := parseParams(r)
+	p.noKey(r, "A batch has none; each start in it may have its own idempotency_key.")
+	if err := p.done(); err != nil {
 		return err
 	}
-	body, err := readBody(w, r)
+	body, err := readBody(r)
 	if err != nil {
 		return err
 	}
@@ -33,17 +36,15 @@ func (s *Server) batchRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 		return err
 	}
 	results := s.doOperations(r.Context(), ws, operations)
-	return answerMulti(w, func(b []byte) []byte { return appendResults(b, requestOf(r).id, results) })
+	return answerParts(w, r, "operation_run", len(results),
+		func(i int) (int, error) { return results[i].status, results[i].err },
+		func(b []byte, i int) []byte { return appendRun(b, &results[i].run) })
 }
 
 // parseBatch reads a batch. What is wrong with one operation is its own answer.
 func parseBatch(body json.RawMessage, ws workspace.Scope) ([]operation, error) {
 	f := parseFields(body, "")
-	value, _ := f.value("operations")
-	var raw []json.RawMessage
-	if err := json.Unmarshal(value, &raw); value == nil || err != nil || len(raw) == 0 || len(raw) > maxBatch {
-		f.fault("operations", "An array of 1 to %d objects, each with start or report.", maxBatch)
-	}
+	raw := f.array("operations")
 	if faults := f.faultless(); len(faults) > 0 {
 		return nil, errInvalidFields(faults...)
 	}
@@ -66,7 +67,8 @@ func parseOperation(object json.RawMessage, pointer string, ws workspace.Scope) 
 		return op
 	}
 	if isStart {
-		inner := parseFields(started, pointer+"/start")
+		op.at = pointer + "/start"
+		inner := parseFields(started, op.at)
 		item := parseStart(inner, ws)
 		if key, ok := inner.text("idempotency_key", maxName); ok {
 			item.idempotencyKey, item.requestHash = key, requestHash(started)
@@ -74,39 +76,13 @@ func parseOperation(object json.RawMessage, pointer string, ws workspace.Scope) 
 		op.start, op.faults = &item, inner.faultless()
 		return op
 	}
-	inner := parseFields(reported, pointer+"/report")
+	op.at = pointer + "/report"
+	inner := parseFields(reported, op.at)
 	item := parseReport(inner)
-	id := inner.id("id")
-	if id == nil && len(inner.faults) == 0 {
-		inner.fault("id", "It is required.")
-	} else if id != nil {
-		item.id = *id
-	}
+	item.id = inner.requiredID("id")
 	if revision := inner.id("revision"); revision != nil {
 		item.revision = *revision
 	}
 	op.report, op.faults = &item, inner.faultless()
 	return op
-}
-
-// appendResults appends the body of the answer to a batch (a 207 in the manner of RFC 4918).
-func appendResults(b []byte, requestID string, results []result) []byte {
-	b = append(b, `{"results":[`...)
-	for i := range results {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, '{')
-		if results[i].err != nil {
-			answer := answerFor(results[i].err)
-			b = appendInt(b, "status", int64(answer.status))
-			b = appendJSON(b, "problem", answer.problem(requestID))
-		} else {
-			b = appendInt(b, "status", int64(results[i].status))
-			b = appendKey(b, "operation_run")
-			b = appendRun(b, &results[i].run)
-		}
-		b = append(b, '}')
-	}
-	return append(b, `]}`...)
 }

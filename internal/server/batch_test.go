@@ -98,7 +98,7 @@ func TestAFaultInOneOperationIsItsOwn(t *testing.T) {
 		t.Fatalf("statuses %v, want %v", got.statuses(), want)
 	}
 	for i, places := range map[int][]string{
-		1: {"/type"}, 2: {"/tenant_id"}, 3: {"/operations/3/more"}, 4: {"/operations/4"}, 5: {"/operations/5"}, 6: {"/operations/6"},
+		1: {"/operations/1/start/type"}, 2: {"/operations/2/start/tenant_id"}, 3: {"/operations/3/more"}, 4: {"/operations/4"}, 5: {"/operations/5"}, 6: {"/operations/6"},
 		7: {"/operations/7/start/idempotency_key"}, 9: {"/operations/9/report/id"},
 	} {
 		got := got.Results[i].Problem.pointers()
@@ -134,6 +134,18 @@ func TestABatchHasBounds(t *testing.T) {
 		(SELECT count(*) FROM operation_run_events WHERE workspace_id = $1)`, w.ID).Scan(&runs, &events)
 	if err != nil || runs != 500 || events != 500 {
 		t.Errorf("%d runs and %d events, %v", runs, events, err)
+	}
+}
+
+func TestABatchTakesNoKeyThatItCouldNotKeep(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	got := w.refused(t, http.StatusBadRequest, http.MethodPost, "/batch?dry_run=1", `{"operations":[{"start":{"type":"inventory_sync"}}]}`, "Idempotency-Key", "k")
+	if places := got.pointers(); !slices.Equal(places, []string{"Idempotency-Key", "dry_run"}) {
+		t.Errorf("faults at %v", places)
+	}
+	if got := w.list(t, w.Owner.Subject, w.path("")); len(got.Data) > 0 {
+		t.Errorf("there are %v", got.Data)
 	}
 }
 

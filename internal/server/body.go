@@ -27,21 +27,38 @@ const (
 	maxFailureMessage = 4000     // characters
 )
 
-// readBody reads the JSON object in a request's body.
-func readBody(w http.ResponseWriter, r *http.Request) (json.RawMessage, error) {
-	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || mediaType != "application/json" && !strings.HasSuffix(mediaType, "+json") {
-		return nil, errMediaType
-	}
-	if r.Header.Get("Content-Encoding") != "" {
-		return nil, errMediaType
+// received is a request's body, or why there is none.
+type received struct {
+	bytes []byte
+	err   error
+}
+
+// receive takes in a request's body, as much as may be, if it is what can be read.
+func receive(w http.ResponseWriter, r *http.Request) received {
+	switch {
+	case r.ContentLength == 0:
+		return received{}
+	case !isJSON(r):
+		return received{err: errMediaType}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return nil, errBodyTooLarge
+		return received{err: errBodyTooLarge}
 	}
 	if err != nil {
-		return nil, errBody("The body ended before it was complete.").because(err)
+		return received{err: errBody("The body ended before it was complete.").because(err)}
+	}
+	return received{bytes: body}
+}
+
+// readBody reads the JSON object in a request's body.
+func readBody(r *http.Request) (json.RawMessage, error) {
+	body, err := requestOf(r).body.bytes, requestOf(r).body.err
+	if err != nil {
+		return nil, err
+	}
+	if len(body) == 0 {
+		return nil, errBody("There is no body.")
 	}
 	if err := checkJSON(body); err != nil {
 		return nil, err
@@ -52,12 +69,24 @@ func readBody(w http.ResponseWriter, r *http.Request) (json.RawMessage, error) {
 	return body, nil
 }
 
+// isJSON tells whether a body is said to be plain JSON in UTF-8. Other types that are written in JSON mean
+// something else by it, but for a patch: what it says of a context is a merge patch (RFC 7396).
+func isJSON(r *http.Request) bool {
+	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	charset, given := parameters["charset"]
+	isType := mediaType == "application/json" || r.Method == http.MethodPatch && mediaType == "application/merge-patch+json"
+	return err == nil && isType && (!given || strings.EqualFold(charset, "utf-8")) && r.Header.Get("Content-Encoding") == ""
+}
+
 // checkJSON refuses what is not JSON (RFC 8259) and what JSON can say but PostgreSQL's jsonb
 // cannot hold: U+0000, half a surrogate pair, numbers beyond any use, two members of one name.
 // Nothing is changed in silence.
 func checkJSON(body []byte) error {
-	if !utf8.Valid(body) {
+	switch {
+	case !utf8.Valid(body):
 		return errBody("The body is not UTF-8.")
+	case bytes.HasPrefix(body, []byte("\uFEFF")):
+		return errBody("The body begins with a byte order mark, which JSON has not (RFC 8259 section 8.1).")
 	}
 	// Depth first: a parser should not have to follow what nobody will read.
 	depth, inString := 0, false
@@ -173,9 +202,16 @@ func parseFields(object json.RawMessage, pointer string) *fields {
 
 // fault notes what is wrong with a member.
 func (f *fields) fault(name, format string, args ...any) {
-	escaped := strings.NewReplacer("~", "~0", "/", "~1").Replace(printable(name))
-	f.faults = append(f.faults, fault{Pointer: f.pointer + "/" + escaped, Detail: fmt.Sprintf(format, args...)})
+	if len(f.faults) < maxFaults {
+		f.faults = append(f.faults, fault{Pointer: f.pointer + "/" + pointed.Replace(printable(name)), Detail: fmt.Sprintf(format, args...)})
+	}
 }
+
+// maxFaults is how many faults of an object are told: a body could have a hundred thousand.
+const maxFaults = 100
+
+// pointed writes a name as a part of a JSON pointer (RFC 6901 section 3).
+var pointed = strings.NewReplacer("~", "~0", "/", "~1")
 
 // value is a member; ok is false where it is absent or null.
 func (f *fields) value(name string) (json.RawMessage, bool) {
@@ -212,6 +248,34 @@ func (f *fields) id(name string) *int64 {
 	return &id
 }
 
+// requires notes it as a fault if a member of the object is not there.
+func (f *fields) requires(name string) {
+	if _, given := f.value(name); !given && f.values != nil {
+		f.fault(name, "It is required.")
+	}
+}
+
+// requiredText is a member that is a text of 1 to longest characters and has to be there.
+func (f *fields) requiredText(name string, longest int) string {
+	f.requires(name)
+	s, _ := f.text(name, longest)
+	return s
+}
+
+// requiredID is a member that is the id of a row and has to be there.
+func (f *fields) requiredID(name string) int64 {
+	f.requires(name)
+	return f.idOrZero(name)
+}
+
+// idOrZero is a member that is the id of a row, 0 where there is none.
+func (f *fields) idOrZero(name string) int64 {
+	if id := f.id(name); id != nil {
+		return *id
+	}
+	return 0
+}
+
 // choice is a member that is one of allowed.
 func (f *fields) choice(name string, allowed []string) (string, bool) {
 	s, ok := f.text(name, maxName)
@@ -228,12 +292,22 @@ func (f *fields) instant(name string) (time.Time, bool) {
 	if !ok {
 		return time.Time{}, false
 	}
-	at, err := time.Parse(time.RFC3339, s)
-	if err != nil {
+	at, ok := parseInstant(s)
+	if !ok {
 		f.fault(name, "An instant as in RFC 3339, such as 2026-01-31T12:00:00Z.")
-		return time.Time{}, false
 	}
-	return at.UTC(), true
+	return at, ok
+}
+
+// array is a member that is an array of 1 to maxBatch values; nil if it is none.
+func (f *fields) array(name string) []json.RawMessage {
+	value, _ := f.value(name)
+	var values []json.RawMessage
+	if err := json.Unmarshal(value, &values); value == nil || err != nil || len(values) == 0 || len(values) > maxBatch {
+		f.fault(name, "An array of 1 to %d objects.", maxBatch)
+		return nil
+	}
+	return values
 }
 
 // object is a member that is a JSON object of at most longest bytes.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"sync/atomic"
 )
@@ -44,6 +45,31 @@ func (c *capacity) enter() bool {
 	}
 	return true
 }
+
+// slots are places for what there may only be a certain number of at once.
+type slots chan struct{}
+
+// enter takes one, if there is one, and tells how to give it back.
+func (s slots) enter() (leave func(), ok bool) {
+	select {
+	case s <- struct{}{}:
+		return s.leave, true
+	default:
+		return nil, false
+	}
+}
+
+// await takes one as soon as there is one. The error is that of ctx.
+func (s slots) await(ctx context.Context) (leave func(), err error) {
+	select {
+	case s <- struct{}{}:
+		return s.leave, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (s slots) leave() { <-s }
 
 // place is what one request has of the capacity.
 type place struct {

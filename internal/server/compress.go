@@ -36,5 +36,26 @@ func compressed() func(http.Handler) http.Handler {
 	if err != nil {
 		panic(err) // the options are these
 	}
-	return func(next http.Handler) http.Handler { return wrap(next) }
+	return func(next http.Handler) http.Handler {
+		compressing := wrap(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodHead && r.Header["Accept-Encoding"] != nil {
+				w = unmeasured{w}
+			}
+			compressing.ServeHTTP(w, r)
+		})
+	}
 }
+
+// unmeasured is the answer to a HEAD whose GET may be compressed. Its length is then not that of the plain
+// body, and no other one may be told (RFC 9110 section 8.6).
+type unmeasured struct{ http.ResponseWriter }
+
+// WriteHeader writes the header without a length.
+func (w unmeasured) WriteHeader(status int) {
+	w.Header().Del("Content-Length")
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (w unmeasured) Unwrap() http.ResponseWriter { return w.ResponseWriter }

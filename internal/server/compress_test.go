@@ -145,3 +145,22 @@ func BenchmarkPageIn(b *testing.B) {
 		})
 	}
 }
+
+func TestAHeadTellsNoLengthThatItsGetDoesNotHave(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	token, path := packedPages(t, h)
+	h.client.Transport = http.DefaultTransport // which leaves packed what it is asked to ask for
+	for _, encoding := range []string{"gzip", "zstd", "identity"} {
+		head, get := h.do(t, http.MethodHead, path, token, "Accept-Encoding", encoding), h.do(t, http.MethodGet, path, token, "Accept-Encoding", encoding)
+		if length := head.header.Get("Content-Length"); length != "" && length != get.header.Get("Content-Length") {
+			t.Errorf("%s: HEAD says %s bytes, GET has %d", encoding, length, len(get.body))
+		}
+		if head.status != http.StatusOK || head.header.Get("ETag") != get.header.Get("ETag") || head.header.Get("ETag") == "" {
+			t.Errorf("%s: HEAD is %d with the tag %s", encoding, head.status, head.header.Get("ETag"))
+		}
+	}
+	if plain := h.do(t, http.MethodHead, path, token); plain.header.Get("Content-Length") == "" {
+		t.Error("where nothing is compressed, HEAD tells no length")
+	}
+}

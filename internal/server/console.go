@@ -17,7 +17,6 @@ func (s *Server) consolePage(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Content-Security-Policy", s.consolePolicy)
-	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 	// Signing in again happens in a window of its own, which tells this one.
 	h.Set("Cross-Origin-Opener-Policy", "same-origin-allow-popups")

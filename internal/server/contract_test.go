@@ -2,7 +2,11 @@ package server_test
 
 import (
 	"log/slog"
+	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -108,5 +112,33 @@ func TestEveryOperationDocumentsTheAnswersThatTheGateGives(t *testing.T) {
 				t.Errorf("%s does not document %s", name, status)
 			}
 		}
+	}
+}
+
+func TestEveryKindOfProblemIsInTheContract(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]bool{}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range regexp.MustCompile(`kind: "([a-z-]+)"`).FindAllSubmatch(text, -1) {
+			kinds[string(found[1])] = true
+		}
+	}
+	delete(kinds, "client-closed-request") // which nobody is there to read
+	document := string(api.YAML())
+	from := strings.Index(document, "and one of\n")
+	listed := map[string]bool{}
+	for _, found := range regexp.MustCompile("`([a-z-]+)`").FindAllStringSubmatch(document[from:from+strings.Index(document[from:], "More may come.")], -1) {
+		listed[found[1]] = true
+	}
+	if !maps.Equal(kinds, listed) || len(kinds) < 15 {
+		t.Errorf("there are %v, listed are %v", slices.Sorted(maps.Keys(kinds)), slices.Sorted(maps.Keys(listed)))
 	}
 }

@@ -82,7 +82,7 @@ type database struct {
 	acquireTimeout time.Duration
 	queryTimeout   time.Duration
 	turns          *turns        // nil for statements that do not queue
-	used           *atomic.Int64 // counts the connections that have been used, each once; nil for nobody to know
+	used           *atomic.Int64 // counts the connections that have been used, each once; nil where nobody counts
 	// admit decides on each connection whether a statement may run on it; nil admits all.
 	admit func(ctx context.Context, l *loan) error
 }

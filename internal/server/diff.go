@@ -203,11 +203,7 @@ func appendRunSummary(b []byte, name string, run *dbsqlc.OperationRun) []byte {
 	if run == nil {
 		return append(b, "null"...)
 	}
-	b = appendInt(append(b, '{'), "id", run.ID)
-	b = appendText(b, "type", run.Type)
-	b = appendText(b, "status", run.Status)
-	b = appendText(b, "outcome", run.Outcome)
-	b = appendTime(b, "started_at", run.StartedAt)
-	b = appendTime(b, "completed_at", run.CompletedAt)
-	return append(b, '}')
+	return appendSummary(b, &dbsqlc.ListCompletedBackupsRow{
+		ID: run.ID, Type: run.Type, Status: run.Status, Outcome: run.Outcome, StartedAt: run.StartedAt, CompletedAt: run.CompletedAt,
+	})
 }

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,10 +30,11 @@ type problem struct {
 	OperationRun json.RawMessage `json:"operation_run,omitempty"`
 }
 
-// fault is one thing that is wrong with a request, at a query parameter or, in a body, at a JSON
-// pointer (RFC 6901).
+// fault is one thing that is wrong with a request, at a query parameter, at a header or, in a body, at
+// a JSON pointer (RFC 6901).
 type fault struct {
 	Parameter string `json:"parameter,omitempty"`
+	Header    string `json:"header,omitempty"`
 	Pointer   string `json:"pointer,omitempty"`
 	Detail    string `json:"detail"`
 }
@@ -96,7 +99,7 @@ var (
 	}
 	errForbidden = &apiError{
 		status: http.StatusForbidden, kind: "forbidden", title: "Forbidden",
-		detail: "Your role in this workspace may read and not write.",
+		detail: "Your role in this workspace allows reading but not writing.",
 	}
 	errNotManager = &apiError{
 		status: http.StatusForbidden, kind: "forbidden", title: "Forbidden",
@@ -119,17 +122,20 @@ var (
 		detail: "The service cannot answer at the moment; try again.",
 		header: map[string]string{"Retry-After": "1"},
 	}
+	// errHungUp is the answer to a client who has gone without waiting for one. Nobody reads it: it is
+	// for the log and the metrics, with the status code that nginx has for it.
+	errHungUp   = &apiError{status: 499, kind: "client-closed-request", title: "Client closed request"}
 	errInternal = &apiError{
 		status: http.StatusInternalServerError, kind: "internal", title: "Internal error",
 		detail: "Something went wrong here; the request id finds it in the log.",
 	}
 )
 
-// errInvalidParameters says everything that is wrong with a request's query parameters.
+// errInvalidParameters says everything that is wrong with a request's query parameters and headers.
 func errInvalidParameters(faults []fault) error {
 	return &apiError{
 		status: http.StatusBadRequest, kind: "invalid-parameters", title: "Invalid parameters",
-		detail: fmt.Sprintf("%d of the query parameters cannot be used.", len(faults)),
+		detail: fmt.Sprintf("%d of the parameters and headers cannot be used.", len(faults)),
 		faults: faults,
 	}
 }
@@ -162,6 +168,9 @@ func errConflict(run *dbsqlc.OperationRun, detail string) *apiError {
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	answer := answerFor(err)
 	request := requestOf(r)
+	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		answer = errHungUp.because(err)
+	}
 	if answer.cause != nil {
 		level := slog.LevelDebug
 		if answer.status >= http.StatusInternalServerError {
@@ -194,11 +203,27 @@ func (e *apiError) problem(requestID string) []byte {
 	if e.run != nil {
 		p.OperationRun = appendRun(nil, e.run)
 	}
-	body, err := json.Marshal(p)
-	if err != nil {
+	var body bytes.Buffer
+	written := json.NewEncoder(&body)
+	written.SetEscapeHTML(false) // it is no HTML, and people read it
+	if err := written.Encode(p); err != nil {
 		panic(err) // a problem is made of strings, numbers and JSON
 	}
-	return body
+	return bytes.TrimSuffix(body.Bytes(), []byte("\n"))
+}
+
+// beneath is an answer whose faults are told from the root of the body, not of a part of it at pointer.
+func beneath(pointer string, err error) error {
+	answer, ok := errors.AsType[*apiError](err)
+	if !ok || len(answer.faults) == 0 {
+		return err
+	}
+	moved := *answer
+	moved.faults = slices.Clone(answer.faults)
+	for i := range moved.faults {
+		moved.faults[i].Pointer = pointer + moved.faults[i].Pointer
+	}
+	return &moved
 }
 
 // answerFor finds the answer for an error: its own, or the one for what the database said.
@@ -211,6 +236,8 @@ func answerFor(err error) *apiError {
 		return errNotFound
 	case isOutage(err):
 		return errUnavailable.because(err)
+	case isOtherSchema(err):
+		return errUnavailable.because(fmt.Errorf("the schema is not that of this server, see runledger migrate status: %w", err))
 	case hasClass(err, "22", "54"):
 		// A value that the checks let pass and PostgreSQL cannot hold.
 		return errBody("A value in the body cannot be stored.").because(err)
@@ -230,6 +257,18 @@ func hasClass(err error, classes ...string) bool {
 func isReadOnly(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pgErr.Code == "25006"
+}
+
+// isOtherSchema tells whether the database has not what a statement names: it is not migrated, or not as
+// far as this server needs. Statements are fixed, so that no request can be the reason.
+func isOtherSchema(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && slices.Contains([]string{
+		"3F000", // no such schema
+		"42P01", // no such table
+		"42703", // no such column
+		"42883", // no such function
+	}, pgErr.Code)
 }
 
 // isOutage tells whether the database could not be reached or gave up, which is no fault of the

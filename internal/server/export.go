@@ -28,7 +28,21 @@ const (
 	exportPatience = 30 * time.Second
 	// exportPulse is how often it is checked whether the reader still may read.
 	exportPulse = 12 * time.Second
+	// maxExports is how many exports are sent at once, each of which has about two pages in memory.
+	maxExports = 32
 )
+
+// exportLimits bounds the exports of a server.
+type exportLimits struct {
+	slots slots // for each export one
+	// reading is for those of them that a page is being read for: however many there are, they leave half
+	// of the connections to all others. Who sends to a slow client is not among them.
+	reading slots
+}
+
+func newExportLimits(connections int) exportLimits {
+	return exportLimits{slots: make(slots, maxExports), reading: make(slots, max(connections/2, 1))}
+}
 
 // errNoLongerReader says that the reader of an export is no longer a member.
 var errNoLongerReader = errors.New("the reader of an export may no longer read")
@@ -92,13 +106,14 @@ type receipt struct {
 func (s *Server) exportRuns(
 	w http.ResponseWriter, r *http.Request, ws workspace.Scope, list runList, show selection, format *exportFormat,
 ) error {
-	leave, err := s.exports.enter()
-	if err != nil {
-		return err
+	requestOf(r).poll.read() // nobody is to wait until it is sent
+	leave, ok := s.exports.slots.enter()
+	if !ok {
+		s.metrics.refusal(refusedExports)()
+		return errOverloaded
 	}
 	defer leave()
 	const firstRows = 200
-	list.workspaceID = ws.ID()
 	e := &export{list: list, format: format, show: show, limit: firstRows, receipt: receipt{sum: sha256.New()}}
 	first := e.page(r.Context(), list.order.first(), nil)
 	if first.err != nil {
@@ -224,6 +239,12 @@ func (e *export) readOn(ctx context.Context, before exportPage, pages chan<- exp
 // large this one's are.
 func (e *export) page(ctx context.Context, after position, body []byte) exportPage {
 	p := exportPage{body: body}
+	leave, err := e.list.server.exports.reading.await(ctx)
+	if err != nil {
+		p.err = err
+		return p
+	}
+	defer leave()
 	instant := e.list.order.name + "_at"
 	var read []string
 	if e.show.part {

@@ -22,6 +22,13 @@ func (s *Server) SetStreamTimes(pulse, patience time.Duration) {
 // AwaitStreamSlot waits until there is room for one more stream, and takes it.
 func (s *Server) AwaitStreamSlot() { s.streams.slots <- struct{}{} }
 
+// TakeExportSlots leaves no room for an export.
+func (s *Server) TakeExportSlots() {
+	for range cap(s.exports.slots) {
+		s.exports.slots <- struct{}{}
+	}
+}
+
 // SealChanges is a position in the changes of a workspace as clients keep it.
 func (s *Server) SealChanges(at feed.Position, workspaceID int64) string {
 	if err := s.cursors.load(context.Background(), s.db, s.queries); err != nil {

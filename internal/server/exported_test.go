@@ -11,12 +11,16 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/runledger/runledger/internal/dbtest"
+	"github.com/runledger/runledger/internal/server"
 )
 
 // receiptBody is the receipt of an export.
@@ -313,5 +317,42 @@ func TestAnExportThatBreaksOffHasNoEndAndNoReceipt(t *testing.T) {
 		if err == nil || bytes.Contains(rest, []byte("receipt")) || resp.Trailer.Get("Receipt") != "" {
 			t.Errorf("%s: it ended with %v after %d bytes more, and the trailers %v", form, err, len(rest), resp.Trailer)
 		}
+	}
+}
+
+func TestSlowReadersOfExportsHoldUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	h := newHarnessOn(t, connectPool(t, dbtest.Fresh(t), 2), server.Options{})
+	w := newWorker(t, h)
+	w.exec(t, "INSERT INTO operation_runs (workspace_id, type, context) "+
+		"SELECT $1, 'inventory_sync', jsonb_build_object('text', repeat('x', 60000)) FROM generate_series(1, 300)", w.ID)
+	for range 3 {
+		slow, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = slow.Close() }()
+		if _, err := fmt.Fprintf(slow, "GET %s HTTP/1.1\r\nHost: runledger\r\nAuthorization: Bearer %s\r\nAccept: text/csv\r\n\r\n", w.path(""), w.bearer); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(slow, make([]byte, 1)); err != nil { // it is being sent
+			t.Fatal(err)
+		}
+	}
+	other := newWorker(t, h)
+	run := other.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	if got := other.export(t, other.path(""), "text/csv"); got.receipt.Rows != 1 || !bytes.Contains(got.body, fmt.Append(nil, run.ID)) {
+		t.Errorf("the export of another has %d rows", got.receipt.Rows)
+	}
+}
+
+func TestThereAreOnlySoManyExportsAtOnce(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w := newWorker(t, h)
+	h.server.TakeExportSlots()
+	got := h.do(t, http.MethodGet, w.path(""), w.bearer, "Accept", "text/csv")
+	if got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" || !strings.Contains(got.body, ":overloaded") {
+		t.Errorf("%d %s", got.status, got.body)
 	}
 }

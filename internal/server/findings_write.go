@@ -52,7 +52,7 @@ func (s *Server) batchFindings(w http.ResponseWriter, r *http.Request, ws worksp
 	if err := noParams(r); err != nil {
 		return err
 	}
-	body, err := readBody(w, r)
+	body, err := readBody(r)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func parseFinding(f *fields) reportedFinding {
 	item := reportedFinding{
 		pointer:     f.pointer,
 		tenantID:    f.idOrZero("tenant_id"),
-		findingType: f.requiredText("finding_type"), fingerprint: f.requiredText("fingerprint"),
+		findingType: f.requiredText("finding_type", maxName), fingerprint: f.requiredText("fingerprint", maxName),
 		severity:      "medium",
 		baselineRunID: f.idOrZero("baseline_operation_run_id"), currentRunID: f.idOrZero("current_operation_run_id"),
 	}
@@ -87,24 +87,6 @@ func parseFinding(f *fields) reportedFinding {
 		item.evidence = string(redacted(f, "evidence", evidence))
 	}
 	return item
-}
-
-// requiredText is a member that is a name and has to be there.
-func (f *fields) requiredText(name string) string {
-	if _, given := f.value(name); !given {
-		f.fault(name, "It is required.")
-		return ""
-	}
-	s, _ := f.text(name, maxName)
-	return s
-}
-
-// idOrZero is a member that is the id of a row, 0 where there is none.
-func (f *fields) idOrZero(name string) int64 {
-	if id := f.id(name); id != nil {
-		return *id
-	}
-	return 0
 }
 
 // writeFindings records findings no two of which have one key, and reads them again as they are
@@ -209,7 +191,7 @@ func readFindingStatus(w http.ResponseWriter, r *http.Request) (status string, r
 	if !ok {
 		return "", 0, errRevision
 	}
-	body, err := readBody(w, r)
+	body, err := readBody(r)
 	if err != nil {
 		return "", 0, err
 	}

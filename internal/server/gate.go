@@ -56,14 +56,19 @@ func (s *Server) scoped(h scopedHandler) http.HandlerFunc {
 // gated is the gate behind the door.
 func (s *Server) gated(h scopedHandler) signedInHandler {
 	return func(w http.ResponseWriter, r *http.Request, subject auth.Subject) error {
+		req := requestOf(r)
+		writes := r.Method != http.MethodGet && r.Method != http.MethodHead
+		if writes {
+			// However long the client takes to send it, what the gate says afterwards is true of now.
+			req.body = receive(w, r)
+		}
 		ws, now, err := s.resolve(r.Context(), subject, workspaceOf(r))
 		if err != nil {
 			return err
 		}
-		req := requestOf(r)
 		req.identify(ws.Claim())
 		req.moment = now
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		if writes {
 			end := s.polls.write(ws.ID())
 			defer func() {
 				end()
@@ -152,13 +157,15 @@ func (s *Server) unrouted(answer error) http.HandlerFunc {
 	}
 }
 
-// authenticate tells whose token the request carries, or errUnauthorized.
+// authenticate tells whose token the request carries, or errTokenMissing, errTokenInvalid or, while no keys
+// can be had, errUnavailable.
 func (s *Server) authenticate(r *http.Request) (auth.Subject, error) {
 	values := r.Header.Values("Authorization")
 	if len(values) == 0 {
 		return "", errTokenMissing
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
+	token = strings.TrimLeft(token, " ") // RFC 9110 section 11.4: one space or more
 	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return "", errTokenInvalid
 	}

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -195,6 +196,22 @@ func TestNoRouteBelowAWorkspaceAnswersWithoutAValidToken(t *testing.T) {
 	}
 }
 
+func TestSpacesMayStandBeforeATokenAndOnlyThere(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	f := newFixture(t, h)
+	token := h.token(t, f.Owner.Subject)
+	for authorization, want := range map[string]int{
+		"Bearer " + token: http.StatusOK, "bearer   " + token: http.StatusOK, "BEARER " + token: http.StatusOK,
+		"Bearer" + token: http.StatusUnauthorized, "Bearer  ": http.StatusUnauthorized, "Bearer\t" + token: http.StatusUnauthorized,
+		"Bearer " + token + " " + token: http.StatusUnauthorized,
+	} {
+		if got := h.do(t, http.MethodGet, "/workspaces", "", "Authorization", authorization); got.status != want {
+			t.Errorf("%.12q…: status %d, want %d", authorization, got.status, want)
+		}
+	}
+}
+
 func TestMembersGetAnAnswerOnEveryRoute(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
@@ -248,5 +265,56 @@ func TestAWrongMethodNamesTheRightOnes(t *testing.T) {
 	got := h.do(t, http.MethodDelete, address("/workspaces/{workspace_id}/findings", f.ID, 0), h.token(t, f.Owner.Subject))
 	if got.status != http.StatusMethodNotAllowed || got.header.Get("Allow") != "GET, HEAD" {
 		t.Errorf("status %d, Allow %q", got.status, got.header.Get("Allow"))
+	}
+	// What stands beside ids is no row.
+	for below, want := range map[string]string{
+		"operation-runs": "GET, HEAD, POST", "operation-runs/7": "GET, HEAD, PATCH", "operation-runs/batch": "POST",
+		"operation-runs/count": "GET, HEAD", "operation-runs/7/retry": "POST", "operation-runs/7%2F": "GET, HEAD, PATCH",
+		"findings/batch": "POST", "backup-schedules/health": "GET, HEAD", "backup-schedules/7": "GET, HEAD, PATCH, DELETE",
+	} {
+		got := h.do(t, http.MethodPut, fmt.Sprintf("/workspaces/%d/%s", f.ID, below), h.token(t, f.Owner.Subject))
+		if got.status != http.StatusMethodNotAllowed || got.header.Get("Allow") != want {
+			t.Errorf("%s: status %d, Allow %q, want %q", below, got.status, got.header.Get("Allow"), want)
+		}
+	}
+}
+
+func TestAWriteIsOfWhoIsAMemberWhenItHasCome(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w := newWorker(t, h)
+	body, rest := io.Pipe()
+	asked := &signallingReader{Reader: body, read: make(chan struct{})}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+w.path(""), asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.bearer)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Expect", "100-continue")
+	transport := &http.Transport{ExpectContinueTimeout: time.Minute}
+	defer transport.CloseIdleConnections()
+	status := make(chan int, 1)
+	go func() {
+		defer close(status)
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = resp.Body.Close()
+		status <- resp.StatusCode
+	}()
+	<-asked.read // the server wants the body
+	w.exec(t, "DELETE FROM workspace_memberships WHERE workspace_id = $1 AND user_id = $2", w.ID, w.Operator.ID)
+	if _, err := io.WriteString(rest, `{"type":"inventory_sync"}`); err != nil {
+		t.Fatal(err)
+	}
+	_ = rest.Close()
+	if got := <-status; got != http.StatusNotFound {
+		t.Errorf("status %d", got)
+	}
+	if got := h.list(t, w.Owner.Subject, w.path("")); len(got.Data) > 0 {
+		t.Errorf("there are %v", got.Data)
 	}
 }

@@ -3,12 +3,9 @@ package server
 import (
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/runledger/runledger/internal/workspace"
 )
 
 // gatherer does what many requests ask for in few statements, as a database gathers commits: an item
@@ -25,7 +22,8 @@ type gatherer[Key comparable, Item, Result any] struct {
 }
 
 // newGatherer makes a gatherer that does items with do, which returns a result for each, in at most
-// so many statements of a line at once as long as none is held up. If do panics, the request that it ran for panics, and the results of the others are abandoned.
+// so many statements of a line at once as long as none is held up. If do panics, the request that it
+// ran for panics, and the results of the others are abandoned.
 func newGatherer[Key comparable, Item, Result any](
 	most int, abandoned Result, do func(ctx context.Context, key Key, items []Item) []Result,
 ) *gatherer[Key, Item, Result] {
@@ -159,43 +157,4 @@ func (g *gatherer[Key, Item, Result]) leave(key Key) {
 	case len(l.waiting) == 0 && l.running == 0:
 		delete(g.lines, key)
 	}
-}
-
-// maxStarts is how many statements of a member's starts in a workspace are under way at once: one that
-// the database works on, and one on its way.
-const maxStarts = 2
-
-// startGathered does starts that came at the same moment, in any order. Of two that want the same
-// and have no key the second one finds the run of the first.
-func (s *Server) startGathered(ctx context.Context, ws workspace.Scope, items []start) []result {
-	type wish struct {
-		identity identity
-		runType  string
-	}
-	operations, subjects := make([]operation, len(items)), make([][]subject, len(items))
-	first, same := map[wish]int{}, map[int]int{}
-	for i := range items {
-		item := &items[i]
-		operations[i].start = item
-		if item.idempotencyKey == "" && item.retryOfID == 0 {
-			if earlier, ok := first[wish{item.identity(), item.runType}]; ok {
-				same[i] = earlier
-				continue
-			}
-			first[wish{item.identity(), item.runType}] = i
-		}
-		subjects[i] = item.subjects()
-	}
-	results := make([]result, len(items))
-	for _, wave := range waves(subjects) {
-		s.doWave(ctx, ws, operations, wave, results)
-	}
-	for i, earlier := range same {
-		if results[i] = results[earlier]; results[i].err != nil {
-			results[i] = s.startMany(ctx, ws, items[i:i+1])[0] // it may have been the other one's fault
-			continue
-		}
-		results[i].status = http.StatusOK
-	}
-	return results
 }

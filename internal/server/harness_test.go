@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -178,4 +179,17 @@ func decode[T any](t testing.TB, body string) T {
 func newHarnessOnFresh(t testing.TB) *harness {
 	t.Helper()
 	return newHarnessOn(t, dbtest.Connect(t, dbtest.Fresh(t)), server.Options{})
+}
+
+// signallingReader tells when it is read for the first time.
+type signallingReader struct {
+	io.Reader
+	once sync.Once
+	read chan struct{}
+}
+
+// Read reads.
+func (r *signallingReader) Read(b []byte) (int, error) {
+	r.once.Do(func() { close(r.read) })
+	return r.Reader.Read(b)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,7 @@ type check struct {
 type health struct {
 	config   *pgx.ConnConfig
 	schema   int64
+	log      *slog.Logger
 	draining atomic.Bool
 
 	mu         sync.Mutex
@@ -54,8 +56,8 @@ type connected struct {
 	err  error
 }
 
-func newHealth(config *pgx.ConnConfig, schema int64) *health {
-	return &health{config: config, schema: schema}
+func newHealth(config *pgx.ConnConfig, schema int64, log *slog.Logger) *health {
+	return &health{config: config, schema: schema, log: log}
 }
 
 // checks tells how things are, at most healthFresh ago.
@@ -67,22 +69,43 @@ func (h *health) checks(ctx context.Context) []check {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTimeout)
 		defer cancel()
 		version, readOnly, err := h.look(ctx)
-		h.last = []check{{name: "database", err: err}, {name: "schema"}, {name: "writes"}}
+		now := []check{{name: "database", err: err}, {name: "schema"}, {name: "writes"}}
 		switch {
 		case err != nil:
-			unknown := errors.New("unknown while the database does not answer")
-			h.last[1].err, h.last[2].err = unknown, unknown
+			now[1].err, now[2].err = errUnknown, errUnknown
 		case version < h.schema:
 			// A newer schema is well: it serves the release before it too, while servers are replaced.
-			h.last[1].err = fmt.Errorf("the database has version %d, this server wants version %d", version, h.schema)
+			now[1].err = fmt.Errorf("the database has version %d, this server wants version %d: runledger migrate up", version, h.schema)
 		}
 		if readOnly {
-			h.last[2].err = errReadOnly
+			now[2].err = errReadOnly
 		}
-		h.checked = time.Now()
+		h.tell(ctx, now)
+		h.last, h.checked = now, time.Now()
 	}
 	return append([]check{{name: "serving", err: h.drained()}}, h.last...)
 }
+
+// tell logs what is not as it was at the last checks: there are many, and most find the same.
+func (h *health) tell(ctx context.Context, now []check) {
+	for i, c := range now {
+		var before error
+		if h.last != nil {
+			before = h.last[i].err
+		}
+		switch {
+		case errors.Is(c.err, errUnknown) || errors.Is(before, errUnknown) && c.err == nil:
+			// It is for the database's sake, of which another line tells.
+		case c.err == nil && before != nil:
+			h.log.InfoContext(ctx, "ready again", slog.String("check", c.name))
+		case c.err != nil && (before == nil || before.Error() != c.err.Error()):
+			h.log.WarnContext(ctx, "not ready", slog.String("check", c.name), slog.Any("error", c.err))
+		}
+	}
+}
+
+// errUnknown is the result of a check that needs an answer of the database, and has none.
+var errUnknown = errors.New("unknown while the database does not answer")
 
 // errReadOnly says that the database takes no writes: it is, or is about to be, a standby.
 var errReadOnly = errors.New("the database is read-only")

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -172,6 +173,128 @@ func TestAnOlderSchemaIsNotReady(t *testing.T) {
 	got := h.do(t, http.MethodGet, "/readyz?verbose", "")
 	if got.status != http.StatusServiceUnavailable || got.body != "[+] serving ok\n[+] database ok\n[-] schema failed\n[+] writes ok\nnot ready\n" {
 		t.Errorf("%d %q", got.status, got.body)
+	}
+}
+
+// logged is what a server logs.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write keeps a line.
+func (l *logged) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+// count is how many lines hold all of parts.
+func (l *logged) count(parts ...string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for line := range strings.Lines(l.text.String()) {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestWhyAServerIsNotReadyIsLoggedWhenItChanges(t *testing.T) {
+	t.Parallel()
+	w, through := newWire(t, dbtest.Fresh(t))
+	var log logged
+	h := newHarnessOn(t, connectPool(t, through, 2), server.Options{
+		SchemaVersion: 987_654, Log: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	for range 3 {
+		h.becomes(t, "/readyz", http.StatusServiceUnavailable)
+	}
+	old := []string{"level=WARN", `msg="not ready"`, "check=schema", "wants version 987654: runledger migrate up"}
+	if n := log.count(old...); n != 1 {
+		t.Errorf("%d lines tell of the schema", n)
+	}
+	w.cut()
+	down := []string{"level=WARN", `msg="not ready"`, "check=database"}
+	awaitTrue(t, "a line about the database", func() bool {
+		h.do(t, http.MethodGet, "/readyz", "")
+		return log.count(down...) > 0
+	})
+	w.mend(t)
+	awaitTrue(t, "a line about its return", func() bool {
+		h.do(t, http.MethodGet, "/readyz", "")
+		return log.count("level=INFO", `msg="ready again"`, "check=database") == 1
+	})
+	if log.count("check=schema", "unknown") > 0 {
+		t.Error("what cannot be known is told as another fault")
+	}
+}
+
+// awaitTrue asks until something holds.
+func awaitTrue(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("waited in vain for " + what)
+		}
+	}
+}
+
+func TestADatabaseWithoutTheSchemaIs503AndSaysWhatIsToBeDone(t *testing.T) {
+	t.Parallel()
+	var log logged
+	h := newHarnessOn(t, dbtest.Connect(t, dbtest.Empty(t)), server.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	for _, path := range []string{"/workspaces", "/workspaces/1", "/workspaces/1/operation-runs"} {
+		got := h.do(t, http.MethodGet, path, h.token(t, "somebody"))
+		if got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+	if log.count("level=ERROR", "runledger migrate status") != 3 {
+		t.Errorf("the log says %s", &log.text)
+	}
+}
+
+func TestWhoHangsUpIsNoFaultOfTheServer(t *testing.T) {
+	t.Parallel()
+	pool := connectPool(t, dbtest.Fresh(t), 1)
+	var log logged
+	h := newHarnessOn(t, pool, server.Options{Log: slog.New(slog.NewTextHandler(&log, nil)), AcquireTimeout: time.Minute})
+	held, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Release()
+	ctx, hangUp := context.WithCancel(t.Context())
+	came := make(chan struct{})
+	h.server.InvalidateTokensWhen(func() bool { close(came); return false })
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.url+"/workspaces", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+h.token(t, "somebody"))
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err == nil {
+			_ = resp.Body.Close()
+			t.Error("the request is answered")
+		}
+	}()
+	<-came
+	hangUp()
+	<-gone
+	awaitTrue(t, "the end of the request", func() bool { return log.count("msg=request", "status=499") == 1 })
+	if log.count("level=ERROR") > 0 {
+		t.Errorf("the log says %s", &log.text)
 	}
 }
 

@@ -39,15 +39,12 @@ func (s *Server) batchInventoryItems(w http.ResponseWriter, r *http.Request, ws 
 	if err := noParams(r); err != nil {
 		return err
 	}
-	body, err := readBody(w, r)
+	body, err := readBody(r)
 	if err != nil {
 		return err
 	}
 	f := parseFields(body, "")
-	runID := f.idOrZero("operation_run_id")
-	if runID == 0 && len(f.faults) == 0 {
-		f.fault("operation_run_id", "It is required: the run that saw the items.")
-	}
+	runID := f.requiredID("operation_run_id")
 	items := parseObservations(f, "items", parseItem)
 	if faults := f.faultless(); len(faults) > 0 {
 		return errInvalidFields(faults...)
@@ -76,7 +73,7 @@ func parseItem(f *fields) seenItem {
 	item := seenItem{
 		pointer:    f.pointer,
 		tenantID:   f.idOrZero("tenant_id"),
-		policyType: f.requiredText("policy_type"), externalID: f.requiredText("external_id"),
+		policyType: f.requiredText("policy_type", maxName), externalID: f.requiredText("external_id", maxName),
 		meta: "{}",
 	}
 	item.displayName, _ = f.text("display_name", maxDisplayName)

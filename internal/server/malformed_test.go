@@ -134,3 +134,36 @@ func TestNoMalformedBodyIsTakenByAnyRoute(t *testing.T) {
 		t.Errorf("what was refused has left something:\n%s\nwas\n%s", after, before)
 	}
 }
+
+func TestABodyIsJSONInUTF8AndSaysSo(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	w.client.Transport = w.plainTransport(t) // the contract knows application/json alone
+	run := fmt.Sprintf("/%d", w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`).ID)
+	for mediaType, want := range map[string][2]int{
+		"application/json":                {http.StatusCreated, http.StatusOK},
+		"Application/JSON; charset=UTF-8": {http.StatusCreated, http.StatusOK},
+		"application/merge-patch+json":    {http.StatusUnsupportedMediaType, http.StatusOK},
+		"application/problem+json":        {http.StatusUnsupportedMediaType, http.StatusUnsupportedMediaType},
+		"application/json; charset=utf-7": {http.StatusUnsupportedMediaType, http.StatusUnsupportedMediaType},
+		"text/json":                       {http.StatusUnsupportedMediaType, http.StatusUnsupportedMediaType},
+		"":                                {http.StatusUnsupportedMediaType, http.StatusUnsupportedMediaType},
+	} {
+		w.must(t, want[0], http.MethodPost, "", `{"type":"inventory_sync"}`, "Content-Type", mediaType)
+		w.must(t, want[1], http.MethodPatch, run, `{"status":"running"}`, "Content-Type", mediaType)
+	}
+}
+
+func TestSoManyFaultsAreToldAndNoMore(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	w.client.Transport = w.plainTransport(t) // it cannot be what the contract wants
+	var body strings.Builder
+	for i := range 50_000 {
+		fmt.Fprintf(&body, `,"x%d":1`, i)
+	}
+	got := w.refused(t, http.StatusUnprocessableEntity, http.MethodPost, "", `{"type":"inventory_sync"`+body.String()+`}`)
+	if len(got.Errors) != 100 {
+		t.Errorf("%d faults are told", len(got.Errors))
+	}
+}

@@ -49,6 +49,7 @@ const (
 	refusedCapacity    = "capacity"
 	refusedQueue       = "queue"
 	refusedStreams     = "streams"
+	refusedExports     = "exports"
 )
 
 func newHTTPMetrics() *httpMetrics {
@@ -76,7 +77,7 @@ func newHTTPMetrics() *httpMetrics {
 		}, []string{"answer"}),
 		routes: map[routeKey]*routeMetrics{},
 	}
-	for _, reason := range []string{refusedAddressRate, refusedSubjectRate, refusedCapacity, refusedQueue, refusedStreams} {
+	for _, reason := range []string{refusedAddressRate, refusedSubjectRate, refusedCapacity, refusedQueue, refusedStreams, refusedExports} {
 		m.refused.WithLabelValues(reason) // a series that starts at 0 has a rate from the first refusal on
 	}
 	m.unrouted = m.newRoute("", "")
@@ -105,7 +106,7 @@ func (m *httpMetrics) newRoute(method, pattern string) *routeMetrics {
 func (m *httpMetrics) know(routes chi.Routes) {
 	_ = chi.Walk(routes, func(method, pattern string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
 		m.routes[routeKey{method, pattern}] = m.newRoute(method, pattern)
-		return nil // and so is what Walk returns
+		return nil // so that Walk does not fail either
 	})
 }
 
@@ -155,20 +156,23 @@ func (r *routeMetrics) answered(status int, took time.Duration) {
 }
 
 // collectors are everything that is collected.
-func (m *httpMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.requests, m.duration, m.inFlight, m.refused, m.polls}
+func (m *httpMetrics) collectors() collectors {
+	return collectors{m.requests, m.duration, m.inFlight, m.refused, m.polls}
 }
 
+// collectors are several that are registered as one.
+type collectors []prometheus.Collector
+
 // Describe implements prometheus.Collector.
-func (m *httpMetrics) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, c := range m.collectors() {
-		c.Describe(descriptions)
+func (c collectors) Describe(descriptions chan<- *prometheus.Desc) {
+	for _, each := range c {
+		each.Describe(descriptions)
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (m *httpMetrics) Collect(collected chan<- prometheus.Metric) {
-	for _, c := range m.collectors() {
-		c.Collect(collected)
+func (c collectors) Collect(collected chan<- prometheus.Metric) {
+	for _, each := range c {
+		each.Collect(collected)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -27,6 +28,7 @@ type request struct {
 	refused     bool          // because there was no place for it
 	moment      moment        // what the gate saw
 	poll        poll          // by what its answer is remembered, if it is
+	body        received      // what a write came with
 }
 
 // pattern is that of its route, empty if none has taken it.
@@ -140,7 +142,11 @@ func (s *Server) answered(r *http.Request, w middleware.WrapResponseWriter, took
 
 // allowedMethods lists the methods that the address of r takes.
 func (s *Server) allowedMethods(r *http.Request) []string {
-	var allowed []string
+	path := r.URL.RawPath // what the router goes by
+	if path == "" {
+		path = r.URL.Path
+	}
+	var all, literal []string
 	for _, method := range []string{
 		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 	} {
@@ -148,9 +154,17 @@ func (s *Server) allowedMethods(r *http.Request) []string {
 		if method == http.MethodHead {
 			looked = http.MethodGet // every GET answers HEAD too
 		}
-		if s.router.Match(chi.NewRouteContext(), looked, r.URL.Path) {
-			allowed = append(allowed, method)
+		found := chi.NewRouteContext()
+		if !s.router.Match(found, looked, path) {
+			continue
+		}
+		all = append(all, method)
+		if pattern := found.RoutePattern(); pattern[strings.LastIndexByte(pattern, '/')+1:] == path[strings.LastIndexByte(path, '/')+1:] {
+			literal = append(literal, method)
 		}
 	}
-	return allowed
+	if literal != nil {
+		return literal // what is the address of something else is no row's, though it stands where an id does
+	}
+	return all
 }

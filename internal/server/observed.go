@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 
@@ -36,12 +35,7 @@ func observedRows(db dbsqlc.DBTX, show members, results []observed) rawRows {
 // parseObservations reads the array in member name of a body. What is wrong with one object is
 // its own answer, and no fault of f.
 func parseObservations[Item any](f *fields, name string, parse func(f *fields) Item) []observation[Item] {
-	value, _ := f.value(name)
-	var raw []json.RawMessage
-	if err := json.Unmarshal(value, &raw); value == nil || err != nil || len(raw) == 0 || len(raw) > maxBatch {
-		f.fault(name, "An array of 1 to %d objects.", maxBatch)
-		return nil
-	}
+	raw := f.array(name)
 	observations := make([]observation[Item], len(raw))
 	for i, object := range raw {
 		inner := parseFields(object, fmt.Sprintf("%s/%s/%d", f.pointer, name, i))
@@ -94,26 +88,9 @@ func observe[Item any, Key comparable](
 
 // answerObserved writes the answers of a batch, each with its row under name.
 func answerObserved(w http.ResponseWriter, r *http.Request, name string, results []observed) error {
-	requestID := requestOf(r).id
-	return answerMulti(w, func(b []byte) []byte {
-		b = append(b, `{"results":[`...)
-		for i, result := range results {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = append(b, '{')
-			if result.err != nil {
-				answer := answerFor(result.err)
-				b = appendInt(b, "status", int64(answer.status))
-				b = appendJSON(b, "problem", answer.problem(requestID))
-			} else {
-				b = appendInt(b, "status", int64(result.status))
-				b = append(appendKey(b, name), result.row...)
-			}
-			b = append(b, '}')
-		}
-		return append(b, `]}`...)
-	})
+	return answerParts(w, r, name, len(results),
+		func(i int) (int, error) { return results[i].status, results[i].err },
+		func(b []byte, i int) []byte { return append(b, results[i].row...) })
 }
 
 // failedObservation is the answer to an object that could not be written.

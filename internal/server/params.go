@@ -81,17 +81,28 @@ func (p *params) id(name string) (int64, bool) {
 	return id, ok
 }
 
+// parseHash reads a SHA-256 in hexadecimal digits, which come back in lower case.
+func parseHash(text string) (string, bool) {
+	if sum, err := hex.DecodeString(text); err != nil || len(sum) != sha256.Size {
+		return "", false
+	}
+	return strings.ToLower(text), true
+}
+
+// notAHash is what is wrong with what parseHash does not read.
+const notAHash = "A SHA-256 is 64 hexadecimal digits."
+
 // identityHash is a parameter that is a SHA-256 in 64 hexadecimal digits.
 func (p *params) identityHash(name string) (string, bool) {
 	text, ok := p.text(name)
 	if !ok {
 		return "", false
 	}
-	if sum, err := hex.DecodeString(text); err != nil || len(sum) != sha256.Size {
-		p.fault(name, "A SHA-256 is 64 hexadecimal digits.")
-		return "", false
+	hash, ok := parseHash(text)
+	if !ok {
+		p.fault(name, notAHash)
 	}
-	return strings.ToLower(text), true
+	return hash, ok
 }
 
 // flag is a parameter that is true or false.
@@ -111,6 +122,18 @@ func (p *params) flag(name string) (value, ok bool) {
 // digits for the hour, a point before the fraction, and an offset of less than a day.
 var instantPattern = regexp.MustCompile(`T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
+// parseInstant reads an instant (RFC 3339). PostgreSQL's timestamptz begins in 4713 BC, so that it has
+// every one that can be written.
+func parseInstant(text string) (time.Time, bool) {
+	at, err := time.Parse(time.RFC3339, text)
+	at = at.UTC()
+	// An offset can lead out of the years that RFC 3339 has, and what has no such year could not be shown.
+	if err != nil || !instantPattern.MatchString(text) || at.Year() < 0 || at.Year() > 9999 {
+		return time.Time{}, false
+	}
+	return at, true
+}
+
 // time is a parameter that is an instant (RFC 3339), as PostgreSQL counts: no row's instant lies
 // between two microseconds, so the end of a range that does is the later of the two.
 func (p *params) time(name string) (time.Time, bool) {
@@ -118,13 +141,12 @@ func (p *params) time(name string) (time.Time, bool) {
 	if !ok {
 		return time.Time{}, false
 	}
-	at, err := time.Parse(time.RFC3339, text)
-	// PostgreSQL's timestamptz begins in 4713 BC, which RFC 3339 cannot write.
-	if err != nil || !instantPattern.MatchString(text) {
+	at, ok := parseInstant(text)
+	if !ok {
 		p.fault(name, "An instant as in RFC 3339, such as 2026-01-31T12:00:00Z (in a query, + is written %%2B).")
 		return time.Time{}, false
 	}
-	return at.Add(time.Microsecond - 1).Truncate(time.Microsecond).UTC(), true
+	return at.Add(time.Microsecond - 1).Truncate(time.Microsecond), true
 }
 
 // list is a parameter that is a comma-separated list of values, each one of allowed unless that
@@ -183,7 +205,7 @@ func (p *params) limit() int {
 		return p.pages.usual
 	}
 	if text == "" || strings.Trim(text, "0123456789") != "" || strings.Trim(text, "0") == "" {
-		p.fault("limit", "A whole number from 1 to %d.", p.pages.most)
+		p.fault("limit", "A whole number of at least 1; what is above %d counts as that.", p.pages.most)
 		return p.pages.usual
 	}
 	n, err := strconv.Atoi(text)

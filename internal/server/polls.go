@@ -81,6 +81,7 @@ type poll struct {
 	moment  moment
 	ended   int64
 	at      time.Time
+	over    func() // lets those go on who wait for the query; nil if nobody can
 }
 
 func newPolls(bound time.Duration, m *httpMetrics) *polls {
@@ -103,20 +104,29 @@ func (s *Server) remembered(h scopedHandler) scopedHandler {
 			return h(w, r, ws)
 		}
 		req := requestOf(r)
+		var over func()
 		if conditions := r.Header[ifNoneMatch]; len(conditions) > 0 {
 			if s.polls.answer(w, at, req.moment, conditions) {
 				return nil
 			}
 			// Of those who ask the same at the same time one asks the database.
-			if end := s.polls.begin(r, at); end != nil {
-				defer end()
+			if over = s.polls.begin(r, at); over != nil {
+				defer over()
 			} else if s.polls.answer(w, at, req.moment, conditions) {
 				return nil
 			}
 			s.polls.queried()
 		}
 		req.poll = s.polls.poll(at, req.moment)
+		req.poll.over = over
 		return h(w, r, ws)
+	}
+}
+
+// read says that what the request asks of the database has been read: nobody is to wait until it is sent.
+func (p *poll) read() {
+	if p.over != nil {
+		p.over()
 	}
 }
 
@@ -179,6 +189,7 @@ func (p *poll) remember(h http.Header, tag string, vary []string) {
 		}
 	}
 	p.polls.tags.Add(p.address, now)
+	p.read()
 }
 
 // begin says that the request will ask the database, and returns how to say that it has. If
@@ -190,12 +201,12 @@ func (p *polls) begin(r *http.Request, at address) (end func()) {
 		done := make(chan struct{})
 		p.running[at] = done
 		p.mu.Unlock()
-		return func() {
+		return sync.OnceFunc(func() {
 			p.mu.Lock()
 			delete(p.running, at)
 			p.mu.Unlock()
 			close(done)
-		}
+		})
 	}
 	p.mu.Unlock()
 	select {

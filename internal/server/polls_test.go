@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -354,58 +356,68 @@ func TestTheAnswerOfASlowQueryIsAsOldAsItsBeginning(t *testing.T) {
 	}
 }
 
-// signallingReader tells when it is read for the first time.
-type signallingReader struct {
-	io.Reader
-	once sync.Once
-	read chan struct{}
-}
-
-// Read reads.
-func (r *signallingReader) Read(b []byte) (int, error) {
-	r.once.Do(func() { close(r.read) })
-	return r.Reader.Read(b)
-}
-
 func TestAWriteCountsWhileItIsUnderWay(t *testing.T) {
 	t.Parallel()
 	p := newPolled(t, dbtest.Pool(t), time.Hour)
 	w := newWorker(t, p.harness)
+	run := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
 	tag := p.get(t, http.StatusOK, w.Operator.Subject, w.path("")).header.Get("ETag")
-	// The write is under way from when it asks for its body until it has that.
-	body, rest := io.Pipe()
-	asked := &signallingReader{Reader: body, read: make(chan struct{})}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.url+w.path(""), asked)
+	// The write waits for the run.
+	tx, err := p.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+w.bearer)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Expect", "100-continue")
-	transport := &http.Transport{ExpectContinueTimeout: time.Minute}
-	defer transport.CloseIdleConnections()
-	answered := make(chan error, 1)
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := tx.Exec(t.Context(), "SELECT FROM operation_runs WHERE workspace_id = $1 AND id = $2 FOR UPDATE", w.ID, run.ID); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan answer, 1)
 	go func() {
-		resp, err := transport.RoundTrip(req)
-		if err == nil {
-			err = resp.Body.Close()
+		got, err := w.send(http.MethodPatch, w.path("/"+strconv.FormatInt(run.ID, 10)), w.bearer, `{"status":"running"}`)
+		if err != nil {
+			t.Error(err)
 		}
-		answered <- err
+		answered <- got
 	}()
-	<-asked.read
+	dbtest.AwaitBlocked(t, p.pool, tx, 1)
 	before := p.answers(t, "recent")
 	p.wantPoll(t, http.StatusNotModified, w.bearer, w.path(""), tag)
 	if got := p.answers(t, "recent") - before; got > 0 {
 		t.Error("an answer was taken for recent while a write was under way")
 	}
-	if _, err := io.WriteString(rest, `{"type":"inventory_sync"}`); err != nil {
+	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_ = rest.Close()
-	if err := <-answered; err != nil {
-		t.Fatal(err)
+	if got := <-answered; got.status != http.StatusOK {
+		t.Fatal(got)
 	}
 	p.wantPoll(t, http.StatusOK, w.bearer, w.path(""), tag)
+}
+
+func TestNobodyWaitsForWhoReadsAPageSlowly(t *testing.T) {
+	t.Parallel()
+	p := newPolled(t, dbtest.Pool(t), time.Second)
+	w := newWorker(t, p.harness)
+	// More than all buffers between the server and its client hold.
+	w.exec(t, "INSERT INTO operation_runs (workspace_id, type, context) "+
+		"SELECT $1, 'inventory_sync', jsonb_build_object('text', repeat('x', 60000)) FROM generate_series(1, 200)", w.ID)
+	for accept, path := range map[string]string{"application/json": w.path("?limit=200"), "text/csv": w.path("")} {
+		slow, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = slow.Close() }()
+		if _, err := fmt.Fprintf(slow, "GET %s HTTP/1.1\r\nHost: runledger\r\nAuthorization: Bearer %s\r\nAccept: %s\r\nIf-None-Match: \"x\"\r\n\r\n",
+			path, w.bearer, accept); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(slow, make([]byte, 1)); err != nil { // it is being sent
+			t.Fatal(err)
+		}
+		if got := p.do(t, http.MethodHead, path, w.bearer, "If-None-Match", `"y"`, "Accept", accept); got.status != http.StatusOK {
+			t.Errorf("%s: status %d", accept, got.status)
+		}
+	}
 }
 
 func TestWhoHearsOfAChangeFindsItInTheList(t *testing.T) {

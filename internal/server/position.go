@@ -42,7 +42,7 @@ func askedPosition(r *http.Request) (wanted logPosition, asked bool, err error) 
 	wanted = logPosition(parsed)
 	if len(values) > 1 || parseErr != nil || wanted.String() != values[0] {
 		return 0, false, errInvalidParameters([]fault{{
-			Parameter: positionHeader, Detail: "Give it once: as it came in the answer to a write, or any.",
+			Header: positionHeader, Detail: "Give it once: as it came in the answer to a write, or any.",
 		}})
 	}
 	return wanted, true, nil

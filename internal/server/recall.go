@@ -44,7 +44,7 @@ func (s *Server) recallRun(w http.ResponseWriter, r *http.Request, ws workspace.
 
 // readRecallReason reads why a run is recalled.
 func readRecallReason(w http.ResponseWriter, r *http.Request) (string, error) {
-	body, err := readBody(w, r)
+	body, err := readBody(r)
 	if err != nil {
 		return "", err
 	}
@@ -111,4 +111,16 @@ func appendDependent(b []byte, row *dbsqlc.ListDependentsRow) []byte {
 	b = appendInt(b, "id", row.ID)
 	b = appendText(b, "name", row.Name)
 	return append(appendText(b, "relation", d.relation), '}')
+}
+
+// runToChange is the run that the path names, for a write without parameters.
+func (s *Server) runToChange(r *http.Request, ws workspace.Scope) (dbsqlc.OperationRun, error) {
+	id, err := rowID(r)
+	if err != nil {
+		return dbsqlc.OperationRun{}, err
+	}
+	if err := noParams(r); err != nil {
+		return dbsqlc.OperationRun{}, err
+	}
+	return s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id})
 }

@@ -65,20 +65,6 @@ func (m *replicaMetrics) stands(out string) {
 }
 
 // collectors are everything that is collected.
-func (m *replicaMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.inUse, m.leftOut, m.lag, m.reads, m.fallbacks}
-}
-
-// Describe implements prometheus.Collector.
-func (m *replicaMetrics) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, c := range m.collectors() {
-		c.Describe(descriptions)
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (m *replicaMetrics) Collect(collected chan<- prometheus.Metric) {
-	for _, c := range m.collectors() {
-		c.Collect(collected)
-	}
+func (m *replicaMetrics) collectors() collectors {
+	return collectors{m.inUse, m.leftOut, m.lag, m.reads, m.fallbacks}
 }

@@ -204,7 +204,7 @@ func malformedPosition(t *testing.T, c *cluster) {
 		} {
 			r.client = &http.Client{Transport: r.plainTransport(t)} // the contract's own tests hold what it says
 			got := r.do(t, http.MethodGet, fmt.Sprintf("/workspaces/%d/%s", f.ID, path), token, position, value)
-			if got.status != http.StatusBadRequest || !strings.Contains(got.body, `"parameter":"`+position+`"`) {
+			if got.status != http.StatusBadRequest || !strings.Contains(got.body, `"header":"`+position+`"`) {
 				t.Errorf("%s with %q answers %d: %s", path, value, got.status, got.body)
 			}
 		}

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,7 +61,7 @@ func readReport(w http.ResponseWriter, r *http.Request) (report, error) {
 	if !ok {
 		return report{}, errRevision
 	}
-	body, err := readBody(w, r)
+	body, err := readBody(r)
 	if err != nil {
 		return report{}, err
 	}
@@ -172,8 +174,8 @@ func parseCounts(f *fields) json.RawMessage {
 		return nil
 	}
 	counts := parseFields(object, f.pointer+"/summary_counts")
-	for name, value := range counts.values {
-		if n, err := strconv.ParseInt(string(value), 10, 64); err != nil || n < 0 {
+	for _, name := range slices.Sorted(maps.Keys(counts.values)) {
+		if n, err := strconv.ParseInt(string(counts.values[name]), 10, 64); err != nil || n < 0 {
 			counts.fault(name, "A whole number from 0 to 9223372036854775807.")
 		}
 	}
@@ -199,10 +201,7 @@ func parseFailures(f *fields) json.RawMessage {
 	failures := make([]ledger.Failure, 0, len(entries))
 	for i, entry := range entries {
 		e := parseFields(entry, fmt.Sprintf("%s/failure_summary/%d", f.pointer, i))
-		if _, given := e.value("code"); !given {
-			e.fault("code", "It is required.")
-		}
-		code, _ := e.text("code", maxFailureCode)
+		code := e.requiredText("code", maxFailureCode)
 		message, _ := e.text("message", maxFailureMessage)
 		f.faults = append(f.faults, e.faultless()...)
 		failures = append(failures, ledger.Failure{Code: code, Message: ledger.RedactText(message)})

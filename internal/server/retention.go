@@ -51,7 +51,7 @@ func (s *Server) getBackupScheduleRetention(w http.ResponseWriter, r *http.Reque
 			separator := ""
 			for i := range runs {
 				if retentionOf(&runs[i], kept) == decision {
-					b = appendBackup(append(b, separator...), &runs[i])
+					b = appendSummary(append(b, separator...), &runs[i])
 					separator = ","
 				}
 			}
@@ -84,15 +84,15 @@ func retentionOf(run *dbsqlc.ListCompletedBackupsRow, lastKept position) string 
 	switch {
 	case !made:
 		return "without_backup"
-	case at.at > lastKept.at, at.at == lastKept.at && at.id >= lastKept.id:
+	case at.compare(lastKept) >= 0:
 		return "keep"
 	default:
 		return "release"
 	}
 }
 
-// appendBackup appends the summary of a run.
-func appendBackup(b []byte, run *dbsqlc.ListCompletedBackupsRow) []byte {
+// appendSummary appends the summary of a run.
+func appendSummary(b []byte, run *dbsqlc.ListCompletedBackupsRow) []byte {
 	b = appendInt(append(b, '{'), "id", run.ID)
 	b = appendText(b, "type", run.Type)
 	b = appendText(b, "status", run.Status)

@@ -29,19 +29,19 @@ const (
 
 // createBackupSchedule makes a schedule.
 func (s *Server) createBackupSchedule(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
-	if err := noParams(r); err != nil {
+	p := parseParams(r)
+	p.noKey(r, "A schedule is made anew by each request. Where an answer did not come, look in the list before the next one.")
+	if err := p.done(); err != nil {
 		return err
 	}
-	body, err := readBody(w, r)
+	body, err := readBody(r)
 	if err != nil {
 		return err
 	}
 	f := parseFields(body, "")
 	row := dbsqlc.BackupSchedule{IsEnabled: true, Timezone: "UTC", RetentionKeepLast: 30, TenantID: f.id("tenant_id")}
 	for _, name := range []string{"name", "frequency", "time_of_day"} {
-		if _, given := f.value(name); !given {
-			f.fault(name, "It is required.")
-		}
+		f.requires(name)
 	}
 	f.schedule(&row)
 	if faults := f.faultless(); len(faults) > 0 {
@@ -72,7 +72,7 @@ func (s *Server) patchBackupSchedule(w http.ResponseWriter, r *http.Request, ws 
 	if err := noParams(r); err != nil {
 		return err
 	}
-	body, err := readBody(w, r)
+	body, err := readBody(r)
 	if err != nil {
 		return err
 	}
@@ -185,6 +185,9 @@ func samePlan(a, b *dbsqlc.BackupSchedule) bool {
 		bytes.Equal(a.DaysOfWeek, b.DaysOfWeek)
 }
 
+// noSuchZone is what is wrong with the name of a time zone.
+const noSuchZone = "A time zone of the IANA database, such as Europe/Berlin."
+
 // schedule reads what a body says of a schedule into row, which says the rest.
 func (f *fields) schedule(row *dbsqlc.BackupSchedule) {
 	if name, ok := f.text("name", maxName); ok {
@@ -195,7 +198,7 @@ func (f *fields) schedule(row *dbsqlc.BackupSchedule) {
 	}
 	if zone, ok := f.text("timezone", maxName); ok {
 		if _, err := schedule.LoadZone(zone); err != nil {
-			f.fault("timezone", "A time zone of the IANA database, such as Europe/Berlin.")
+			f.fault("timezone", noSuchZone)
 		}
 		row.Timezone = zone
 	}

@@ -70,7 +70,7 @@ type Server struct {
 	sheets  *gatherer[address, reader, reading]
 	polls   *polls
 	starts  *gatherer[workspace.Scope, start, result]
-	exports streamLimits
+	exports exportLimits
 	router  *chi.Mux
 
 	console       *console.Site
@@ -107,10 +107,9 @@ func New(o Options) *Server {
 		queries: dbsqlc.New(),
 		verify:  o.Verify,
 		log:     o.Log,
-		health:  newHealth(o.Pool.Config().ConnConfig, o.SchemaVersion),
+		health:  newHealth(o.Pool.Config().ConnConfig, o.SchemaVersion, o.Log),
 		streams: newStreamLimits(o.MaxStreams),
-		// An export reads page after page; all of them leave half of the connections to the others.
-		exports: newStreamLimits(max(int(o.Pool.Config().MaxConns)/2, 1)),
+		exports: newExportLimits(int(o.Pool.Config().MaxConns)),
 
 		metrics:   m,
 		addresses: newBuckets[netip.Addr]("address", o.Limits.PerAddress, m.refusal(refusedAddressRate)),
@@ -142,9 +141,9 @@ func New(o Options) *Server {
 	s.router = s.routes()
 	m.know(s.router)
 	if o.Registry != nil {
-		o.Registry.MustRegister(m, s.feed)
+		o.Registry.MustRegister(m.collectors(), s.feed)
 		if s.replica != nil {
-			o.Registry.MustRegister(s.replica.metrics)
+			o.Registry.MustRegister(s.replica.metrics.collectors())
 		}
 	}
 	return s

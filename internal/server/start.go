@@ -63,14 +63,12 @@ func managing(h scopedHandler) scopedHandler {
 }
 
 func (s *Server) startRun(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
-	key, err := idempotencyKey(r)
-	if err != nil {
+	p := parseParams(r)
+	key := p.idempotencyKey(r)
+	if err := p.done(); err != nil {
 		return err
 	}
-	if err := noParams(r); err != nil {
-		return err
-	}
-	body, err := readBody(w, r)
+	body, err := readBody(r)
 	if err != nil {
 		return err
 	}
@@ -85,11 +83,26 @@ func (s *Server) startRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 
 // retryRun starts a completed run again as a new run that names the old one.
 func (s *Server) retryRun(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
-	key, err := idempotencyKey(r)
+	id, err := rowID(r)
 	if err != nil {
 		return err
 	}
-	old, err := s.runToChange(r, ws)
+	p := parseParams(r)
+	key := p.idempotencyKey(r)
+	if err := p.done(); err != nil {
+		return err
+	}
+	// However the old run is by now, or if it is gone: the same request has the same answer.
+	asked := start{idempotencyKey: key, requestHash: requestHash([]byte("retry " + strconv.FormatInt(id, 10)))}
+	before := make([]result, 1)
+	fresh, err := s.startedBefore(r.Context(), ws, []start{asked}, before)
+	if err != nil {
+		return err
+	}
+	if len(fresh) == 0 {
+		return s.answerStart(w, r, ws, before[0])
+	}
+	old, err := s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id})
 	if err != nil {
 		return err
 	}
@@ -98,7 +111,7 @@ func (s *Server) retryRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 	}
 	item := start{
 		runType: old.Type, initiatorName: ws.UserName(), identityHash: old.RunIdentityHash, context: string(old.Context),
-		idempotencyKey: key, requestHash: requestHash([]byte("retry " + strconv.FormatInt(old.ID, 10))),
+		idempotencyKey: key, requestHash: asked.requestHash,
 		retryOfID: old.ID, attempt: old.Attempt + 1,
 	}
 	if old.Context == nil {
@@ -118,18 +131,6 @@ func (s *Server) answerStart(w http.ResponseWriter, r *http.Request, ws workspac
 		w.Header().Set("Location", fmt.Sprintf("/workspaces/%d/operation-runs/%d", ws.ID(), started.run.ID))
 	}
 	return answerRun(w, r, started.status, &started.run)
-}
-
-// runToChange is the run that the path names, for a write without parameters.
-func (s *Server) runToChange(r *http.Request, ws workspace.Scope) (dbsqlc.OperationRun, error) {
-	id, err := rowID(r)
-	if err != nil {
-		return dbsqlc.OperationRun{}, err
-	}
-	if err := noParams(r); err != nil {
-		return dbsqlc.OperationRun{}, err
-	}
-	return s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id})
 }
 
 // parseStart reads what a start says.
@@ -161,10 +162,11 @@ func parseIdentity(f *fields, ws workspace.Scope, tenantID *int64, runType strin
 	case hasIdentity && hasHash:
 		f.fault("run_identity_hash", "Give either this or identity.")
 	case hasHash:
-		if sum, err := hex.DecodeString(hash); err != nil || len(sum) != sha256.Size {
-			f.fault("run_identity_hash", "A SHA-256 is 64 hexadecimal digits.")
+		hash, ok := parseHash(hash)
+		if !ok {
+			f.fault("run_identity_hash", notAHash)
 		}
-		return strings.ToLower(hash)
+		return hash
 	case hasIdentity:
 		hash, err := ledger.IdentityHash(ws.ID(), tenantID, runType, identity)
 		if err != nil {
@@ -186,20 +188,27 @@ func redacted(f *fields, name string, document json.RawMessage) json.RawMessage 
 	return clean
 }
 
+const keyHeader = "Idempotency-Key"
+
 // idempotencyKey is the request's Idempotency-Key, empty if it has none.
-func idempotencyKey(r *http.Request) (string, error) {
-	values := r.Header.Values("Idempotency-Key")
+func (p *params) idempotencyKey(r *http.Request) string {
+	values := r.Header.Values(keyHeader)
 	if len(values) == 0 {
-		return "", nil
+		return ""
 	}
 	key := values[0]
 	unprintable := strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' })
 	if len(values) > 1 || key == "" || len(key) > maxName || unprintable {
-		return "", errInvalidParameters([]fault{{
-			Parameter: "Idempotency-Key", Detail: "Give it once: 1 to 255 printable ASCII characters.",
-		}})
+		p.faults = append(p.faults, fault{Header: keyHeader, Detail: "Give it once: 1 to 255 printable ASCII characters."})
 	}
-	return key, nil
+	return key
+}
+
+// noKey refuses an Idempotency-Key where a client that trusts in it would be deceived.
+func (p *params) noKey(r *http.Request, why string) {
+	if r.Header.Values(keyHeader) != nil {
+		p.faults = append(p.faults, fault{Header: keyHeader, Detail: why})
+	}
 }
 
 // requestHash tells two requests with one Idempotency-Key apart.
@@ -343,7 +352,7 @@ func (s *Server) whyNotStarted(ctx context.Context, ws workspace.Scope, item sta
 			Pointer: "/type", Detail: "No new runs of this type. Types that take new runs: " + strings.Join(accepted, ", ") + ".",
 		})
 	case item.retryOfID == 0:
-		return errInvalidFields(fault{Pointer: "/tenant_id", Detail: "There is no such tenant in this workspace."})
+		return errInvalidFields(fault{Pointer: "/tenant_id", Detail: noSuchTenant})
 	}
 	old, err := s.queries.GetRun(ctx, s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: item.retryOfID})
 	if err != nil {
@@ -364,4 +373,43 @@ func startedRun(row *dbsqlc.StartRunsRow) dbsqlc.OperationRun {
 		CancelRequestedAt: row.CancelRequestedAt, RetryOfID: row.RetryOfID, Attempt: row.Attempt, Revision: row.Revision,
 		RecalledAt: row.RecalledAt, RecalledByUserID: row.RecalledByUserID, RecallReason: row.RecallReason, Recalled: row.Recalled,
 	}
+}
+
+// maxStarts is how many statements of a member's starts in a workspace are under way at once: one that
+// the database works on, and one on its way.
+const maxStarts = 2
+
+// startGathered does starts that came at the same moment, in any order. Of two that want the same
+// and have no key the second one finds the run of the first.
+func (s *Server) startGathered(ctx context.Context, ws workspace.Scope, items []start) []result {
+	type wish struct {
+		identity identity
+		runType  string
+	}
+	operations, subjects := make([]operation, len(items)), make([][]subject, len(items))
+	first, same := map[wish]int{}, map[int]int{}
+	for i := range items {
+		item := &items[i]
+		operations[i].start = item
+		if item.idempotencyKey == "" && item.retryOfID == 0 {
+			if earlier, ok := first[wish{item.identity(), item.runType}]; ok {
+				same[i] = earlier
+				continue
+			}
+			first[wish{item.identity(), item.runType}] = i
+		}
+		subjects[i] = item.subjects()
+	}
+	results := make([]result, len(items))
+	for _, wave := range waves(subjects) {
+		s.doWave(ctx, ws, operations, wave, results)
+	}
+	for i, earlier := range same {
+		if results[i] = results[earlier]; results[i].err != nil {
+			results[i] = s.startMany(ctx, ws, items[i:i+1])[0] // it may have been the other one's fault
+			continue
+		}
+		results[i].status = http.StatusOK
+	}
+	return results
 }

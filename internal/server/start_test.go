@@ -207,6 +207,16 @@ func TestTheSameKeyIsTheSameRunHoweverLateItComes(t *testing.T) {
 			t.Errorf("key %q: %v", key, got.pointers())
 		}
 	}
+	// A retry is the same request however the run is by now that it starts again.
+	retry := fmt.Sprintf("/%d/retry", first.ID)
+	w.report(t, next.ID, `{"status":"completed","outcome":"failed"}`)
+	again := decode[runBody](t, w.must(t, http.StatusCreated, http.MethodPost, retry, "", "Idempotency-Key", "four").body)
+	w.report(t, again.ID, `{"status":"completed","outcome":"failed"}`)
+	w.exec(t, "UPDATE operation_runs SET status = 'running', outcome = 'pending', completed_at = NULL WHERE workspace_id = $1 AND id = $2", w.ID, first.ID)
+	if same := decode[runBody](t, w.must(t, http.StatusOK, http.MethodPost, retry, "", "Idempotency-Key", "four").body); same.ID != again.ID {
+		t.Errorf("the same retry is run %d, not %d", same.ID, again.ID)
+	}
+	w.must(t, http.StatusUnprocessableEntity, http.MethodPost, fmt.Sprintf("/%d/retry", again.ID), "", "Idempotency-Key", "four")
 	// Keys are a workspace's own.
 	newWorker(t, w.harness).start(t, http.StatusCreated, `{"type":"entra_group_sync"}`, "Idempotency-Key", "one")
 	w.wantEvents(t, first.ID, "created", "completed")

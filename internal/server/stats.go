@@ -12,6 +12,7 @@ import (
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/schedule"
 	"github.com/runledger/runledger/internal/workspace"
 )
 
@@ -77,9 +78,9 @@ func separated(b []byte, i int) []byte {
 func parseStats(p *params, now time.Time) statsRequest {
 	asked := statsRequest{unit: bucketUnits[p.choice("bucket", "day", "hour", "week")], zone: time.UTC}
 	if name, ok := p.text("timezone"); ok {
-		zone, err := time.LoadLocation(name)
-		if err != nil || name == "Local" {
-			p.fault("timezone", "A time zone of the IANA database, such as Europe/Berlin.")
+		zone, err := schedule.LoadZone(name)
+		if err != nil {
+			p.fault("timezone", noSuchZone)
 		} else {
 			asked.zone = zone
 		}
@@ -97,7 +98,7 @@ func parseStats(p *params, now time.Time) statsRequest {
 	case !from.Before(before):
 		p.fault("before", "It is not after from, so that no run could be in the range.")
 	case hasFrom && before.Sub(from) > asked.unit.longest:
-		p.fault("before", "It is more than %d days after from, which is the longest range in buckets of a %s.",
+		p.fault("before", "It is more than %d days after from, which is the longest range by the %s.",
 			asked.unit.longest/dayLength, asked.unit.name)
 	}
 	// No other index is to be tempted by the filters: none has all that is counted.

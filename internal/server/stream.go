@@ -16,7 +16,7 @@ import (
 
 // streamLimits bounds the streams of a server.
 type streamLimits struct {
-	slots chan struct{} // one in it for each open stream
+	slots slots // for each open stream one
 	// pulse is how often a stream without events shows that it lives, and how often it is checked
 	// whether the reader still may read.
 	pulse time.Duration
@@ -40,17 +40,7 @@ func newStreamLimits(streams int) streamLimits {
 	if streams == 0 {
 		streams = defaultMaxStreams
 	}
-	return streamLimits{slots: make(chan struct{}, streams), pulse: streamPulse, patience: streamPatience}
-}
-
-// enter takes one of the slots for streams, and tells how to give it back.
-func (l streamLimits) enter() (leave func(), err error) {
-	select {
-	case l.slots <- struct{}{}:
-		return func() { <-l.slots }, nil
-	default:
-		return nil, errUnavailable.because(errors.New("too many streams"))
-	}
+	return streamLimits{slots: make(slots, streams), pulse: streamPulse, patience: streamPatience}
 }
 
 // errPositionGone is the answer for positions of a history that the database no longer has.
@@ -78,10 +68,10 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, ws worksp
 	if err != nil {
 		return err
 	}
-	leave, err := s.streams.enter()
-	if err != nil {
-		s.metrics.refused.WithLabelValues(refusedStreams).Inc()
-		return err
+	leave, ok := s.streams.slots.enter()
+	if !ok {
+		s.metrics.refusal(refusedStreams)()
+		return errOverloaded
 	}
 	defer leave()
 	requestOf(r).place.leave() // the streams have a limit of their own

@@ -75,7 +75,7 @@ func (v *visitor) narrow(r *http.Request, n *narrowed, show selection) error {
 }
 
 // read reads a list that read narrows: once more, if it has no rows and the visitor turns out to be
-// a member, for it may have been none a moment ago.
+// a member, because they may have become one since.
 func (v *visitor) read(r *http.Request, read func() (rows int, err error)) error {
 	rows, err := read()
 	if err == nil && rows == 0 && !v.asked {

@@ -32,6 +32,9 @@ func (s *Server) doOperations(ctx context.Context, ws workspace.Scope, operation
 	}
 	for _, wave := range waves(subjects) {
 		s.doWave(ctx, ws, operations, wave, results)
+		for _, i := range wave {
+			results[i].err = beneath(operations[i].at, results[i].err)
+		}
 	}
 	return results
 }

@@ -47,6 +47,7 @@ type problemBody struct {
 	Errors []struct {
 		Pointer   string `json:"pointer"`
 		Parameter string `json:"parameter"`
+		Header    string `json:"header"`
 		Detail    string `json:"detail"`
 	} `json:"errors"`
 	OperationRun *runBody `json:"operation_run"`
@@ -56,7 +57,7 @@ type problemBody struct {
 func (p problemBody) pointers() []string {
 	var places []string
 	for _, e := range p.Errors {
-		places = append(places, e.Pointer+e.Parameter)
+		places = append(places, e.Pointer+e.Parameter+e.Header)
 	}
 	slices.Sort(places)
 	return places
