@@ -35,11 +35,12 @@ func (w *world) state(t *testing.T, id int64) state {
 	return got
 }
 
-// events are the events of a run as "kind actor data".
+// events are the events of a run as "kind actor data", the data without instants, which must be in UTC.
 func (w *world) events(t *testing.T, id int64) []string {
 	t.Helper()
 	rows, err := w.pool.Query(t.Context(), `
-		SELECT kind, actor, data - 'heartbeat_at' - 'stalled_at' - 'progressed_at'
+		SELECT kind, actor, data - 'heartbeat_at' - 'stalled_at' - 'progressed_at',
+		       array(SELECT key || ' ' || value FROM jsonb_each_text(data) WHERE key LIKE '%\_at' AND value !~ '^[0-9-]{10}T[0-9:.]+Z$')
 		FROM operation_run_events WHERE workspace_id = $1 AND run_id = $2 ORDER BY id`, w.workspace, id)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +48,11 @@ func (w *world) events(t *testing.T, id int64) []string {
 	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
 		var kind, actor string
 		var data json.RawMessage
-		err := row.Scan(&kind, &actor, &data)
+		var wrong []string
+		err := row.Scan(&kind, &actor, &data, &wrong)
+		if len(wrong) > 0 {
+			t.Errorf("the event %s has %v", kind, wrong)
+		}
 		return fmt.Sprintf("%s %s %s", kind, actor, data), err
 	})
 	if err != nil {
