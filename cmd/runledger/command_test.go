@@ -186,3 +186,37 @@ func TestHealthcheckTellsReadyFromNotReady(t *testing.T) {
 		t.Errorf("no server gives %d", code)
 	}
 }
+
+func TestAMistypedCommandIsGuessed(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"mirgate": "migrate", "tokn": "token", "sever": "serve", "serv": "serve", "migrate sttaus": "status", "workspace craete": "create",
+	} {
+		if code, _, stderr := command(t, nil, strings.Fields(line)...); code != exitUsage || !strings.Contains(stderr, `did you mean "`+want+`"?`) {
+			t.Errorf("runledger %s exits with %d: %s", line, code, stderr)
+		}
+	}
+	if _, _, stderr := command(t, nil, "nonsense"); strings.Contains(stderr, "did you mean") {
+		t.Errorf("nonsense is guessed: %s", stderr)
+	}
+}
+
+func TestWhatIsMissingIsNamed(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"token":           `"runledger token" takes SUBJECT` + "\n",
+		"token a b":       `"runledger token" takes SUBJECT, and not "b" after that`,
+		"member add acme": `"runledger member add" takes WORKSPACE SUBJECT; SUBJECT is missing`,
+	} {
+		if code, _, stderr := command(t, nil, strings.Fields(line)...); code != exitUsage || !strings.Contains(stderr, want) {
+			t.Errorf("runledger %s exits with %d: %s", line, code, stderr)
+		}
+	}
+}
+
+func TestTheVersionIsAFlagAsWell(t *testing.T) {
+	t.Parallel()
+	if flag, command := does(t, nil, "--version"), does(t, nil, "version"); flag != command || !strings.HasPrefix(flag, "runledger ") {
+		t.Errorf("--version prints %q, version %q", flag, command)
+	}
+}

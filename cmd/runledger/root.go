@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -75,9 +76,12 @@ Configuration comes from the environment alone; "runledger serve --help" lists i
 Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 130 interrupted.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       versionText(),
 		Args:          noArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().Bool("version", false, "print what \"runledger version\" prints")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		a.devCommand(),
@@ -103,8 +107,9 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	if suggestions := cmd.SuggestionsFor(args[0]); len(suggestions) > 0 {
-		return usageError{fmt.Errorf("there is no %q here; did you mean %q?", args[0], suggestions[0])}
+	cmd.SuggestionsMinimumDistance = 2 // letters; cobra by itself suggests what begins so and no more
+	if meant, _ := nearest(args[0], cmd.SuggestionsFor(args[0])); meant != "" {
+		return usageError{fmt.Errorf("there is no %q here; did you mean %q?", args[0], meant)}
 	}
 	return usageError{fmt.Errorf("%q is not something that %q takes", args[0], cmd.CommandPath())}
 }
@@ -112,8 +117,14 @@ func noArgs(cmd *cobra.Command, args []string) error {
 // exactArgs wants as many arguments as there are names.
 func exactArgs(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != len(names) {
-			return usageError{fmt.Errorf("%q takes %d arguments (%v), not %d", cmd.CommandPath(), len(names), names, len(args))}
+		takes := fmt.Sprintf("%q takes %s", cmd.CommandPath(), strings.Join(names, " "))
+		switch {
+		case len(args) > len(names):
+			return usageError{fmt.Errorf("%s, and not %q after that", takes, args[len(names)])}
+		case len(args) > 0 && len(args) < len(names):
+			return usageError{fmt.Errorf("%s; %s is missing", takes, names[len(args)])}
+		case len(args) == 0:
+			return usageError{errors.New(takes)}
 		}
 		return nil
 	}

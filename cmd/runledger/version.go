@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
 
@@ -29,13 +30,18 @@ func version() string {
 	return info.Main.Version
 }
 
+// versionText says which binary this is, in a line.
+func versionText() string {
+	return fmt.Sprintf("runledger %s (%s, schema %d)", version(), runtime.Version(), db.LatestVersion())
+}
+
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this binary and of the schema that it knows",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			a.printf("runledger %s (%s, schema %d)\n", version(), runtime.Version(), db.LatestVersion())
+			a.printf("%s\n", versionText())
 			return nil
 		},
 	}
