@@ -12,6 +12,8 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -29,8 +31,8 @@ import (
 	"github.com/runledger/runledger/internal/telemetry"
 )
 
-// config is everything that the environment can set. This file is its only reader, but for
-// exporter.go.
+// config is everything that the environment can set. This file and, for where traces go, exporter.go
+// are its only readers.
 type config struct {
 	DatabaseURL string `env:"DATABASE_URL"`
 
@@ -398,3 +400,20 @@ func (c *config) replica(ctx context.Context, tracer pgx.QueryTracer) (*pgxpool.
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+// devDataDir is where dev keeps its data unless told otherwise: a place that PostgreSQL's user
+// can reach when root starts it, the user's own data directory (XDG Base Directory Specification)
+// otherwise.
+func devDataDir(environ []string) (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/runledger/dev", nil
+	}
+	variables := env.ToMap(environ)
+	if dir := variables["XDG_DATA_HOME"]; filepath.IsAbs(dir) {
+		return filepath.Join(dir, "runledger", "dev"), nil
+	}
+	if home := variables["HOME"]; filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "share", "runledger", "dev"), nil
+	}
+	return "", usageError{errors.New("HOME is not set: name a directory with --data-dir")}
+}

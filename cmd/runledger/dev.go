@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
-	"github.com/caarlos0/env/v11"
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
@@ -25,19 +27,25 @@ import (
 const devTokenLife = 24 * time.Hour
 
 func (a *app) devCommand() *cobra.Command {
-	var dataDir, addr string
+	var dataDir string
+	var addresses devAddresses
 	var fresh bool
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run everything on this machine: a private PostgreSQL, demonstration data, the server",
 		Long: `Dev starts a private PostgreSQL in a directory of its own, brings its schema up to
-date, puts demonstration data into it and serves on 127.0.0.1:8080. It prints
+date, puts demonstration data into it and serves on 127.0.0.1:8080, with metrics and
+profiles on 127.0.0.1:9090, or on a free port if that one is taken. It prints
 commands to try. Ctrl-C stops everything; the next start goes on with the same data.
 
 PostgreSQL 15 or later is looked for on PATH and where packages put it; without one
 it is downloaded, or run in Docker. Started by root, PostgreSQL runs as another user.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := addresses.check(); err != nil {
+				return err
+			}
+			addresses.adminWanted = cmd.Flags().Changed("admin-addr")
 			if dataDir == "" {
 				dir, err := devDataDir(a.environ)
 				if err != nil {
@@ -45,35 +53,84 @@ it is downloaded, or run in Docker. Started by root, PostgreSQL runs as another 
 				}
 				dataDir = dir
 			}
-			return a.dev(cmd.Context(), dataDir, addr, fresh)
+			return a.dev(cmd.Context(), dataDir, addresses, fresh)
 		},
 	}
 	cmd.Flags().StringVar(&dataDir, "data-dir", "", "where the data is kept (/var/lib/runledger/dev for root, else ~/.local/share/runledger/dev)")
-	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:8080", "where to listen")
+	cmd.Flags().StringVar(&addresses.public, "addr", "127.0.0.1:8080", "where to listen")
+	cmd.Flags().StringVar(&addresses.admin, "admin-addr", usualAdminAddr, "where to serve metrics and profiles")
 	cmd.Flags().BoolVar(&fresh, "fresh", false, "throw the data away and start over")
 	return cmd
 }
 
-func (a *app) dev(ctx context.Context, dataDir, addr string, fresh bool) error {
+// usualAdminAddr is where metrics and profiles are, unless somebody wants them elsewhere.
+const usualAdminAddr = "127.0.0.1:9090"
+
+// devAddresses are where dev listens.
+type devAddresses struct {
+	public, admin string
+	adminWanted   bool // somebody asked for admin, so that no other address will do
+}
+
+// check finds what is no address.
+func (d *devAddresses) check() error {
+	var faults []error
+	for _, flag := range []struct{ name, address string }{{"--addr", d.public}, {"--admin-addr", d.admin}} {
+		_, port, err := net.SplitHostPort(flag.address)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s wants host:port, such as 127.0.0.1:8000, not %q", flag.name, flag.address))
+		}
+	}
+	if len(faults) > 0 {
+		return usageError{errors.Join(faults...)}
+	}
+	return nil
+}
+
+// listen opens both listeners; the operators' on a free port if the usual one is taken.
+func (d *devAddresses) listen(ctx context.Context) (public, admin net.Listener, err error) {
+	public, err = listen(ctx, "--addr", d.public)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w\nIs another one running?", err)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	admin, err = listen(ctx, "--admin-addr", d.admin)
+	if err != nil && !d.adminWanted {
+		admin, err = listen(ctx, "--admin-addr", "127.0.0.1:0")
+	}
+	if err != nil {
+		_ = public.Close()
+		return nil, nil, err
+	}
+	return public, admin, nil
+}
+
+func (a *app) dev(ctx context.Context, dataDir string, addresses devAddresses, fresh bool) error {
 	c, err := readConfig(a.environ)
 	if err != nil {
 		return err
 	}
-	c.Addr, c.ShutdownDelay = addr, 0
-	// Before anything is started: a taken port is the commonest fault.
-	for variable, address := range map[string]string{"ADDR": c.Addr, "ADMIN_ADDR": c.AdminAddr} {
-		probe, err := listen(ctx, variable, address)
-		if err != nil {
-			return fmt.Errorf("%w\nIs another one running? dev takes --addr as well", err)
-		}
-		_ = probe.Close()
+	if !addresses.adminWanted && c.AdminAddr != usualAdminAddr {
+		addresses.admin, addresses.adminWanted = c.AdminAddr, true
 	}
+	c.ShutdownDelay = 0
+	// Before anything is started: a taken port is the commonest fault.
+	public, admin, err := addresses.listen(ctx)
+	if err != nil {
+		return err
+	}
+	_, _ = public.Close(), admin.Close()
 	a.note("starting a private PostgreSQL in %s", dataDir)
 	pg, err := localpg.Start(ctx, localpg.Options{Dir: dataDir, Fresh: fresh})
 	if err != nil {
 		return err
 	}
-	err = a.devOn(ctx, c, dataDir, pg)
+	err = a.devOn(ctx, c, addresses.listen, dataDir, pg)
 	a.note("stopping PostgreSQL")
 	if stopErr := pg.Stop(context.WithoutCancel(ctx)); stopErr != nil {
 		err = errors.Join(err, stopErr)
@@ -82,7 +139,7 @@ func (a *app) dev(ctx context.Context, dataDir, addr string, fresh bool) error {
 }
 
 // devOn makes the database ready and serves from it.
-func (a *app) devOn(ctx context.Context, c config, dataDir string, pg *localpg.Server) error {
+func (a *app) devOn(ctx context.Context, c config, open opening, dataDir string, pg *localpg.Server) error {
 	const database = "runledger"
 	if err := ensureDatabase(ctx, pg, database); err != nil {
 		return err
@@ -108,8 +165,8 @@ func (a *app) devOn(ctx context.Context, c config, dataDir string, pg *localpg.S
 	c.JWTIssuer, c.JWTAudience = "runledger-dev", "runledger"
 	c.ConsoleClientID = "" // the printed link signs in
 	c.JWTPublicKeyFile, c.JWTPrivateKeyFile, c.JWTJWKSURL, c.JWTAlgorithms = "", "", "", nil
-	return a.serve(ctx, c, func(addr string) {
-		if err := a.devGreeting(c, addr, demo); err != nil {
+	return a.serve(ctx, c, open, func(addr, admin string) {
+		if err := a.devGreeting(c, addr, admin, demo); err != nil {
 			a.note("%v", err)
 		}
 	})
@@ -150,7 +207,7 @@ func devSecret(dataDir string) (string, error) {
 }
 
 // devGreeting prints commands that show what the server does.
-func (a *app) devGreeting(c config, addr string, demo seed.DemoData) error {
+func (a *app) devGreeting(c config, addr, admin string, demo seed.DemoData) error {
 	signer, err := c.signer()
 	if err != nil {
 		return err
@@ -186,28 +243,11 @@ What a stranger gets, a 404 that tells nothing:
   curl -s -i -H 'Authorization: Bearer %[5]s' '%[6]s'
 
 Ctrl-C stops everything; the data stays for the next time.
-`, addr, c.AdminAddr, devTokenLife, member, stranger, list, history)
+`, addr, admin, devTokenLife, member, stranger, list, history)
 	return nil
 }
 
 // note tells on stderr what is being done.
 func (a *app) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.stderr, "runledger: "+format+"\n", args...)
-}
-
-// devDataDir is where dev keeps its data unless told otherwise: a place that PostgreSQL's user
-// can reach when root starts it, the user's own data directory (XDG Base Directory Specification)
-// otherwise.
-func devDataDir(environ []string) (string, error) {
-	if os.Geteuid() == 0 {
-		return "/var/lib/runledger/dev", nil
-	}
-	variables := env.ToMap(environ)
-	if dir := variables["XDG_DATA_HOME"]; filepath.IsAbs(dir) {
-		return filepath.Join(dir, "runledger", "dev"), nil
-	}
-	if home := variables["HOME"]; filepath.IsAbs(home) {
-		return filepath.Join(home, ".local", "share", "runledger", "dev"), nil
-	}
-	return "", usageError{errors.New("HOME is not set: name a directory with --data-dir")}
 }

@@ -191,7 +191,7 @@ func exposedByAServer(t *testing.T, documented map[string]metric) map[string]met
 	ctx, stop := context.WithCancel(t.Context())
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- (&app{stdout: t.Output(), stderr: t.Output()}).serve(ctx, c, func(addr string) { ready <- addr })
+		ended <- (&app{stdout: t.Output(), stderr: t.Output()}).serve(ctx, c, c.listen, func(addr, _ string) { ready <- addr })
 	}()
 	defer func() {
 		stop()

@@ -82,7 +82,7 @@ func TestSpansGoToTheCollectorThatTheStandardVariablesName(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- (&app{stdout: t.Output(), stderr: t.Output()}).serve(ctx, c, func(addr string) { ready <- addr })
+		ended <- (&app{stdout: t.Output(), stderr: t.Output()}).serve(ctx, c, c.listen, func(addr, _ string) { ready <- addr })
 	}()
 	req, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://%s/workspaces/%d/operation-runs", <-ready, w.ID), http.NoBody)
 	if err != nil {

@@ -176,7 +176,7 @@ func servesAndRecords(t *testing.T, databaseURL string) {
 	}
 	go func() {
 		a := &app{stdout: t.Output(), stderr: t.Output()}
-		ended <- a.serve(ctx, c, func(addr string) { ready <- addr })
+		ended <- a.serve(ctx, c, c.listen, func(addr, _ string) { ready <- addr })
 	}()
 	defer func() {
 		stop()

@@ -45,7 +45,7 @@ Environment (durations like 500ms, 5s, 2m):
 			if err != nil {
 				return err
 			}
-			return a.serve(cmd.Context(), c, nil)
+			return a.serve(cmd.Context(), c, c.listen, nil)
 		},
 	}
 }
@@ -96,9 +96,12 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
                                         OTEL_TRACES_SAMPLER and OTEL_RESOURCE_ATTRIBUTES count as well
 `
 
-// serve answers requests until ctx ends. ready, if not nil, is called with the address once
+// opening opens the two listeners of a server: the one for everybody and the operators' own.
+type opening func(context.Context) (public, admin net.Listener, err error)
+
+// serve answers requests until ctx ends. ready, if not nil, is called with the two addresses once
 // connections are accepted.
-func (a *app) serve(ctx context.Context, c config, ready func(addr string)) error { //nolint:revive // one thing after the other
+func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr, admin string)) error { //nolint:revive // one thing after the other
 	tuneCollector()
 	log := a.logger(c)
 	poolConfig, err := c.pool(c.DatabaseURL)
@@ -149,13 +152,8 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 		return err
 	}
 
-	listener, err := listen(ctx, "ADDR", c.Addr)
+	listener, admin, err := open(ctx)
 	if err != nil {
-		return err
-	}
-	admin, err := listen(ctx, "ADMIN_ADDR", c.AdminAddr)
-	if err != nil {
-		_ = listener.Close()
 		return err
 	}
 	public := newGracefulServer(newHTTPServer(c, handler, log), listener)
@@ -178,7 +176,7 @@ func (a *app) serve(ctx context.Context, c config, ready func(addr string)) erro
 	log.Info("serving", slog.String("addr", listener.Addr().String()),
 		slog.String("admin_addr", admin.Addr().String()), slog.String("version", version()))
 	if ready != nil {
-		ready(listener.Addr().String())
+		ready(listener.Addr().String(), admin.Addr().String())
 	}
 	return group.Wait()
 }
@@ -224,12 +222,26 @@ func adminHandler(registry *prometheus.Registry) http.Handler {
 	return mux
 }
 
-// listen opens a TCP listener and says which variable to change if it cannot.
-func listen(ctx context.Context, variable, addr string) (net.Listener, error) {
+// listen opens the listeners where the configuration says.
+func (c *config) listen(ctx context.Context) (public, admin net.Listener, err error) {
+	public, err = listen(ctx, envPrefix+"ADDR", c.Addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	admin, err = listen(ctx, envPrefix+"ADMIN_ADDR", c.AdminAddr)
+	if err != nil {
+		_ = public.Close()
+		return nil, nil, err
+	}
+	return public, admin, nil
+}
+
+// listen opens a TCP listener and says which setting to change if it cannot.
+func listen(ctx context.Context, setting, addr string) (net.Listener, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s (set %s%s to another address): %w", addr, envPrefix, variable, err)
+		return nil, fmt.Errorf("cannot listen on %s (set %s to another address): %w", addr, setting, err)
 	}
 	return &lastingListener{TCPListener: listener.(*net.TCPListener)}, nil //nolint:forcetypeassert // so "tcp" is documented
 }

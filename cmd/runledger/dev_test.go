@@ -1,0 +1,64 @@
+package main
+
+import (
+	"net"
+	"strings"
+	"testing"
+)
+
+// occupied is an address that somebody listens on until the test ends.
+func occupied(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener.Addr().String()
+}
+
+func TestDevSaysWhichFlagToChange(t *testing.T) {
+	t.Parallel()
+	taken := occupied(t)
+	for _, c := range []struct {
+		line        string
+		environ     []string
+		code        int
+		says, never string
+	}{
+		{"dev --addr " + taken, nil, exitFailure, "--addr to another address", "RUNLEDGER_"},
+		{"dev --addr " + taken, nil, exitFailure, "Is another one running?", "--admin-addr"},
+		{"dev --addr 127.0.0.1:0 --admin-addr " + taken, nil, exitFailure, "--admin-addr to another address", "Is another one running?"},
+		{"dev --addr 127.0.0.1:0", []string{"RUNLEDGER_ADMIN_ADDR=" + taken}, exitFailure, "--admin-addr to another address", "Is another one running?"},
+		{"dev --addr nonsense", nil, exitUsage, `--addr wants host:port`, "RUNLEDGER_"},
+		{"dev --addr :99999 --admin-addr nonsense", nil, exitUsage, `--admin-addr wants host:port`, "cannot listen"},
+	} {
+		code, _, stderr := command(t, c.environ, append(strings.Fields(c.line), "--data-dir", t.TempDir())...)
+		if code != c.code || !strings.Contains(stderr, c.says) || strings.Contains(stderr, c.never) {
+			t.Errorf("runledger %s exits with %d: %s", c.line, code, stderr)
+		}
+	}
+}
+
+func TestDevTakesAFreePortWhereTheUsualOneForMetricsIsTaken(t *testing.T) {
+	t.Parallel()
+	d := devAddresses{public: "127.0.0.1:0", admin: occupied(t)}
+	public, admin, err := d.listen(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if admin.Addr().String() == d.admin {
+		t.Errorf("metrics are served on %s, which is taken", admin.Addr())
+	}
+	_, _ = public.Close(), admin.Close()
+}
+
+func TestTheHelpOfDevNamesBothPorts(t *testing.T) {
+	t.Parallel()
+	help := does(t, nil, "dev", "--help")
+	for _, wanted := range []string{"--addr", "--admin-addr", "127.0.0.1:8080", "127.0.0.1:9090"} {
+		if !strings.Contains(help, wanted) {
+			t.Errorf("no %s in %s", wanted, help)
+		}
+	}
+}
