@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,6 +112,38 @@ func readConfig(environ []string, needs ...need) (config, error) {
 		need(&c, &f)
 	}
 	return c, f.err()
+}
+
+// meantForOthers are the variables with our prefix that others read: the tests, docker-compose.yml, and
+// those that Kubernetes sets for a service named runledger.
+var meantForOthers = regexp.MustCompile(
+	`^(TEST_.*|LEGACY_.*|PICTURES|IMAGE|PROXY_IMAGE|SUBNET|(.+_)?SERVICE_(HOST|PORT(_.+)?)|(.+_)?PORT(_[0-9]+_(TCP|UDP|SCTP)(_.+)?)?)$`)
+
+// mistyped is a variable that nothing reads.
+type mistyped struct{ name, meant string } // meant is empty if nothing is near
+
+// findMistyped finds what the environment has under our prefix and nobody reads, in order.
+func findMistyped(environ []string) []mistyped {
+	var known []string
+	for field := range reflect.TypeFor[config]().Fields() {
+		if name := field.Tag.Get("env"); name != "-" {
+			known = append(known, prefixed(name))
+		}
+	}
+	var found []mistyped
+	for _, name := range slices.Sorted(maps.Keys(env.ToMap(environ))) {
+		bare, ours := strings.CutPrefix(name, envPrefix)
+		if !ours || slices.Contains(known, name) || meantForOthers.MatchString(bare) {
+			continue
+		}
+		const near = 3 // letters
+		meant, distance := nearest(name, known)
+		if distance > near {
+			meant = ""
+		}
+		found = append(found, mistyped{name, meant})
+	}
+	return found
 }
 
 // faults collects what is wrong with the environment, one fault a variable.
@@ -313,16 +346,39 @@ func needVerifier(c *config, f *faults) {
 		}
 	}
 	if len(sources) != 1 {
-		f.add("JWT_HS256_SECRET", "| %[1]sJWT_PUBLIC_KEY_FILE | %[1]sJWT_JWKS_URL: exactly one of them is to be set, not %d",
+		f.add("JWT_HS256_SECRET", "| %[1]sJWT_PUBLIC_KEY_FILE | %[1]sJWT_JWKS_URL: exactly one of them is to be set, not %[2]d",
 			envPrefix, len(sources))
+		if c.algorithmsWith("JWT_HS256_SECRET", false) != nil && c.algorithmsWith("JWT_JWKS_URL", false) != nil {
+			f.add("JWT_ALGORITHMS", "wants algorithms of one kind of key, such as RS256,ES256 or HS256")
+		}
 		return
 	}
-	// Issuer and audience are named above where they are missing.
+	// Issuer and audience are named above where they are missing, the algorithms below.
 	complete := c.auth()
-	complete.Issuer, complete.Audience = "set", "set"
-	if err := complete.Validate(); err != nil {
+	complete.Issuer, complete.Audience, complete.Algorithms = "set", "set", nil
+	err := complete.Validate()
+	if err != nil {
 		f.add(sources[0], "cannot be used: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
+	if err := c.algorithmsWith(sources[0], err == nil); err != nil {
+		f.add("JWT_ALGORITHMS", "cannot be used: %v", err)
+	}
+}
+
+// algorithmsWith is what is wrong with the algorithms for that source of keys; if it is not usable,
+// for one of its kind.
+func (c *config) algorithmsWith(source string, usable bool) error {
+	with := auth.Config{Algorithms: c.JWTAlgorithms, Issuer: "set", Audience: "set"}
+	switch {
+	case source == "JWT_HS256_SECRET":
+		const enough = 32
+		with.HS256Secret = make([]byte, enough)
+	case source == "JWT_PUBLIC_KEY_FILE" && usable:
+		with.PublicKeyFile = c.JWTPublicKeyFile
+	default:
+		with.JWKSURL = "https://issuer.invalid/jwks"
+	}
+	return with.Validate()
 }
 
 // needSigner wants what tokens are signed with.

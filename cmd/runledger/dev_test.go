@@ -61,4 +61,7 @@ func TestTheHelpOfDevNamesBothPorts(t *testing.T) {
 			t.Errorf("no %s in %s", wanted, help)
 		}
 	}
+	if c, err := readConfig(nil); err != nil || c.AdminAddr != usualAdminAddr {
+		t.Errorf("a server has its metrics on %s, dev on %s: %v", c.AdminAddr, usualAdminAddr, err)
+	}
 }

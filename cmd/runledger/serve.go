@@ -104,6 +104,13 @@ type opening func(context.Context) (public, admin net.Listener, err error)
 func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr, admin string)) error { //nolint:revive // one thing after the other
 	tuneCollector()
 	log := a.logger(c)
+	for _, v := range findMistyped(a.environ) {
+		attrs := []slog.Attr{slog.String("variable", v.name)}
+		if v.meant != "" {
+			attrs = append(attrs, slog.String("meant", v.meant))
+		}
+		log.LogAttrs(ctx, slog.LevelWarn, "the environment has a variable that nothing reads", attrs...)
+	}
 	poolConfig, err := c.pool(c.DatabaseURL)
 	if err != nil {
 		return err
