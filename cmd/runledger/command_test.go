@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -62,7 +64,7 @@ func TestAWrongCommandLineExitsWith2(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{
 		"nonsense", "serve now", "serve --fast", "migrate", "migrate sideways", "workspace create", "token", "member add a", "types add",
-		"seed --runs many", "dev extra", "healthcheck --timeout soon", "version 2",
+		"seed --runs many", "dev extra", "legacy purge", "healthcheck --timeout soon", "version 2",
 	} {
 		if code, stdout, stderr := command(t, nil, strings.Fields(line)...); code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "runledger: ") {
 			t.Errorf("runledger %s exits with %d, prints %q and says %q", line, code, stdout, stderr)
@@ -218,5 +220,49 @@ func TestTheVersionIsAFlagAsWell(t *testing.T) {
 	t.Parallel()
 	if flag, command := does(t, nil, "--version"), does(t, nil, "version"); flag != command || !strings.HasPrefix(flag, "runledger ") {
 		t.Errorf("--version prints %q, version %q", flag, command)
+	}
+}
+
+func TestADatabaseWithoutTheSchemaIsToldHowToGetIt(t *testing.T) {
+	t.Parallel()
+	environ := []string{"RUNLEDGER_DATABASE_URL=" + dbtest.Empty(t)}
+	for _, line := range []string{
+		"workspace list", "workspace create acme", "member list acme", "types list", "retention preview", "retention run", "audit list", "seed --runs 0",
+		"migrate grant pg_monitor",
+	} {
+		if code, _, stderr := command(t, environ, strings.Fields(line)...); code != exitFailure || !strings.HasSuffix(stderr, ": run \"runledger migrate up\" first\n") {
+			t.Errorf("runledger %s exits with %d: %s", line, code, stderr)
+		}
+	}
+}
+
+func TestTheServersRoleIsToldWhoseCommandItIs(t *testing.T) {
+	t.Parallel()
+	databaseURL := dbtest.Fresh(t)
+	pool := dbtest.Connect(t, databaseURL)
+	var role string
+	if err := pool.QueryRow(t.Context(), "SELECT 'cli_' || replace(gen_random_uuid()::text, '-', '')").Scan(&role); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(t.Context(), "CREATE ROLE "+role+" LOGIN PASSWORD 'servers'"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := pool.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+"; DROP ROLE "+role); err != nil {
+			t.Error(err)
+		}
+	})
+	does(t, []string{"RUNLEDGER_DATABASE_URL=" + databaseURL}, "migrate", "grant", role)
+	as, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	as.User = url.UserPassword(role, "servers")
+	environ := []string{"RUNLEDGER_DATABASE_URL=" + as.String()}
+	does(t, environ, "workspace", "list")
+	for _, line := range []string{"workspace create acme", "types disable inventory_sync"} {
+		if code, _, stderr := command(t, environ, strings.Fields(line)...); code != exitFailure || !strings.Contains(stderr, "the role that owns the tables") {
+			t.Errorf("runledger %s exits with %d: %s", line, code, stderr)
+		}
 	}
 }

@@ -259,8 +259,14 @@ database's name to be typed.`,
 				return strings.TrimSpace(line), nil
 			})
 		})
-	c.Flags().StringVar(&directory, "export", "", "the directory to export the archive to")
+	purge := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if directory == "" {
+			return usageError{errors.New("--export wants the directory to export the archive to")}
+		}
+		return purge(cmd, args)
+	}
+	c.Flags().StringVar(&directory, "export", "", "the directory to export the archive to (required)")
 	c.Flags().StringVar(&confirmed, "confirm", "", "the database's name, instead of typing it")
-	_ = c.MarkFlagRequired("export") // the flag is there
 	return c
 }

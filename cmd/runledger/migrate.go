@@ -100,7 +100,7 @@ of the tables, again after each "migrate up".`,
 					return err
 				}
 				if err := db.Grant(cmd.Context(), c.DatabaseURL, args[0]); err != nil {
-					return err
+					return advised(err)
 				}
 				a.printf("%s may do what servers do.\n", args[0])
 				return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
 
@@ -118,8 +119,25 @@ func (a *app) withDatabase(
 			return fmt.Errorf("cannot reach the database: %w", err)
 		}
 		defer func() { _ = conn.Close(context.WithoutCancel(cmd.Context())) }()
-		return f(cmd.Context(), conn, args)
+		return advised(f(cmd.Context(), conn, args))
 	}
+}
+
+// advised adds what to do to an error of the database that says that its schema or the role is
+// another one than a command wants.
+func advised(err error) error {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return err
+	}
+	const undefinedTable, undefinedColumn, undefinedFunction, insufficientPrivilege = "42P01", "42703", "42883", "42501"
+	switch refused.Code {
+	case undefinedTable, undefinedColumn, undefinedFunction:
+		return fmt.Errorf("%w; the database has not the schema that this binary knows: run \"runledger migrate up\" first", err)
+	case insufficientPrivilege:
+		return fmt.Errorf("%w; this is a command for the role that owns the tables (docs/operations.md, \"Two roles\")", err)
+	}
+	return err
 }
 
 // table prints rows under a heading, aligned.
