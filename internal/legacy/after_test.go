@@ -212,8 +212,16 @@ func TestImportMakesARunOfEachUnbridgedRowOnce(t *testing.T) {
 	t.Parallel()
 	address := legacyDatabase(t)
 	throughContract(t, address)
-	r := open(t, address, Options{})
+	var told strings.Builder
+	r, err := Open(t.Context(), address, t.Name(), Options{}, NewProgress(&told, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
 	first := must(t, r.ImportUnbridged)
+	if !strings.Contains(told.String(), "import inventory_sync_runs: 9 rows in ") {
+		t.Errorf("it tells\n%s", told.String())
+	}
 	if diff := cmp.Diff(Counts{"inventory_sync_runs": 5, "entra_group_sync_runs": 1, "backup_schedule_runs": 3}, first.Imported); diff != "" {
 		t.Error(diff)
 	}
@@ -231,5 +239,29 @@ func TestImportMakesARunOfEachUnbridgedRowOnce(t *testing.T) {
 		if got := one(t, address, query); got != want {
 			t.Errorf("%s: got %q, want %q", query, got, want)
 		}
+	}
+}
+
+func TestContractTellsWhatOldRowsBreak(t *testing.T) {
+	t.Parallel()
+	address := legacyDatabase(t)
+	throughBackfill(t, address)
+	var told strings.Builder
+	r, err := Open(t.Context(), address, t.Name(), Options{}, NewProgress(&told, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	must(t, r.Contract)
+	for _, wanted := range []string{
+		"operation_runs_status_check stays NOT VALID, since old rows break it: CHECK (",
+		"is not present in table",
+	} {
+		if !strings.Contains(told.String(), wanted) {
+			t.Errorf("no %q in\n%s", wanted, told.String())
+		}
+	}
+	if strings.Contains(told.String(), "NOT VALID\n") || strings.Contains(told.String(), ": \n") {
+		t.Errorf("it tells\n%s", told.String())
 	}
 }

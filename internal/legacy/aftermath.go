@@ -74,7 +74,7 @@ func (r *Removal) runAftermath(ctx context.Context, report *ContractReport) erro
 		switch state := sqlState(err); {
 		case state == foreignKeyViolation, state == checkViolation:
 			report.NotValid = append(report.NotValid, a.Object)
-			r.progress.Note("contract: %s stays NOT VALID, since old rows break it: %s", a.Object, errorDetail(err))
+			r.progress.Note("contract: %s stays NOT VALID, since old rows break it: %s", a.Object, r.broken(ctx, a.Object, err))
 		case err != nil:
 			return err
 		default:
@@ -89,6 +89,21 @@ func (r *Removal) runAftermath(ctx context.Context, report *ContractReport) erro
 		}
 	}
 	return nil
+}
+
+// broken says what old rows break: the database names a key that is not there, and nothing of a row
+// that a CHECK does not allow, so that its condition has to do.
+func (r *Removal) broken(ctx context.Context, constraint string, violation error) string {
+	if detail := errorDetail(violation); detail != "" {
+		return detail
+	}
+	var definition string
+	err := r.conn.QueryRow(ctx, `SELECT pg_get_constraintdef(oid) FROM pg_constraint
+		WHERE conname = $1 AND connamespace = 'public'::regnamespace`, constraint).Scan(&definition)
+	if err != nil {
+		return violation.Error() // it is told beside the work, and says enough
+	}
+	return strings.TrimSuffix(definition, " NOT VALID")
 }
 
 // countArchive counts what the archive has.

@@ -65,7 +65,7 @@ const importStatement = `
 		FROM rows r LEFT JOIN public.backup_schedules s ON s.id = r.schedule_id AND s.workspace_id = r.workspace_id
 		RETURNING id, (context -> 'legacy' ->> 'id')::bigint AS legacy_id),
 	noted AS (INSERT INTO legacy_archive.imported_runs SELECT '{table}', legacy_id, id FROM made RETURNING 1)
-	SELECT (SELECT max(id) FROM legacy), (SELECT count(*) FROM noted)`
+	SELECT (SELECT max(id) FROM legacy), (SELECT count(*) FROM legacy), (SELECT count(*) FROM noted)`
 
 // ImportUnbridged makes an operation run of every archived legacy row without a valid bridge, marked
 // in its context with the legacy table and id. It is not part of the removal; an operator may ask
@@ -114,15 +114,15 @@ func (r *Removal) importTable(ctx context.Context, table string, report *ImportR
 	const first = -1 << 63
 	for last := int64(first); ; {
 		var upper *int64
-		var made int64
+		var looked, made int64
 		err := r.inTx(ctx, "import a batch", func(tx pgx.Tx) error {
-			return tx.QueryRow(ctx, statement, last, size).Scan(&upper, &made)
+			return tx.QueryRow(ctx, statement, last, size).Scan(&upper, &looked, &made)
 		})
 		if err != nil || upper == nil {
 			return err
 		}
 		last = *upper
 		report.Imported[table] += made
-		r.progress.advance(size)
+		r.progress.advance(looked)
 	}
 }
