@@ -78,47 +78,57 @@ func (a *app) auditCommand() *cobra.Command {
 	const shown = 50
 	var workspace string
 	var limit int32
+	var before int64
 	list := &cobra.Command{
 		Use:   "list",
 		Short: "List what was done to the installation, the newest first",
 		Long: `List shows who changed memberships, workspaces, types and their retention, and what
 retention let go. ROLE is the database role that did it; WHO is what the machine
-knew of its user. What happened to a run is in the run's own timeline.`,
-		Example: "  runledger audit list\n  runledger audit list --workspace acme --limit 500",
-		Args:    noArgs,
+knew of its user. What happened to a run is in the run's own timeline.
+
+What is older than the last line comes with --before and the ID of that line.`,
+		Example: `  runledger audit list
+  runledger audit list --workspace acme --limit 500
+  runledger audit list --before 1200`,
+		Args: noArgs,
 		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, _ []string) error {
 			if limit < 1 {
 				return usageError{fmt.Errorf("--limit wants at least 1, not %d", limit)}
 			}
-			events, err := auditEvents(ctx, conn, workspace, limit)
+			if before < 1 {
+				return usageError{fmt.Errorf("--before wants the ID of an event, not %d", before)}
+			}
+			events, err := auditEvents(ctx, conn, workspace, before, limit)
 			if err != nil {
 				return err
 			}
-			return a.table("AT\tWHO\tROLE\tACTION\tWORKSPACE\tTARGET\tDATA", len(events), func(i int) string {
+			return a.table("ID\tAT\tWHO\tROLE\tACTION\tWORKSPACE\tTARGET\tDATA", len(events), func(i int) string {
 				e := events[i]
 				of := "-"
 				if e.WorkspaceID != nil {
 					of = strconv.FormatInt(*e.WorkspaceID, 10)
 				}
-				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", instant(e.At), e.Actor, e.DatabaseRole, e.Action, of, e.Target, e.Data)
+				return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s", e.ID, instant(e.At), e.Actor, e.DatabaseRole, e.Action, of, e.Target, e.Data)
 			})
 		}),
 	}
 	list.Flags().StringVar(&workspace, "workspace", "", "one workspace, by its slug or id (all)")
 	list.Flags().Int32Var(&limit, "limit", shown, "how many")
+	list.Flags().Int64Var(&before, "before", math.MaxInt64, "only what is older than the event with that ID")
+	list.Flags().Lookup("before").DefValue = "0" // no default that the help would show
 	return group("audit", "See who changed what in the installation", list)
 }
 
-// auditEvents reads the newest events, of one workspace if it is named.
-func auditEvents(ctx context.Context, conn *pgx.Conn, workspaceName string, limit int32) ([]dbsqlc.AuditEvent, error) {
+// auditEvents reads the newest events before one, of one workspace if it is named.
+func auditEvents(ctx context.Context, conn *pgx.Conn, workspaceName string, before int64, limit int32) ([]dbsqlc.AuditEvent, error) {
 	if workspaceName == "" {
-		return dbsqlc.New().ListAuditEvents(ctx, conn, dbsqlc.ListAuditEventsParams{BeforeID: math.MaxInt64, PageSize: limit})
+		return dbsqlc.New().ListAuditEvents(ctx, conn, dbsqlc.ListAuditEventsParams{BeforeID: before, PageSize: limit})
 	}
 	found, err := findWorkspace(ctx, conn, workspaceName)
 	if err != nil {
 		return nil, err
 	}
 	return dbsqlc.New().ListAuditEventsOfWorkspace(ctx, conn, dbsqlc.ListAuditEventsOfWorkspaceParams{
-		WorkspaceID: &found.ID, BeforeID: math.MaxInt64, PageSize: limit,
+		WorkspaceID: &found.ID, BeforeID: before, PageSize: limit,
 	})
 }

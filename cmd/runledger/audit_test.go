@@ -70,6 +70,13 @@ func TestEveryChangeOfTheInstallationIsAudited(t *testing.T) {
 	if lines := strings.Split(strings.TrimSpace(all), "\n"); len(lines) != 1+len(want) || !strings.Contains(lines[1], "workspace_archived") || !strings.Contains(lines[1], me.Username+"@") {
 		t.Errorf("audit list prints\n%s", all)
 	}
+	older := does(t, environ, "audit", "list", "--before", strings.Fields(strings.Split(all, "\n")[2])[0])
+	if strings.Count(older, "\n") != 1+len(want)-2 || strings.Contains(older, "workspace_archived") || strings.Contains(older, "member_removed") {
+		t.Errorf("audit list of what is older prints\n%s", older)
+	}
+	if code, _, _ := command(t, environ, "audit", "list", "--before", "0"); code != exitUsage {
+		t.Errorf("audit list --before 0 exits with %d", code)
+	}
 	if of := does(t, environ, "audit", "list", "--workspace", "acme", "--limit", "2"); strings.Count(of, "\n") != 3 || strings.Contains(of, "policy_export") {
 		t.Errorf("audit list of a workspace prints\n%s", of)
 	}
