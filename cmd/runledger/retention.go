@@ -142,12 +142,13 @@ func (p *policyFlags) policy(c *cobra.Command) (policy retention.Policy, given b
 // retainCommand sets the policy of a type.
 func (a *app) retainCommand() *cobra.Command {
 	flags := &policyFlags{}
-	var forever bool
+	var forever, nothing bool
 	c := &cobra.Command{
 		Use:   "retain NAME",
 		Short: "Say how long the runs of a type are kept",
 		Long: `Retain sets the policy that "runledger retention" goes by, in place of the one before.
-With both flags, a run is kept as long as one of them keeps it.`,
+With both flags, a run is kept as long as one of them keeps it. A policy that keeps no
+completed run at all, because what is given is 0, wants --keep-nothing beside it.`,
 		Example: `  runledger types retain inventory_sync --keep-days 90 --keep-last 100`,
 		Args:    exactArgs("NAME"),
 	}
@@ -158,6 +159,12 @@ With both flags, a run is kept as long as one of them keeps it.`,
 		}
 		if given == forever {
 			return usageError{errors.New("give --keep-days, --keep-last or both, or --forever")}
+		}
+		if policy.KeepsNothing() != nothing {
+			if nothing {
+				return usageError{errors.New("--keep-nothing is for a policy that keeps nothing: --keep-days 0, --keep-last 0 or both")}
+			}
+			return usageError{errors.New("this policy lets every completed run of the type go; if that is meant, add --keep-nothing")}
 		}
 		return a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
 			changed, err := dbsqlc.New().SetOperationTypeRetention(ctx, tx, dbsqlc.SetOperationTypeRetentionParams{
@@ -178,6 +185,7 @@ With both flags, a run is kept as long as one of them keeps it.`,
 	}
 	flags.add(c)
 	c.Flags().BoolVar(&forever, "forever", false, "keep all")
+	c.Flags().BoolVar(&nothing, "keep-nothing", false, "say that a policy of zeros is meant")
 	return c
 }
 

@@ -67,6 +67,8 @@ func TestAnOperatorSetsPoliciesLooksAtWhatWouldGoAndLetsItGo(t *testing.T) {
 		t.Errorf("%d runs are left", n)
 	}
 	does("types retain inventory_sync --keep-days 9 --keep-last 7", "9 days or last 7")
+	does("types retain inventory_sync --keep-days 0 --keep-last 7", "0 days or last 7")
+	does("types retain inventory_sync --keep-days 0 --keep-nothing", "0 days")
 	does("types retain inventory_sync --forever", "for ever")
 	does("retention run --type inventory_sync --keep-last 0", "RUNS GONE")
 	if n := count(); n != 0 {
@@ -80,7 +82,8 @@ func TestRetentionRefusesWhatCannotBeMeant(t *testing.T) {
 	for _, line := range []string{
 		"retention run --keep-days 0", "retention preview --keep-last 3", "retention run --type inventory_sync --keep-days -1",
 		"retention run --type inventory_sync --keep-days 36501", "types retain inventory_sync", "types retain inventory_sync --forever --keep-days 1",
-		"types retain inventory_sync --keep-last -1", "retention", "retention run now",
+		"types retain inventory_sync --keep-last -1", "types retain inventory_sync --keep-days 0 --keep-last 0", "types retain inventory_sync --keep-last 0",
+		"types retain inventory_sync --keep-days 1 --keep-nothing", "types retain inventory_sync --forever --keep-nothing", "retention", "retention run now",
 	} {
 		retained(t, databaseURL, exitUsage, line)
 	}

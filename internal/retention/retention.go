@@ -28,6 +28,12 @@ type Policy struct {
 	KeepLast *int64 // runs of one tenant in one workspace
 }
 
+// KeepsNothing tells whether every completed run is past the policy.
+func (p Policy) KeepsNothing() bool {
+	keeps := func(most *int64) bool { return most != nil && *most > 0 }
+	return (p.KeepDays != nil || p.KeepLast != nil) && !keeps(p.KeepDays) && !keeps(p.KeepLast)
+}
+
 // Options say what to let go.
 type Options struct {
 	WorkspaceID         int64    // one workspace, 0 for all
