@@ -134,7 +134,9 @@ func TestAnOperatorSetsUpADatabase(t *testing.T) {
 	}
 	does(t, environ, "workspace", "create", "acme", "--name", "Acme Ltd")
 	does(t, environ, "member", "add", "acme", "alice", "--role", "owner", "--name", "Alice")
-	does(t, environ, "member", "add", "acme", "alice", "--role", "operator")
+	if out := does(t, environ, "member", "add", "acme", "alice", "--role", "operator"); out != "alice is now an operator of acme.\n" {
+		t.Errorf("member add says %q", out)
+	}
 	if out := does(t, environ, "member", "list", "acme"); !strings.Contains(out, "alice") || !strings.Contains(out, "operator") || !strings.Contains(out, "Alice") {
 		t.Errorf("the members are %s", out)
 	}
@@ -144,12 +146,17 @@ func TestAnOperatorSetsUpADatabase(t *testing.T) {
 		t.Errorf("the workspaces are %s", out)
 	}
 	does(t, environ, "types", "add", "policy_export", "--label", "Policy export", "--stale-after", "1h")
-	does(t, environ, "types", "disable", "policy_export")
+	if out := does(t, environ, "types", "disable", "policy_export"); out != "Disabled policy_export.\n" {
+		t.Errorf("types disable says %q", out)
+	}
 	if out := does(t, environ, "types", "list"); !strings.Contains(out, "Policy export") || !strings.Contains(out, "refused") {
 		t.Errorf("the types are %s", out)
 	}
 	does(t, environ, "types", "enable", "policy_export")
-	if out := does(t, environ, "seed", "--workspaces", "2", "--runs", "100"); !strings.Contains(out, "100") {
+	if code, _, stderr := command(t, environ, "seed", "--workspaces", "2", "--runs", "100"); code != exitUsage || !strings.Contains(stderr, "acme") {
+		t.Errorf("seed beside a workspace exits with %d: %s", code, stderr)
+	}
+	if out := does(t, environ, "seed", "--workspaces", "2", "--runs", "100", "--yes"); !strings.Contains(out, "100") {
 		t.Errorf("seed says %s", out)
 	}
 	for _, line := range []string{
@@ -212,6 +219,43 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 	} {
 		if code, _, stderr := command(t, nil, strings.Fields(line)...); code != exitUsage || !strings.Contains(stderr, want) {
 			t.Errorf("runledger %s exits with %d: %s", line, code, stderr)
+		}
+	}
+}
+
+func TestEveryFaultOfTheFlagsOfSeedIsNamed(t *testing.T) {
+	t.Parallel()
+	code, _, stderr := command(t, nil, "seed", "--runs", "-5", "--until", "yesterday", "--workspaces", "0")
+	for _, flag := range []string{"--runs", "--until", "--workspaces"} {
+		if code != exitUsage || !strings.Contains(stderr, flag+" wants") {
+			t.Errorf("seed exits with %d and does not name %s: %s", code, flag, stderr)
+		}
+	}
+}
+
+func TestTheHelpTeaches(t *testing.T) {
+	t.Parallel()
+	for line, wants := range map[string][]string{
+		"workspace create": {"SLUG is", "a-z and 0-9"}, "workspace archive": {"slug or id", "No command takes it back"},
+		"types add": {"NAME begins"}, "member list": {"slug or id"}, "member remove": {"slug or id"}, "seed": {"--yes"}, "types retain": {"--keep-nothing"},
+	} {
+		help := does(t, nil, append(strings.Fields(line), "--help")...)
+		for _, want := range wants {
+			if !strings.Contains(help, want) {
+				t.Errorf("no %q in the help of %s: %s", want, line, help)
+			}
+		}
+	}
+	for _, group := range []string{"migrate", "seed", "workspace", "member", "types", "retention", "audit"} {
+		root := (&app{}).rootCommand()
+		cmd, _, err := root.Find([]string{group})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, cmd := range append(cmd.Commands(), cmd) {
+			if !strings.Contains(cmd.Long, "RUNLEDGER_DATABASE_URL") {
+				t.Errorf("the help of %q does not say which database it works on", cmd.CommandPath())
+			}
 		}
 	}
 }

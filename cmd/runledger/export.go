@@ -52,6 +52,9 @@ RUNLEDGER_URL. --filter takes the parameters of the list as they stand in its ad
 		if f.url == "" {
 			f.url = config.URL
 		}
+		if args[0] == "-" {
+			return usageError{errors.New("FILE is to be a file: one that did not come whole is taken away again, which standard output cannot")}
+		}
 		query, err := f.check()
 		if err != nil {
 			return err

@@ -58,7 +58,7 @@ func TestAnExportLeavesAFileOnlyIfItIsWhole(t *testing.T) {
 			t.Errorf("%s: it leaves %v", name, left)
 		}
 	}
-	for _, line := range []string{"export", "export f --url http://x --workspace 0", "export f --workspace 1", "export f --url http://x --workspace 1 --format xml", "export f --url http://x --workspace 1 --filter %zz"} {
+	for _, line := range []string{"export", "export f --url http://x --workspace 0", "export f --workspace 1", "export f --url http://x --workspace 1 --format xml", "export f --url http://x --workspace 1 --filter %zz", "export - --url http://x --workspace 1"} {
 		if code, _, stderr := command(t, environ, strings.Fields(line)...); code != exitUsage {
 			t.Errorf("runledger %s exits with %d: %s", line, code, stderr)
 		}

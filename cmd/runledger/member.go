@@ -22,8 +22,9 @@ func (a *app) memberCommand() *cobra.Command {
 		Short: "Make a user a member of a workspace, or change a member's role",
 		Long: `Add makes the user whose tokens carry SUBJECT as their sub claim a member of the
 workspace, which is named by its slug or id. A user who is not known yet becomes
-known; a member gets the role given. Roles: owner, manager and operator record
-runs and acknowledge findings; readonly reads.`,
+known; a member gets the role given. Roles: readonly reads; operator records runs
+and acknowledges findings as well; manager and owner also recall runs and make, edit
+and delete backup schedules.`,
 		Example: `  runledger member add acme auth0|12345 --role operator --name "Ada Lovelace"`,
 		Args:    exactArgs("WORKSPACE", "SUBJECT"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
@@ -44,7 +45,9 @@ runs and acknowledge findings; readonly reads.`,
 	remove := &cobra.Command{
 		Use:   "remove WORKSPACE SUBJECT",
 		Short: "End a membership: the very next request is a 404",
-		Args:  exactArgs("WORKSPACE", "SUBJECT"),
+		Long: `Remove ends a membership at once: the very next request is a 404. WORKSPACE is the
+workspace's slug or id, SUBJECT the sub claim of the member's tokens.`,
+		Args: exactArgs("WORKSPACE", "SUBJECT"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
 			return removeMember(ctx, tx, args[0], args[1])
 		}),
@@ -53,6 +56,7 @@ runs and acknowledge findings; readonly reads.`,
 	list := &cobra.Command{
 		Use:   "list WORKSPACE",
 		Short: "List the members of a workspace",
+		Long:  "List shows the members of a workspace. WORKSPACE is its slug or id.",
 		Args:  exactArgs("WORKSPACE"),
 		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, args []string) error {
 			found, err := findWorkspace(ctx, conn, args[0])
@@ -70,6 +74,12 @@ runs and acknowledge findings; readonly reads.`,
 		}),
 	}
 	return group("member", "Decide who is a member of a workspace", add, remove, list)
+}
+
+// inWords is what a member of each role is.
+var inWords = map[workspace.Role]string{
+	workspace.RoleOwner: "an owner", workspace.RoleManager: "a manager", workspace.RoleOperator: "an operator",
+	workspace.RoleReadonly: "a readonly member",
 }
 
 // addMember makes the user known and a member, or changes the member's role.
@@ -95,7 +105,7 @@ func addMember(ctx context.Context, tx pgx.Tx, workspaceName, subject, role, nam
 	}
 	done := change{
 		action: "member_added", workspaceID: found.ID, target: subject, data: map[string]any{"role": role},
-		message: fmt.Sprintf("%s is now %s of workspace %d.", subject, role, found.ID),
+		message: fmt.Sprintf("%s is now %s of %s.", subject, inWords[workspace.Role(role)], nameOf(found)),
 	}
 	if before != "" {
 		done.action, done.data["role_before"] = "member_role_set", before
@@ -112,7 +122,7 @@ func removeMember(ctx context.Context, tx pgx.Tx, workspaceName, subject string)
 	}
 	role, err := queries.FindMemberRole(ctx, tx, dbsqlc.FindMemberRoleParams{WorkspaceID: found.ID, Subject: &subject})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return change{}, fmt.Errorf("%q is no member of workspace %d", subject, found.ID)
+		return change{}, fmt.Errorf("%q is no member of %s", subject, nameOf(found))
 	}
 	if err != nil {
 		return change{}, err
@@ -120,7 +130,7 @@ func removeMember(ctx context.Context, tx pgx.Tx, workspaceName, subject string)
 	_, err = queries.RemoveMember(ctx, tx, dbsqlc.RemoveMemberParams{WorkspaceID: found.ID, Subject: &subject})
 	return change{
 		action: "member_removed", workspaceID: found.ID, target: subject, data: map[string]any{"role_before": role},
-		message: fmt.Sprintf("Removed %s from workspace %d.", subject, found.ID),
+		message: fmt.Sprintf("Removed %s from %s.", subject, nameOf(found)),
 	}, err
 }
 

@@ -86,20 +86,35 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 130 interru
 	root.AddCommand(
 		a.devCommand(),
 		a.serveCommand(),
-		a.migrateCommand(),
+		onDatabase(a.migrateCommand()),
 		a.legacyCommand(),
-		a.seedCommand(),
+		onDatabase(a.seedCommand()),
 		a.exportCommand(),
 		a.tokenCommand(),
-		a.workspaceCommand(),
-		a.memberCommand(),
-		a.typesCommand(),
-		a.retentionCommand(),
-		a.auditCommand(),
+		onDatabase(a.workspaceCommand()),
+		onDatabase(a.memberCommand()),
+		onDatabase(a.typesCommand()),
+		onDatabase(a.retentionCommand()),
+		onDatabase(a.auditCommand()),
 		a.healthcheckCommand(),
 		a.versionCommand(),
 	)
 	return root
+}
+
+// onDatabase lets the help of a command, and of those that it holds, say which database they work on.
+func onDatabase(cmd *cobra.Command) *cobra.Command {
+	const variable = "RUNLEDGER_DATABASE_URL"
+	if cmd.Long == "" {
+		cmd.Long = cmd.Short + "."
+	}
+	if !strings.Contains(cmd.Long, variable) {
+		cmd.Long += "\n\nThe database is the one at " + variable + "."
+	}
+	for _, child := range cmd.Commands() {
+		onDatabase(child)
+	}
+	return cmd
 }
 
 // noArgs refuses arguments and names commands that were probably meant.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,25 +20,27 @@ import (
 func (a *app) seedCommand() *cobra.Command {
 	var o seed.Options
 	var until string
+	var yes bool
 	cmd := &cobra.Command{
 		Use:   "seed",
 		Short: "Fill the database with realistic data of any size",
 		Long: `Seed adds workspaces with members, tenants, backup schedules and their history,
 runs, findings and inventory items to the database at RUNLEDGER_DATABASE_URL. The
 same --seed, --until and sizes give the same data. One workspace owns 30 % of the
-runs. All of it or nothing is added.`,
+runs. All of it or nothing is added.
+
+Its workspaces and members stand beside those that are there, and no command takes
+them out again: where there are workspaces that seed did not make, it wants --yes.`,
 		Example: `  runledger seed --workspaces 20 --runs 1000000 --seed 7`,
 		Args:    noArgs,
-		RunE: a.withDatabase(func(ctx context.Context, conn *pgx.Conn, _ []string) error {
-			if until != "" {
-				at, err := time.Parse(time.RFC3339, until)
-				if err != nil {
-					return usageError{errors.New("--until wants an instant such as 2026-01-31T12:00:00Z")}
-				}
-				o.Until = at
-			}
-			if o.Workspaces < 1 || o.Runs < 0 {
-				return usageError{errors.New("--workspaces wants at least 1 and --runs at least 0")}
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkSeed(&o, until); err != nil {
+			return err
+		}
+		return a.withDatabase(func(ctx context.Context, conn *pgx.Conn, _ []string) error {
+			if err := refuseStrange(ctx, conn, yes); err != nil {
+				return err
 			}
 			start := time.Now()
 			summary, err := seed.Run(ctx, conn, o, progress(a.stderr, "seeding"))
@@ -46,13 +49,53 @@ runs. All of it or nothing is added.`,
 			}
 			a.printf("%s in %s\n", summary, time.Since(start).Round(time.Millisecond))
 			return nil
-		}),
+		})(cmd, args)
 	}
 	cmd.Flags().IntVar(&o.Workspaces, "workspaces", 10, "how many workspaces")
 	cmd.Flags().IntVar(&o.Runs, "runs", 10_000, "how many runs in all of them")
 	cmd.Flags().Uint64Var(&o.Seed, "seed", 1, "what the data is drawn from")
 	cmd.Flags().StringVar(&until, "until", "", "the newest instant in the data (the last full hour)")
+	cmd.Flags().BoolVar(&yes, "yes", false, "add it beside workspaces that seed did not make")
 	return cmd
+}
+
+// checkSeed reads until into o, and finds all that is wrong with the flags.
+func checkSeed(o *seed.Options, until string) error {
+	var faults []error
+	if until != "" {
+		at, err := time.Parse(time.RFC3339, until)
+		if err != nil {
+			faults = append(faults, errors.New("--until wants an instant such as 2026-01-31T12:00:00Z"))
+		}
+		o.Until = at
+	}
+	if o.Workspaces < 1 {
+		faults = append(faults, fmt.Errorf("--workspaces wants at least 1, not %d", o.Workspaces))
+	}
+	if o.Runs < 0 {
+		faults = append(faults, fmt.Errorf("--runs wants at least 0, not %d", o.Runs))
+	}
+	if len(faults) > 0 {
+		return usageError{errors.Join(faults...)}
+	}
+	return nil
+}
+
+// refuseStrange is an error if the database has workspaces that seed did not make, and nobody agreed.
+func refuseStrange(ctx context.Context, conn *pgx.Conn, agreed bool) error {
+	if agreed {
+		return nil
+	}
+	names, err := seed.Strange(ctx, conn)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	const shown = 3
+	list := strings.Join(names[:min(shown, len(names))], ", ")
+	if len(names) > shown {
+		list += fmt.Sprintf(" and %d more", len(names)-shown)
+	}
+	return usageError{fmt.Errorf("the database has workspaces that seed did not make (%s); with --yes it adds made-up ones beside them", list)}
 }
 
 // progress shows how far a long work is: a bar on a terminal, a line now and then elsewhere. A total

@@ -41,8 +41,10 @@ func (a *app) typesCommand() *cobra.Command {
 	var label string
 	var staleAfter time.Duration
 	add := &cobra.Command{
-		Use:     "add NAME",
-		Short:   "Add an operation type to the allow-list",
+		Use:   "add NAME",
+		Short: "Add an operation type to the allow-list",
+		Long: `Add lets runs of one more type be recorded. NAME begins with a letter and is made of
+a-z and 0-9, with single underscores between them, such as policy_export.`,
 		Example: `  runledger types add policy_export --label "Policy export" --stale-after 1h`,
 		Args:    exactArgs("NAME"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
@@ -76,12 +78,12 @@ func (a *app) typesCommand() *cobra.Command {
 	add.Flags().DurationVar(&staleAfter, "stale-after", 15*time.Minute, "how long a run may be silent before it is stalled; 0 is for ever")
 
 	return group("types", "Keep the allow-list of operation types", list, add, a.retainCommand(),
-		a.acceptCommand("enable", "Accept new runs of a type", true),
-		a.acceptCommand("disable", "Refuse new runs of a type; its runs stay", false))
+		a.acceptCommand("enable", "Enabled", "Accept new runs of a type", true),
+		a.acceptCommand("disable", "Disabled", "Refuse new runs of a type; its runs stay", false))
 }
 
 // acceptCommand switches whether a type accepts new runs.
-func (a *app) acceptCommand(use, short string, accepts bool) *cobra.Command {
+func (a *app) acceptCommand(use, done, short string, accepts bool) *cobra.Command {
 	return &cobra.Command{
 		Use:   use + " NAME",
 		Short: short,
@@ -96,7 +98,7 @@ func (a *app) acceptCommand(use, short string, accepts bool) *cobra.Command {
 			if changed == 0 {
 				return change{}, fmt.Errorf("there is no type %q; runledger types list shows those that there are", args[0])
 			}
-			return change{action: "type_" + use + "d", target: args[0], message: fmt.Sprintf("%sd %s.", use, args[0])}, nil
+			return change{action: "type_" + use + "d", target: args[0], message: fmt.Sprintf("%s %s.", done, args[0])}, nil
 		}),
 	}
 }

@@ -23,8 +23,10 @@ var slugPattern = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 func (a *app) workspaceCommand() *cobra.Command {
 	var name string
 	create := &cobra.Command{
-		Use:     "create SLUG",
-		Short:   "Make a workspace",
+		Use:   "create SLUG",
+		Short: "Make a workspace",
+		Long: `Create makes a workspace. SLUG is what it is called in scripts and by the other
+commands: a-z and 0-9, with single dashes between them, such as acme-2.`,
 		Example: `  runledger workspace create acme --name "Acme Ltd"`,
 		Args:    exactArgs("SLUG"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
@@ -66,7 +68,9 @@ func (a *app) workspaceCommand() *cobra.Command {
 	archive := &cobra.Command{
 		Use:   "archive WORKSPACE",
 		Short: "Archive a workspace: it can be read as before and takes no more writes",
-		Args:  exactArgs("WORKSPACE"),
+		Long: `Archive ends what members write in a workspace; they read it as before. WORKSPACE is
+its slug or id. No command takes it back.`,
+		Args: exactArgs("WORKSPACE"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
 			found, err := findWorkspace(ctx, tx, args[0])
 			if err != nil {
@@ -77,11 +81,11 @@ func (a *app) workspaceCommand() *cobra.Command {
 				return change{}, err
 			}
 			if changed == 0 {
-				return change{message: fmt.Sprintf("Workspace %d was archived already.", found.ID)}, nil
+				return change{message: fmt.Sprintf("%s was archived already.", nameOf(found))}, nil
 			}
 			return change{
 				action: "workspace_archived", workspaceID: found.ID, target: nameOf(found),
-				message: fmt.Sprintf("Archived workspace %d.", found.ID),
+				message: fmt.Sprintf("Archived %s.", nameOf(found)),
 			}, nil
 		}),
 	}
