@@ -132,6 +132,10 @@ func TestAServerSweepsAndRetainsAsConfigured(t *testing.T) {
 	for range work {
 		<-done
 	}
+	var actor string
+	if err := pool.QueryRow(t.Context(), "SELECT actor FROM audit_events WHERE action = 'runs_let_go'").Scan(&actor); err != nil || actor != "runledger" {
+		t.Errorf("the audit says that %q let runs go, %v", actor, err)
+	}
 	answer := httptest.NewRecorder()
 	adminHandler(registry).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
 	for _, metric := range []string{`runledger_sweep_runs_total{finding="no_heartbeat"} 1`, "go_goroutines", "process_start_time_seconds"} {

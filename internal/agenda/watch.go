@@ -9,12 +9,11 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/schedule"
 )
 
 const (
-	// actor is who notes and tells, in versions and events.
-	actor = "runledger"
 	// window is how far back slots are judged for what is to be told of them: a week for those that
 	// were missed, and another to see what a weekly schedule recovers from.
 	window = 14 * 24 * time.Hour
@@ -38,7 +37,7 @@ type Watched struct {
 func Watch(ctx context.Context, db dbsqlc.DBTX, workspaceID int64, now time.Time) (Watched, error) {
 	w := Watched{States: map[schedule.State]int{}, Events: map[string]int{}}
 	edits, err := dbsqlc.New().NoteScheduleEdits(ctx, db, dbsqlc.NoteScheduleEditsParams{
-		WorkspaceID: workspaceID, NoticedAt: instant(now), Actor: actor,
+		WorkspaceID: workspaceID, NoticedAt: instant(now), Actor: ledger.Service,
 	})
 	if err != nil {
 		return w, fmt.Errorf("note edits of schedules: %w", err)
@@ -83,7 +82,7 @@ func (s *survey) tell(ctx context.Context) ([]dbsqlc.PutScheduleEventsRow, error
 	for i := range rows {
 		told[rows[i].ScheduleID] = append(told[rows[i].ScheduleID], schedule.Event{Kind: rows[i].Kind, SlotAt: at(rows[i].SlotAt)})
 	}
-	p := dbsqlc.PutScheduleEventsParams{WorkspaceID: s.workspaceID, Actor: actor}
+	p := dbsqlc.PutScheduleEventsParams{WorkspaceID: s.workspaceID, Actor: ledger.Service}
 	for i := range s.rows {
 		row := &s.rows[i]
 		history := schedule.Judge(s.versions[row.ID], runs[row.ID], s.now.Add(-window), s.now.Add(1), s.now)

@@ -46,5 +46,11 @@ const (
 	StalledNoProgress  Stalled = "no_progress"
 )
 
+// Service is who does, in events, versions and the audit, what the service does by itself.
+const Service = "runledger"
+
+// ScheduleTypes are the types that a backup schedule's history is made of.
+var ScheduleTypes = []string{"backup_schedule_run", "backup_schedule_retention", "backup_schedule_purge"}
+
 // CodeRunStalled is the failure code of the verdict on a run that stayed silent.
 const CodeRunStalled = "run_stalled"

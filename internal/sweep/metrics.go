@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/schedule"
 )
 
@@ -55,7 +56,7 @@ func newMetrics() *metrics {
 	for _, kind := range []string{schedule.EventMissed, schedule.EventRecovered} {
 		m.slots.WithLabelValues(kind)
 	}
-	for _, finding := range []string{"no_heartbeat", "no_progress", "run_stalled"} {
+	for _, finding := range []string{string(ledger.StalledNoHeartbeat), string(ledger.StalledNoProgress), ledger.CodeRunStalled} {
 		m.swept.WithLabelValues(finding) // a series that starts at 0 has a rate from the first run on
 	}
 	return m
@@ -102,7 +103,7 @@ func (m *metrics) Collect(collected chan<- prometheus.Metric) {
 		age = time.Since(seen.oldest).Seconds()
 	}
 	collected <- prometheus.MustNewConstMetric(oldestActive, prometheus.GaugeValue, age)
-	collected <- prometheus.MustNewConstMetric(stalledRuns, prometheus.GaugeValue, seen.noHeartbeat, "no_heartbeat")
-	collected <- prometheus.MustNewConstMetric(stalledRuns, prometheus.GaugeValue, seen.noProgress, "no_progress")
+	collected <- prometheus.MustNewConstMetric(stalledRuns, prometheus.GaugeValue, seen.noHeartbeat, string(ledger.StalledNoHeartbeat))
+	collected <- prometheus.MustNewConstMetric(stalledRuns, prometheus.GaugeValue, seen.noProgress, string(ledger.StalledNoProgress))
 	collected <- prometheus.MustNewConstMetric(lastSweep, prometheus.GaugeValue, float64(seen.at.UnixMilli())/1000)
 }

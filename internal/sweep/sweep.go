@@ -24,12 +24,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/ledger"
 )
 
 const (
-	// actor is who did it, in the events.
-	actor = "runledger"
-	// message is the failure of a run that was given up, beside the code run_stalled.
+	// message is the failure of a run that was given up, beside ledger.CodeRunStalled.
 	message = "The run was silent until it was taken for dead. A report from its worker overrules this."
 	// batchSize is how many runs a statement changes at most, so that none holds its locks for long.
 	batchSize = 200
@@ -198,7 +197,7 @@ func (s *Sweeper) sweepWorkspace(ctx context.Context, db dbsqlc.DBTX, workspaceI
 	var swept Swept
 	for {
 		runs, err := s.queries.SweepRuns(ctx, db, dbsqlc.SweepRunsParams{
-			WorkspaceID: workspaceID, BatchSize: batchSize, Message: message, Actor: actor,
+			WorkspaceID: workspaceID, BatchSize: batchSize, Message: message, Actor: ledger.Service,
 		})
 		if err != nil {
 			return swept, err
@@ -206,11 +205,11 @@ func (s *Sweeper) sweepWorkspace(ctx context.Context, db dbsqlc.DBTX, workspaceI
 		for _, run := range runs {
 			s.metrics.swept.WithLabelValues(run.Finding).Inc()
 			switch run.Finding {
-			case "no_heartbeat":
+			case string(ledger.StalledNoHeartbeat):
 				swept.NoHeartbeat++
-			case "no_progress":
+			case string(ledger.StalledNoProgress):
 				swept.NoProgress++
-			default:
+			default: // ledger.CodeRunStalled
 				swept.Failed++
 			}
 		}

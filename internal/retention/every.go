@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runledger/runledger/internal/ledger"
 )
 
 // lockKey is the key of the advisory lock of the server that lets runs go. It saves work: nothing
@@ -50,7 +52,7 @@ func turn(ctx context.Context, config *pgx.ConnConfig, log *slog.Logger) error {
 	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(lockKey)).Scan(&ours); err != nil || !ours {
 		return err
 	}
-	groups, err := Run(ctx, conn, Options{Actor: "the servers' daily work"}, func(int, int) {})
+	groups, err := Run(ctx, conn, Options{Actor: ledger.Service}, func(int, int) {})
 	for _, g := range groups {
 		log.LogAttrs(ctx, slog.LevelInfo, "let runs go", slog.Int64("workspace_id", g.WorkspaceID), slog.String("type", g.Type),
 			slog.Int("expired", g.Expired), slog.Int("released", g.Released))
