@@ -348,37 +348,36 @@ func needVerifier(c *config, f *faults) {
 	if len(sources) != 1 {
 		f.add("JWT_HS256_SECRET", "| %[1]sJWT_PUBLIC_KEY_FILE | %[1]sJWT_JWKS_URL: exactly one of them is to be set, not %[2]d",
 			envPrefix, len(sources))
-		if c.algorithmsWith("JWT_HS256_SECRET", false) != nil && c.algorithmsWith("JWT_JWKS_URL", false) != nil {
+		if c.algorithmsFor(standIn("JWT_HS256_SECRET")) != nil && c.algorithmsFor(standIn("JWT_JWKS_URL")) != nil {
 			f.add("JWT_ALGORITHMS", "wants algorithms of one kind of key, such as RS256,ES256 or HS256")
 		}
 		return
 	}
 	// Issuer and audience are named above where they are missing, the algorithms below.
-	complete := c.auth()
-	complete.Issuer, complete.Audience, complete.Algorithms = "set", "set", nil
-	err := complete.Validate()
-	if err != nil {
+	keys := c.auth()
+	keys.Issuer, keys.Audience, keys.Algorithms = "set", "set", nil
+	if err := keys.Validate(); err != nil {
 		f.add(sources[0], "cannot be used: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		keys = standIn(sources[0])
 	}
-	if err := c.algorithmsWith(sources[0], err == nil); err != nil {
+	if err := c.algorithmsFor(keys); err != nil {
 		f.add("JWT_ALGORITHMS", "cannot be used: %v", err)
 	}
 }
 
-// algorithmsWith is what is wrong with the algorithms for that source of keys; if it is not usable,
-// for one of its kind.
-func (c *config) algorithmsWith(source string, usable bool) error {
-	with := auth.Config{Algorithms: c.JWTAlgorithms, Issuer: "set", Audience: "set"}
-	switch {
-	case source == "JWT_HS256_SECRET":
+// standIn is valid, with a source of keys like the one that a variable names.
+func standIn(variable string) auth.Config {
+	if variable == "JWT_HS256_SECRET" {
 		const enough = 32
-		with.HS256Secret = make([]byte, enough)
-	case source == "JWT_PUBLIC_KEY_FILE" && usable:
-		with.PublicKeyFile = c.JWTPublicKeyFile
-	default:
-		with.JWKSURL = "https://issuer.invalid/jwks"
+		return auth.Config{HS256Secret: make([]byte, enough), Issuer: "set", Audience: "set"}
 	}
-	return with.Validate()
+	return auth.Config{JWKSURL: "https://issuer.invalid/jwks", Issuer: "set", Audience: "set"}
+}
+
+// algorithmsFor is what is wrong with the algorithms for such keys.
+func (c *config) algorithmsFor(keys auth.Config) error {
+	keys.Algorithms = c.JWTAlgorithms
+	return keys.Validate()
 }
 
 // needSigner wants what tokens are signed with.

@@ -39,8 +39,10 @@ them out again: where there are workspaces that seed did not make, it wants --ye
 			return err
 		}
 		return a.withDatabase(func(ctx context.Context, conn *pgx.Conn, _ []string) error {
-			if err := refuseStrange(ctx, conn, yes); err != nil {
-				return err
+			if !yes {
+				if err := refuseStrange(ctx, conn); err != nil {
+					return err
+				}
 			}
 			start := time.Now()
 			summary, err := seed.Run(ctx, conn, o, progress(a.stderr, "seeding"))
@@ -81,11 +83,8 @@ func checkSeed(o *seed.Options, until string) error {
 	return nil
 }
 
-// refuseStrange is an error if the database has workspaces that seed did not make, and nobody agreed.
-func refuseStrange(ctx context.Context, conn *pgx.Conn, agreed bool) error {
-	if agreed {
-		return nil
-	}
+// refuseStrange is an error if the database has workspaces that seed did not make.
+func refuseStrange(ctx context.Context, conn *pgx.Conn) error {
 	names, err := seed.Strange(ctx, conn)
 	if err != nil || len(names) == 0 {
 		return err
