@@ -28,6 +28,7 @@ func TestEveryChangeOfTheInstallationIsAudited(t *testing.T) {
 		"types add policy_export --label Export --stale-after 1h", "types disable policy_export", "types enable policy_export",
 		"types retain policy_export --keep-days 30", "member remove acme alice", "workspace archive acme",
 		"workspace archive acme", // archived already: nothing to tell
+		"workspace unarchive acme", "workspace unarchive acme",
 	} {
 		does(t, environ, strings.Fields(line)...)
 	}
@@ -49,6 +50,7 @@ func TestEveryChangeOfTheInstallationIsAudited(t *testing.T) {
 		{"type_retention_set", nil, "policy_export", `{"keep_days": 30, "keep_last": null}`},
 		{"member_removed", new("acme"), "alice", `{"role_before": "owner"}`},
 		{"workspace_archived", new("acme"), "acme", `{}`},
+		{"workspace_unarchived", new("acme"), "acme", `{}`},
 	}
 	rows, err := dbtest.Connect(t, databaseURL).Query(t.Context(), `SELECT a.action, w.slug, a.target, a.data::text
 		FROM audit_events AS a LEFT JOIN workspaces AS w ON w.id = a.workspace_id ORDER BY a.id`)
@@ -67,11 +69,11 @@ func TestEveryChangeOfTheInstallationIsAudited(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := does(t, environ, "audit", "list")
-	if lines := strings.Split(strings.TrimSpace(all), "\n"); len(lines) != 1+len(want) || !strings.Contains(lines[1], "workspace_archived") || !strings.Contains(lines[1], me.Username+"@") {
+	if lines := strings.Split(strings.TrimSpace(all), "\n"); len(lines) != 1+len(want) || !strings.Contains(lines[1], "workspace_unarchived") || !strings.Contains(lines[1], me.Username+"@") {
 		t.Errorf("audit list prints\n%s", all)
 	}
 	older := does(t, environ, "audit", "list", "--before", strings.Fields(strings.Split(all, "\n")[2])[0])
-	if strings.Count(older, "\n") != 1+len(want)-2 || strings.Contains(older, "workspace_archived") || strings.Contains(older, "member_removed") {
+	if strings.Count(older, "\n") != 1+len(want)-2 || strings.Contains(older, "workspace_archived") || strings.Contains(older, "workspace_unarchived") {
 		t.Errorf("audit list of what is older prints\n%s", older)
 	}
 	if code, _, _ := command(t, environ, "audit", "list", "--before", "0"); code != exitUsage {

@@ -142,7 +142,11 @@ func TestAnOperatorSetsUpADatabase(t *testing.T) {
 	}
 	does(t, environ, "member", "remove", "acme", "alice")
 	does(t, environ, "workspace", "archive", "acme")
-	if out := does(t, environ, "workspace", "list"); !strings.Contains(out, "Acme Ltd") {
+	if out := does(t, environ, "workspace", "list"); !strings.Contains(out, "Acme Ltd") || strings.Count(out, "Z\n") != 1 {
+		t.Errorf("the workspaces are %s", out)
+	}
+	does(t, environ, "workspace", "unarchive", "acme")
+	if out := does(t, environ, "workspace", "list"); strings.Count(out, "Z\n") != 0 {
 		t.Errorf("the workspaces are %s", out)
 	}
 	does(t, environ, "types", "add", "policy_export", "--label", "Policy export", "--stale-after", "1h")
@@ -236,7 +240,7 @@ func TestEveryFaultOfTheFlagsOfSeedIsNamed(t *testing.T) {
 func TestTheHelpTeaches(t *testing.T) {
 	t.Parallel()
 	for line, wants := range map[string][]string{
-		"workspace create": {"SLUG is", "a-z and 0-9"}, "workspace archive": {"slug or id", "No command takes it back"},
+		"workspace create": {"SLUG is", "a-z and 0-9"}, "workspace archive": {"slug or id", "workspace unarchive"},
 		"types add": {"NAME begins"}, "member list": {"slug or id"}, "member remove": {"slug or id"}, "seed": {"--yes"}, "types retain": {"--keep-nothing"},
 	} {
 		help := does(t, nil, append(strings.Fields(line), "--help")...)

@@ -65,31 +65,45 @@ commands: a-z and 0-9, with single dashes between them, such as acme-2.`,
 		}),
 	}
 
-	archive := &cobra.Command{
-		Use:   "archive WORKSPACE",
-		Short: "Archive a workspace: it can be read as before and takes no more writes",
-		Long: `Archive ends what members write in a workspace; they read it as before. WORKSPACE is
-its slug or id. No command takes it back.`,
-		Args: exactArgs("WORKSPACE"),
+	archive := a.archiveCommand("archive", "Archive a workspace: it can be read as before and takes no more writes",
+		`Archive ends what members write in a workspace; they read it as before. WORKSPACE is
+its slug or id. "runledger workspace unarchive" takes it back.`,
+		"Archived", "was archived already", (*dbsqlc.Queries).ArchiveWorkspace)
+	unarchive := a.archiveCommand("unarchive", "Take the archiving of a workspace back: it takes writes again",
+		`Unarchive lets members write again in a workspace that was archived, each as their
+role allows. WORKSPACE is its slug or id.`,
+		"Unarchived", "was not archived", (*dbsqlc.Queries).UnarchiveWorkspace)
+	return group("workspace", "Make, list and archive workspaces", create, list, archive, unarchive)
+}
+
+// archiveCommand archives a workspace, or takes that back. set tells how many workspaces it has
+// changed; done and idle say what became of it.
+func (a *app) archiveCommand(
+	use, short, long, done, idle string, set func(q *dbsqlc.Queries, ctx context.Context, db dbsqlc.DBTX, id int64) (int64, error),
+) *cobra.Command {
+	return &cobra.Command{
+		Use:   use + " WORKSPACE",
+		Short: short,
+		Long:  long,
+		Args:  exactArgs("WORKSPACE"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
 			found, err := findWorkspace(ctx, tx, args[0])
 			if err != nil {
 				return change{}, err
 			}
-			changed, err := dbsqlc.New().ArchiveWorkspace(ctx, tx, found.ID)
+			changed, err := set(dbsqlc.New(), ctx, tx, found.ID)
 			if err != nil {
 				return change{}, err
 			}
 			if changed == 0 {
-				return change{message: fmt.Sprintf("%s was archived already.", nameOf(found))}, nil
+				return change{message: fmt.Sprintf("%s %s.", nameOf(found), idle)}, nil
 			}
 			return change{
-				action: "workspace_archived", workspaceID: found.ID, target: nameOf(found),
-				message: fmt.Sprintf("Archived %s.", nameOf(found)),
+				action: "workspace_" + use + "d", workspaceID: found.ID, target: nameOf(found),
+				message: fmt.Sprintf("%s %s.", done, nameOf(found)),
 			}, nil
 		}),
 	}
-	return group("workspace", "Make, list and archive workspaces", create, list, archive)
 }
 
 // findWorkspace finds a workspace by its slug or id.

@@ -591,3 +591,17 @@ func (q *Queries) SurveyOperationTypes(ctx context.Context, db DBTX) ([]SurveyOp
 	}
 	return items, nil
 }
+
+const unarchiveWorkspace = `-- name: UnarchiveWorkspace :execrows
+UPDATE workspaces SET archived_at = NULL, updated_at = now() WHERE id = $1 AND archived_at IS NOT NULL
+`
+
+// @sqlc-vet-disable workspace-scope
+// The operator's, from the command line only.
+func (q *Queries) UnarchiveWorkspace(ctx context.Context, db DBTX, id int64) (int64, error) {
+	result, err := db.Exec(ctx, unarchiveWorkspace, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}

@@ -63,6 +63,11 @@ SELECT id, slug, name, archived_at FROM workspaces WHERE slug = @name OR id::tex
 -- The operator's, from the command line only.
 UPDATE workspaces SET archived_at = now(), updated_at = now() WHERE id = @id AND archived_at IS NULL;
 
+-- name: UnarchiveWorkspace :execrows
+-- @sqlc-vet-disable workspace-scope
+-- The operator's, from the command line only.
+UPDATE workspaces SET archived_at = NULL, updated_at = now() WHERE id = @id AND archived_at IS NOT NULL;
+
 -- name: PutUser :exec
 -- @sqlc-vet-disable workspace-scope
 -- Users belong to the installation; a membership is what binds one to a workspace.
