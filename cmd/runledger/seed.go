@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,7 +19,6 @@ import (
 func (a *app) seedCommand() *cobra.Command {
 	var o seed.Options
 	var until string
-	var yes bool
 	cmd := &cobra.Command{
 		Use:   "seed",
 		Short: "Fill the database with realistic data of any size",
@@ -30,7 +28,7 @@ same --seed, --until and sizes give the same data. One workspace owns 30 % of th
 runs. All of it or nothing is added.
 
 Its workspaces and members stand beside those that are there, and no command takes
-them out again: where there are workspaces that seed did not make, it wants --yes.`,
+them out again.`,
 		Example: `  runledger seed --workspaces 20 --runs 1000000 --seed 7`,
 		Args:    noArgs,
 	}
@@ -39,11 +37,6 @@ them out again: where there are workspaces that seed did not make, it wants --ye
 			return err
 		}
 		return a.withDatabase(func(ctx context.Context, conn *pgx.Conn, _ []string) error {
-			if !yes {
-				if err := refuseStrange(ctx, conn); err != nil {
-					return err
-				}
-			}
 			start := time.Now()
 			summary, err := seed.Run(ctx, conn, o, progress(a.stderr, "seeding"))
 			if err != nil {
@@ -57,7 +50,6 @@ them out again: where there are workspaces that seed did not make, it wants --ye
 	cmd.Flags().IntVar(&o.Runs, "runs", 10_000, "how many runs in all of them")
 	cmd.Flags().Uint64Var(&o.Seed, "seed", 1, "what the data is drawn from")
 	cmd.Flags().StringVar(&until, "until", "", "the newest instant in the data (the last full hour)")
-	cmd.Flags().BoolVar(&yes, "yes", false, "add it beside workspaces that seed did not make")
 	return cmd
 }
 
@@ -81,20 +73,6 @@ func checkSeed(o *seed.Options, until string) error {
 		return usageError{errors.Join(faults...)}
 	}
 	return nil
-}
-
-// refuseStrange is an error if the database has workspaces that seed did not make.
-func refuseStrange(ctx context.Context, conn *pgx.Conn) error {
-	names, err := seed.Strange(ctx, conn)
-	if err != nil || len(names) == 0 {
-		return err
-	}
-	const shown = 3
-	list := strings.Join(names[:min(shown, len(names))], ", ")
-	if len(names) > shown {
-		list += fmt.Sprintf(" and %d more", len(names)-shown)
-	}
-	return usageError{fmt.Errorf("the database has workspaces that seed did not make (%s); with --yes it adds made-up ones beside them", list)}
 }
 
 // progress shows how far a long work is: a bar on a terminal, a line now and then elsewhere. A total

@@ -99,28 +99,6 @@ func Run(ctx context.Context, conn *pgx.Conn, o Options, progress func(done, tot
 	return summary, nil
 }
 
-// Strange names the workspaces that neither Run nor Demo has made, by their slugs, or ids where there is
-// none: those without the first of the members that come with each of ours.
-func Strange(ctx context.Context, conn *pgx.Conn) ([]string, error) {
-	rows, err := conn.Query(ctx, `
-		SELECT coalesce(w.slug, w.id::text)
-		FROM workspaces AS w
-		WHERE NOT EXISTS (
-			SELECT FROM workspace_memberships AS m
-			JOIN users AS u ON u.id = m.user_id
-			WHERE m.workspace_id = w.id AND u.subject = 'user-' || w.id || '-1'
-		)
-		ORDER BY w.id`)
-	if err != nil {
-		return nil, fmt.Errorf("seed: look for workspaces: %w", err)
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("seed: look for workspaces: %w", err)
-	}
-	return names, nil
-}
-
 // transact commits what f does, or nothing of it. If ctx is done, the error says so: what comes from
 // the connection may be no more than that it was closed.
 func transact(ctx context.Context, conn *pgx.Conn, f func(pgx.Tx) error) (err error) {

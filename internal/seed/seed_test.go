@@ -249,14 +249,6 @@ func TestTheDemonstrationIsWrittenOnce(t *testing.T) {
 			t.Errorf("the demonstration is %+v and %+v", demo, other)
 		}
 	}
-	// What it has made and what Run makes is known again; another's workspace is not.
-	run(t, conn, seed.Options{Workspaces: 1, Runs: 0, Seed: 3, Until: until})
-	if _, err := conn.Exec(t.Context(), "INSERT INTO workspaces (slug, name) VALUES ('acme', 'Acme'), (NULL, 'nameless')"); err != nil {
-		t.Fatal(err)
-	}
-	if strange, err := seed.Strange(t.Context(), conn); err != nil || len(strange) != 2 || strange[0] != "acme" {
-		t.Errorf("strange are %v, %v", strange, err)
-	}
 	if n := value[int](t, conn, "SELECT count(*) FROM operation_runs"); n < 1950 || n > 2000 {
 		t.Errorf("%d runs, want 2000 less those that were lost", n)
 	}

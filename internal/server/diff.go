@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,18 +113,13 @@ func scheduleOf(run *dbsqlc.OperationRun) (id string, ok bool) {
 	var named struct {
 		ID json.RawMessage `json:"backup_schedule_id"`
 	}
-	if !isScheduleType(run.Type) || json.Unmarshal(run.Context, &named) != nil {
+	if !slices.Contains(ledger.ScheduleTypes, run.Type) || json.Unmarshal(run.Context, &named) != nil {
 		return "", false
 	}
 	// A number or its text, as PostgreSQL's ->> reads it.
 	id = strings.Trim(string(named.ID), `"`)
 	_, ok = parseID(id)
 	return id, ok
-}
-
-// isScheduleType tells whether runs of a type are the history of a backup schedule.
-func isScheduleType(runType string) bool {
-	return runType == "backup_schedule_run" || runType == "backup_schedule_retention" || runType == "backup_schedule_purge"
 }
 
 // getFindingDiff tells what changed from a finding's baseline run to its current run.

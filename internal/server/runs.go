@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/ledger"
@@ -161,8 +162,7 @@ func runFilter(p *params) filter {
 // ofSchedule keeps the history of a backup schedule.
 func (f *filter) ofSchedule(id int64) {
 	f.selective = true
-	f.and("context ->> 'backup_schedule_id' = ?"+
-		" AND type IN ('backup_schedule_run', 'backup_schedule_retention', 'backup_schedule_purge')", strconv.FormatInt(id, 10))
+	f.and("context ->> 'backup_schedule_id' = ? AND type IN ('"+strings.Join(ledger.ScheduleTypes, "', '")+"')", strconv.FormatInt(id, 10))
 }
 
 // runMembers are a run as the interface shows it, as appendRun appends one.

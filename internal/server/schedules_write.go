@@ -16,6 +16,7 @@ import (
 
 	"github.com/runledger/runledger/internal/agenda"
 	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/schedule"
 	"github.com/runledger/runledger/internal/workspace"
 )
@@ -153,7 +154,7 @@ func (s *Server) editSchedule(
 // or of class 23, if somebody else has edited it meanwhile.
 func (s *Server) writeSchedule(ctx context.Context, ws workspace.Scope, row *dbsqlc.BackupSchedule) (dbsqlc.BackupSchedule, error) {
 	_, err := s.queries.NoteScheduleEdits(ctx, s.db, dbsqlc.NoteScheduleEditsParams{
-		WorkspaceID: ws.ID(), ScheduleID: row.ID, NoticedAt: timestamptz(time.Now()), Actor: "runledger",
+		WorkspaceID: ws.ID(), ScheduleID: row.ID, NoticedAt: timestamptz(time.Now()), Actor: ledger.Service,
 	})
 	if err != nil {
 		return dbsqlc.BackupSchedule{}, err
