@@ -45,8 +45,9 @@ type BackfillReport struct {
 // task is the backfill of one table.
 type task struct {
 	table string
-	// update fills the rows for which {which} holds; every row it returns has one reason for each
-	// of groups.
+	// lock locks the rows for which {which} holds, if it is not empty, before update fills them;
+	// every row that update returns has one reason for each of groups.
+	lock   string
 	update string
 	groups []string
 }
@@ -91,6 +92,10 @@ func tasks() []task {
 		},
 		{
 			table: "inventory_items", groups: []string{"last_seen_run_id"},
+			// An update sees of a row that it had to wait for what was committed meanwhile, but nothing
+			// else of it: an item that the application has just given a reference to a new run would
+			// seem to lead nowhere.
+			lock: `SELECT count(*) FROM (SELECT FROM public.inventory_items r WHERE {which} ORDER BY r.id FOR NO KEY UPDATE) AS locked`,
 			update: `UPDATE public.inventory_items r
 				SET (workspace_id, last_seen_operation_run_id, runledger_reference) = (` + itemValues + `)
 				WHERE {which} RETURNING
@@ -102,6 +107,16 @@ func tasks() []task {
 				     ELSE ` + reasonFor("r.last_seen_run_id", "r.workspace_id") + ` END AS a`,
 		},
 	}
+}
+
+// fill updates the rows for which a condition holds and counts them, by group and reason.
+func (t task) fill(ctx context.Context, tx pgx.Tx, unassigned int64, which string, args ...any) (map[string]Counts, int64, error) {
+	if t.lock != "" {
+		if _, err := tx.Exec(ctx, strings.Replace(t.lock, "{which}", which, 1), args...); err != nil {
+			return nil, 0, fmt.Errorf("lock rows of %s: %w", t.table, err)
+		}
+	}
+	return updateAndCount(ctx, tx, t.groups, t.statement(which, unassigned), args...)
 }
 
 // statement counts, in one round trip, what updating the rows for which a condition holds gives.
@@ -229,10 +244,9 @@ func (r *Removal) fillBatches(ctx context.Context, t task, unassigned int64, at 
 	if r.opt.Rate > 0 {
 		size = min(size, max(r.opt.Rate/4, 1))
 	}
-	statement := t.statement("r.id > $1 AND r.id <= $2", unassigned)
 	for !at.done {
 		began := time.Now()
-		rows, err := r.batch(ctx, t, statement, size, at)
+		rows, err := r.batch(ctx, t, unassigned, size, at)
 		if err != nil {
 			return err
 		}
@@ -259,7 +273,7 @@ func (r *Removal) fillBatches(ctx context.Context, t task, unassigned int64, at 
 }
 
 // batch fills the next size rows, and moves at behind them with the transaction's commit.
-func (r *Removal) batch(ctx context.Context, t task, statement string, size int, at *position) (int64, error) {
+func (r *Removal) batch(ctx context.Context, t task, unassigned int64, size int, at *position) (int64, error) {
 	next := *at
 	err := r.inTx(ctx, "backfill a batch of "+t.table, func(tx pgx.Tx) error {
 		next = position{last: at.last, rows: at.rows, counts: cloned(at.counts)}
@@ -277,7 +291,7 @@ func (r *Removal) batch(ctx context.Context, t task, statement string, size int,
 			if _, err := tx.Exec(ctx, "SET LOCAL enable_seqscan = off"); err != nil {
 				return err
 			}
-			counts, rows, err := updateAndCount(ctx, tx, t.groups, statement, at.last, *upper)
+			counts, rows, err := t.fill(ctx, tx, unassigned, "r.id > $1 AND r.id <= $2", at.last, *upper)
 			if err != nil {
 				return err
 			}

@@ -84,7 +84,7 @@ func catchUpBatch(ctx context.Context, tx pgx.Tx, size int, unassigned int64) (d
 		if which, err = putBack(ctx, tx, t.table, which, size); err != nil {
 			return did, err
 		}
-		_, n, err := updateAndCount(ctx, tx, t.groups, t.statement("r.id = ANY($1)", unassigned), which)
+		_, n, err := t.fill(ctx, tx, unassigned, "r.id = ANY($1)", which)
 		if err != nil {
 			return did, fmt.Errorf("fill rows of %s: %w", t.table, err)
 		}
@@ -132,6 +132,7 @@ func spread(ctx context.Context, tx pgx.Tx, taken noted) error {
 		// A run that came, went or moved makes and breaks bridges.
 		{"run_place", "sync", "SELECT id FROM public.inventory_sync_runs WHERE operation_run_id = ANY($1)"},
 		{"run_place", "item", "SELECT id FROM public.inventory_items WHERE last_seen_operation_run_id = ANY($1)"},
+		{"run_place", "item", "SELECT id FROM public.inventory_items WHERE runledger_reference = ANY($1) AND runledger_reference > 0"},
 		{"sync", "finding", "SELECT id FROM public.findings WHERE baseline_run_id = ANY($1) OR current_run_id = ANY($1)"},
 		{"sync", "item", "SELECT id FROM public.inventory_items WHERE last_seen_run_id = ANY($1)"},
 	} {

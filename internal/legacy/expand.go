@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -269,33 +270,40 @@ func (r *Removal) addColumn(ctx context.Context, table, name string, col column)
 // isShadow tells whether a column is one of those that exist only until Contract.
 func isShadow(column string) bool { return len(column) > len(ours) && column[:len(ours)] == ours }
 
-// addBridgeIndexes makes sure that the runs of a legacy table can be found by their operation run.
+// addBridgeIndexes makes sure that the rows that depend on an operation run can be found: the runs of
+// a legacy table by their bridge, and the items by the reference that was cleared.
 func (r *Removal) addBridgeIndexes(ctx context.Context, report *ExpandReport) error {
 	application, _, err := r.catalogs(ctx)
 	if err != nil {
 		return err
 	}
 	for _, name := range legacyTables {
-		indexName := ours + name + "_operation_run_id"
-		found := false
-		for existing, idx := range application[name].indexes {
-			switch {
-			case existing == indexName && !idx.valid:
-				if err := r.alter(ctx, "DROP INDEX CONCURRENTLY public."+quoted(existing)); err != nil {
-					return err
-				}
-			case idx.valid && slices.Equal(idx.columns, []string{"operation_run_id"}):
-				found = true
-			}
-		}
-		if found {
-			continue
-		}
-		if err := r.buildIndex(ctx, indexName, fmt.Sprintf("CREATE INDEX CONCURRENTLY %s ON %s (operation_run_id)", quoted(indexName), public(name))); err != nil {
+		if err := r.addIndex(ctx, report, application, name, "operation_run_id", "(operation_run_id)"); err != nil {
 			return err
 		}
-		report.Indexes = append(report.Indexes, indexName)
 	}
+	// Empty as yet, and small afterwards.
+	return r.addIndex(ctx, report, application, "inventory_items", referenceColumn,
+		fmt.Sprintf("(%[1]s) WHERE %[1]s > 0", referenceColumn))
+}
+
+// addIndex builds an index over a column of a table unless there is one.
+func (r *Removal) addIndex(ctx context.Context, report *ExpandReport, application map[string]*table, name, column, definition string) error {
+	indexName := ours + name + "_" + strings.TrimPrefix(column, ours)
+	for existing, idx := range application[name].indexes {
+		switch {
+		case existing == indexName && !idx.valid:
+			if err := r.alter(ctx, "DROP INDEX CONCURRENTLY public."+quoted(existing)); err != nil {
+				return err
+			}
+		case idx.valid && slices.Equal(idx.columns, []string{column}):
+			return nil
+		}
+	}
+	if err := r.buildIndex(ctx, indexName, fmt.Sprintf("CREATE INDEX CONCURRENTLY %s ON %s %s", quoted(indexName), public(name), definition)); err != nil {
+		return err
+	}
+	report.Indexes = append(report.Indexes, indexName)
 	return nil
 }
 

@@ -27,28 +27,22 @@ const findingValues = `
 	WHERE t.id = {row}.tenant_id`
 
 // itemValues selects workspace_id, last_seen_operation_run_id and referenceColumn. A reference of
-// the application's own stays if it leads to a run of the workspace, and is cleared if not. The
-// application has a foreign key here: a bridged run is locked as the key's check will lock it, or
-// one that is deleted between the two would fail the statement, which may be the application's.
+// the application's own is kept if it leads to a run of the workspace, and is cleared if not; it is
+// judged anew each time, since tenants and runs move. The application has a foreign key here: the
+// run is locked as the key's check will lock it, or one that is deleted between the two would fail
+// the statement. For the same reason no trigger uses this: the application would have to wait.
 const itemValues = `
-	SELECT v.workspace_id,
-	       CASE WHEN v.own IS NULL AND {row}.runledger_reference > 0 THEN NULL
-	            WHEN v.own IS NULL THEN v.bridged
-	            ELSE v.valid END,
-	       CASE WHEN v.own IS NULL AND {row}.runledger_reference > 0 THEN {row}.runledger_reference
-	            WHEN v.own IS NULL AND v.bridged IS NOT NULL THEN 0
-	            WHEN v.own IS NOT NULL AND v.valid IS NULL THEN v.own END
+	SELECT v.workspace_id, v.run_id,
+	       CASE WHEN v.own IS NULL AND v.run_id IS NOT NULL THEN 0
+	            WHEN v.run_id IS NULL THEN v.own END
 	FROM (
-		SELECT ` + workspaceOf + ` AS workspace_id,
-		       CASE WHEN {row}.runledger_reference IS NULL THEN {row}.last_seen_operation_run_id END AS own,
-		       kept.id AS valid, br.id AS bridged
-		FROM public.tenants t
-		LEFT JOIN public.operation_runs kept
-		       ON kept.id = {row}.last_seen_operation_run_id AND kept.workspace_id = ` + workspaceOf + `
-		LEFT JOIN public.inventory_sync_runs bs ON bs.id = {row}.last_seen_run_id
+		SELECT ` + workspaceOf + ` AS workspace_id, one.own, o.id AS run_id
+		FROM (SELECT CASE WHEN {row}.runledger_reference IS NULL THEN {row}.last_seen_operation_run_id
+		                  ELSE nullif({row}.runledger_reference, 0) END AS own) AS one
+		JOIN public.tenants t ON t.id = {row}.tenant_id
+		LEFT JOIN public.inventory_sync_runs s ON s.id = {row}.last_seen_run_id
 		LEFT JOIN LATERAL (SELECT o.id FROM public.operation_runs o
-		                   WHERE o.id = bs.operation_run_id AND o.workspace_id = ` + workspaceOf + ` FOR KEY SHARE) AS br ON true
-		WHERE t.id = {row}.tenant_id
+		                   WHERE o.id = coalesce(one.own, s.operation_run_id) AND o.workspace_id = ` + workspaceOf + ` FOR KEY SHARE) AS o ON true
 	) AS v`
 
 // runValues selects the canonical type and context of a run. The context gains the id of the

@@ -19,7 +19,8 @@ type trigger struct {
 // triggers lists them all. The BEFORE ones give the row itself its canonical values. The AFTER ones
 // note in the table dirty whose values may have changed with it; Backfill and Contract look at
 // those again. A row's note is committed with the row, so that nothing can be missed between two
-// transactions that do not see each other.
+// transactions that do not see each other. No trigger locks or changes another row, and none changes
+// a column of the application's: what an item refers to is left to the note.
 func triggers(unassigned int64) []trigger {
 	note := func(kind, id string) string {
 		return fmt.Sprintf("INSERT INTO runledger_removal.dirty (kind, id) SELECT %s, %s WHERE %[2]s IS NOT NULL;\n", literal(kind), id)
@@ -30,9 +31,10 @@ func triggers(unassigned int64) []trigger {
 	}
 	const (
 		findingColumns = "id, tenant_id, baseline_run_id, current_run_id"
-		itemColumns    = "id, tenant_id, last_seen_run_id, last_seen_operation_run_id"
+		itemColumns    = "id, tenant_id, last_seen_run_id"
 	)
 	runColumns := "id, workspace_id, " + strings.Join(shadowed, ", ")
+	tenantsWorkspace := forRow("SELECT "+workspaceOf+" INTO NEW.workspace_id FROM public.tenants t WHERE t.id = NEW.tenant_id;\n", "NEW", unassigned)
 	return []trigger{
 		{
 			name: "run_values", table: "operation_runs",
@@ -45,25 +47,28 @@ func triggers(unassigned int64) []trigger {
 			body: forRow("SELECT * INTO NEW.workspace_id, NEW.baseline_operation_run_id, NEW.current_operation_run_id FROM ("+
 				findingValues+") AS v;\n", "NEW", unassigned),
 		},
+		{name: "item_values", table: "inventory_items", timing: "BEFORE INSERT OR UPDATE OF tenant_id", body: tenantsWorkspace},
 		{
-			name: "item_values", table: "inventory_items",
-			timing: "BEFORE INSERT OR UPDATE OF " + itemColumns,
-			body:   forRow(itemTriggerBody, "NEW", unassigned),
+			// What the application writes into the new reference is its own from then on, also if it is
+			// the same that stood there already.
+			name: "item_reference", table: "inventory_items", timing: "BEFORE UPDATE OF last_seen_operation_run_id",
+			body: "NEW.runledger_reference := NULL;\n",
 		},
 		{
 			name: "schedule_values", table: "backup_schedules",
-			timing: "BEFORE INSERT OR UPDATE OF id, tenant_id",
-			body: forRow("SELECT "+workspaceOf+" INTO NEW.workspace_id FROM public.tenants t WHERE t.id = NEW.tenant_id;\n",
-				"NEW", unassigned),
+			timing: "BEFORE INSERT OR UPDATE OF id, tenant_id", body: tenantsWorkspace,
 		},
 		{name: "run_note", table: "operation_runs", timing: "AFTER INSERT OR DELETE OR UPDATE OF " + runColumns, body: noteBoth("run", "id") +
 			"IF TG_OP = 'DELETE' OR TG_OP = 'UPDATE' AND (OLD.id <> NEW.id OR OLD.workspace_id <> NEW.workspace_id) OR TG_OP = 'INSERT' THEN\n" +
 			noteBoth("run_place", "id") + "END IF;\n"},
 		{name: "finding_note", table: "findings", timing: "AFTER INSERT OR DELETE OR UPDATE OF " + findingColumns, body: noteBoth("finding", "id")},
+		{name: "item_note", table: "inventory_items", timing: "AFTER INSERT OR DELETE OR UPDATE OF " + itemColumns, body: noteBoth("item", "id")},
 		{
-			name: "item_note", table: "inventory_items", timing: "AFTER INSERT OR DELETE OR UPDATE OF " + itemColumns,
-			body: "IF TG_OP = 'UPDATE' AND (OLD.id, OLD.tenant_id, OLD.last_seen_run_id) IS NOT DISTINCT FROM (NEW.id, NEW.tenant_id, NEW.last_seen_run_id) THEN\n" +
-				note("item_own", "NEW.id") + "ELSE\n" + noteBoth("item", "id") + "END IF;\n",
+			// Its own reference alone, unless it was the foreign key that took it away with its run.
+			name: "item_own_note", table: "inventory_items", timing: "AFTER UPDATE OF last_seen_operation_run_id",
+			body: "IF NEW.last_seen_operation_run_id IS NULL AND OLD.last_seen_operation_run_id IS NOT NULL\n" +
+				"AND NOT EXISTS (SELECT FROM public.operation_runs o WHERE o.id = OLD.last_seen_operation_run_id) THEN\n" +
+				note("item", "NEW.id") + "ELSE\n" + note("item_own", "NEW.id") + "END IF;\n",
 		},
 		{name: "schedule_note", table: "backup_schedules", timing: "AFTER INSERT OR UPDATE OF id, tenant_id, days_of_week OR DELETE", body: noteBoth("schedule", "id")},
 		{name: "tenant_note", table: "tenants", timing: "AFTER UPDATE OF id, workspace_id OR DELETE", body: noteBoth("tenant", "id")},
@@ -86,20 +91,6 @@ const runTriggerBody = `
 	NEW.runledger_completed_at := NEW.completed_at AT TIME ZONE 'UTC';
 	NEW.runledger_created_at := NEW.created_at AT TIME ZONE 'UTC';
 	NEW.runledger_updated_at := NEW.updated_at AT TIME ZONE 'UTC';
-`
-
-// itemTriggerBody gives an item its canonical values. What the application writes into the new
-// reference itself is its own from then on.
-const itemTriggerBody = `
-	IF TG_OP = 'INSERT' THEN
-		NEW.runledger_reference := NULL;
-	ELSIF NEW.last_seen_operation_run_id IS DISTINCT FROM OLD.last_seen_operation_run_id THEN
-		NEW.runledger_reference := NULL;
-		IF (OLD.id, OLD.tenant_id, OLD.last_seen_run_id) IS NOT DISTINCT FROM (NEW.id, NEW.tenant_id, NEW.last_seen_run_id) THEN
-			RETURN NEW; -- It stands as written until Backfill looks at it.
-		END IF;
-	END IF;
-	SELECT * INTO NEW.workspace_id, NEW.last_seen_operation_run_id, NEW.runledger_reference FROM (` + itemValues + `) AS v;
 `
 
 // makeTriggers makes what is missing of the triggers.
