@@ -318,3 +318,30 @@ func TestTheBridgeCountsWhenTheOwnRunIsDeleted(t *testing.T) {
 	}
 	holds(t, address)
 }
+
+// One note under contract's locks may concern more rows than fit in their time.
+func TestContractCatchesUpLittleUnderItsLocks(t *testing.T) {
+	t.Parallel()
+	address := smallDatabase(t, "INSERT INTO inventory_items (tenant_id, policy_type, external_id, last_seen_run_id) SELECT 10, 'p', 'many' || i, 1 FROM generate_series(1, 20001) AS i")
+	throughBackfill(t, address)
+	step(t, address, func(r *Removal, ctx context.Context) (*ContractReport, error) {
+		r.opt.PrepareOnly = true
+		return r.Contract(ctx)
+	})
+	run(t, address, "UPDATE tenants SET workspace_id = 2 WHERE id = 10")
+	report := step(t, address, func(r *Removal, ctx context.Context) (*ContractReport, error) {
+		report := &ContractReport{}
+		if err := r.swap(ctx, report); err != nil {
+			return nil, err
+		}
+		return report, r.finish(ctx, report)
+	})
+	if report.CaughtUp > 0 {
+		t.Errorf("%d rows were caught up under the locks", report.CaughtUp)
+	}
+	// The one that had referred to that workspace all along may do so now.
+	if found := one(t, address, "SELECT string_agg(id || ' ' || last_seen_operation_run_id, ', ') FROM inventory_items WHERE last_seen_operation_run_id IS NOT NULL"); found != "3 101" {
+		t.Errorf("after the tenant's move to another workspace its items refer to %s, want 3 101 alone", found)
+	}
+	holds(t, address)
+}

@@ -155,6 +155,9 @@ func (s *swapping) catchUp(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("catch up: %w", err)
 		}
+		if did.back > 0 { // one note may concern all rows of a tenant
+			return errFarBehind
+		}
 		s.report.CaughtUp += did.rows
 		if did.notes == 0 {
 			break
