@@ -28,21 +28,25 @@ const findingValues = `
 
 // itemValues selects workspace_id, last_seen_operation_run_id and referenceColumn. A reference of
 // the application's own is kept if it leads to a run of the workspace, and is cleared if not; it is
-// judged anew each time, since tenants and runs move. The application has a foreign key here: the
+// judged anew each time, since tenants and runs move. An item of a tenant that does not exist stays
+// as it is, without a workspace: nothing can be said about it. The application has a foreign key here: the
 // run is locked as the key's check will lock it, or one that is deleted between the two would fail
 // the statement. For the same reason no trigger uses this: the application would have to wait.
 const itemValues = `
-	SELECT v.workspace_id, v.run_id,
-	       CASE WHEN v.own IS NULL AND v.run_id IS NOT NULL THEN 0
+	SELECT v.workspace_id,
+	       CASE WHEN v.workspace_id IS NULL THEN {row}.last_seen_operation_run_id ELSE v.run_id END,
+	       CASE WHEN v.workspace_id IS NULL THEN {row}.runledger_reference
+	            WHEN v.own IS NULL AND v.run_id IS NOT NULL THEN 0
 	            WHEN v.run_id IS NULL THEN v.own END
 	FROM (
-		SELECT ` + workspaceOf + ` AS workspace_id, one.own, o.id AS run_id
+		SELECT CASE WHEN t.id IS NOT NULL THEN ` + workspaceOf + ` END AS workspace_id, one.own, o.id AS run_id
 		FROM (SELECT CASE WHEN {row}.runledger_reference IS NULL THEN {row}.last_seen_operation_run_id
 		                  ELSE nullif({row}.runledger_reference, 0) END AS own) AS one
-		JOIN public.tenants t ON t.id = {row}.tenant_id
+		LEFT JOIN public.tenants t ON t.id = {row}.tenant_id
 		LEFT JOIN public.inventory_sync_runs s ON s.id = {row}.last_seen_run_id
 		LEFT JOIN LATERAL (SELECT o.id FROM public.operation_runs o
-		                   WHERE o.id = coalesce(one.own, s.operation_run_id) AND o.workspace_id = ` + workspaceOf + ` FOR KEY SHARE) AS o ON true
+		                   WHERE o.id = coalesce(one.own, s.operation_run_id) AND o.workspace_id = ` + workspaceOf + ` FOR KEY SHARE) AS o
+		       ON t.id IS NOT NULL
 	) AS v`
 
 // runValues selects the canonical type and context of a run. The context gains the id of the

@@ -59,7 +59,7 @@ func classifications() []classification {
 		{"findings.current_run_id", referenceQuery("findings", "current_run_id")},
 		{"inventory_items.last_seen_run_id", `SELECT c.id, CASE
 				WHEN r.own IS NULL THEN c.reason
-				WHEN k.id IS NULL THEN 'own_reference_cleared'
+				WHEN k.id IS NULL AND t.id IS NOT NULL THEN 'own_reference_cleared'
 				WHEN s.operation_run_id IS NOT NULL AND s.operation_run_id <> r.own THEN 'own_reference_conflict'
 				ELSE 'own_reference_kept' END AS reason
 			FROM (` + referenceQuery("inventory_items", "last_seen_run_id") + `) AS c

@@ -166,6 +166,52 @@ func TestAClearedReferenceIsLookedAtAgain(t *testing.T) {
 	}
 }
 
+// The application may have lost the foreign key to its tenants, and rows with them.
+func TestAnItemWithoutATenantIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	address := smallDatabase(t, `ALTER TABLE inventory_items DROP CONSTRAINT inventory_items_tenant_id_foreign;
+		INSERT INTO inventory_items (id, tenant_id, policy_type, external_id, last_seen_run_id, last_seen_operation_run_id) VALUES
+			(9, 999, 'p', 'i9', NULL, 100), (8, 999, 'p', 'i8', 1, 101), (7, 999, 'p', 'i7', 1, NULL)`)
+	plan := step(t, address, (*Removal).Plan)
+	report := throughBackfill(t, address)
+	for item, want := range map[int]string{9: "100", 8: "101", 7: "null"} {
+		if got := reference(t, address, item); got != want {
+			t.Errorf("after the backfill item %d refers to %s, want %s", item, got, want)
+		}
+	}
+	holds(t, address)
+	for _, task := range report.Tasks {
+		if task.Table != "inventory_items" {
+			continue
+		}
+		for reason, n := range task.Results["last_seen_run_id"] {
+			if planned := plan.Counts["inventory_items.last_seen_run_id"][reason]; planned != n {
+				t.Errorf("%s: planned %d, done %d", reason, planned, n)
+			}
+		}
+	}
+	run(t, address, "UPDATE inventory_items SET tenant_id = 10 WHERE id = 9")
+	run(t, address, "UPDATE inventory_items SET tenant_id = 999 WHERE id = 1") // which had been filled
+	step(t, address, (*Removal).Backfill)
+	if got := reference(t, address, 8); got != "101" {
+		t.Errorf("before its tenant comes item 8 refers to %s, want 101", got)
+	}
+	run(t, address, "INSERT INTO tenants (id, name, external_id, workspace_id) VALUES (999, 'T999', 'ext-999', 1)")
+	step(t, address, (*Removal).Backfill)
+	holds(t, address)
+	for item, want := range map[int]string{8: "null", 7: "100", 1: "100"} {
+		if got := reference(t, address, item); got != want {
+			t.Errorf("with its tenant item %d refers to %s, want %s", item, got, want)
+		}
+	}
+	step(t, address, (*Removal).Undo)
+	for item, want := range map[int]string{9: "100", 8: "101", 7: "null", 1: "null", 3: "101"} {
+		if got := reference(t, address, item); got != want {
+			t.Errorf("after undo item %d refers to %s, want %s", item, got, want)
+		}
+	}
+}
+
 // Without the removal a session that writes an item waits for nobody who holds a run.
 func TestWritingAnItemWaitsForNoRun(t *testing.T) {
 	t.Parallel()

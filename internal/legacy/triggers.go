@@ -71,7 +71,7 @@ func triggers(unassigned int64) []trigger {
 				note("item", "NEW.id") + "ELSE\n" + note("item_own", "NEW.id") + "END IF;\n",
 		},
 		{name: "schedule_note", table: "backup_schedules", timing: "AFTER INSERT OR UPDATE OF id, tenant_id, days_of_week OR DELETE", body: noteBoth("schedule", "id")},
-		{name: "tenant_note", table: "tenants", timing: "AFTER UPDATE OF id, workspace_id OR DELETE", body: noteBoth("tenant", "id")},
+		{name: "tenant_note", table: "tenants", timing: "AFTER INSERT OR UPDATE OF id, workspace_id OR DELETE", body: noteBoth("tenant", "id")},
 		{name: "sync_note", table: "inventory_sync_runs", timing: "AFTER INSERT OR UPDATE OF id, operation_run_id OR DELETE", body: noteBoth("sync", "id")},
 		{
 			name: "schedule_run_note", table: "backup_schedule_runs",
