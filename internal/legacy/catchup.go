@@ -52,16 +52,38 @@ var kinds = map[string]string{
 
 // putBack notes all but the first size ids again, for a transaction of their own: a tenant that moves
 // takes all of its rows along, and nobody must wait for a row until all of those are done.
-func putBack(ctx context.Context, tx pgx.Tx, table string, ids []int64, size int) ([]int64, error) {
+func putBack(ctx context.Context, tx pgx.Tx, kind string, ids []int64, size int) ([]int64, error) {
 	if len(ids) <= size {
 		return ids, nil
 	}
-	_, err := tx.Exec(ctx, "INSERT INTO runledger_removal.dirty (kind, id) SELECT $1, unnest($2::bigint[])", kinds[table], ids[size:])
+	_, err := tx.Exec(ctx, "INSERT INTO runledger_removal.dirty (kind, id) SELECT $1, unnest($2::bigint[])", kind, ids[size:])
 	return ids[:size], err
+}
+
+// released is the kind of the items whose cleared reference led to a run that was deleted.
+const released = "item_released"
+
+// release forgets the references of those items, as the application's foreign key would have done
+// if they had not been cleared before.
+func release(ctx context.Context, tx pgx.Tx, items []int64) error {
+	if len(items) == 0 {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `
+		UPDATE public.inventory_items r SET runledger_reference = NULL
+		WHERE r.id = ANY($1) AND r.runledger_reference > 0
+		  AND NOT EXISTS (SELECT FROM public.operation_runs o WHERE o.id = r.runledger_reference) AND `+referenceIsKey, items)
+	return err
 }
 
 // noted are the rows to look at again, by kind.
 type noted map[string][]int64
+
+// of are the rows of a kind in order, each once.
+func (n noted) of(kind string) []int64 {
+	slices.Sort(n[kind])
+	return slices.Compact(n[kind])
+}
 
 // catchUpBatch takes up to size notes and fills the rows that they concern.
 func catchUpBatch(ctx context.Context, tx pgx.Tx, size int, unassigned int64) (did caughtUp, err error) {
@@ -73,15 +95,21 @@ func catchUpBatch(ctx context.Context, tx pgx.Tx, size int, unassigned int64) (d
 	if err := spread(ctx, tx, taken); err != nil {
 		return did, fmt.Errorf("find what depends on rows written meanwhile: %w", err)
 	}
+	gone := taken.of(released)
+	did.back += int64(max(len(gone)-size, 0))
+	if gone, err = putBack(ctx, tx, released, gone, size); err != nil {
+		return did, err
+	}
+	if err := release(ctx, tx, gone); err != nil {
+		return did, fmt.Errorf("forget references to deleted runs: %w", err)
+	}
 	for _, t := range tasks() {
-		which := taken[kinds[t.table]]
-		slices.Sort(which)
-		which = slices.Compact(which)
+		which := taken.of(kinds[t.table])
 		if len(which) == 0 {
 			continue
 		}
 		did.back += int64(max(len(which)-size, 0))
-		if which, err = putBack(ctx, tx, t.table, which, size); err != nil {
+		if which, err = putBack(ctx, tx, kinds[t.table], which, size); err != nil {
 			return did, err
 		}
 		_, n, err := t.fill(ctx, tx, unassigned, "r.id = ANY($1)", which)
@@ -121,7 +149,7 @@ func takeNotes(ctx context.Context, tx pgx.Tx, size int) (noted, int64, error) {
 // spread adds to the noted rows those whose values depend on them.
 func spread(ctx context.Context, tx pgx.Tx, taken noted) error {
 	// What the application wrote into an item's new reference alone has a kind of its own, for Verify.
-	taken["item"] = append(taken["item"], taken["item_own"]...)
+	taken["item"] = slices.Concat(taken["item"], taken["item_own"], taken[released])
 	for _, rule := range []struct{ from, to, query string }{
 		// A tenant's workspace is that of all that belongs to it.
 		{"tenant", "schedule", "SELECT id FROM public.backup_schedules WHERE tenant_id = ANY($1)"},
@@ -133,6 +161,8 @@ func spread(ctx context.Context, tx pgx.Tx, taken noted) error {
 		{"run_place", "sync", "SELECT id FROM public.inventory_sync_runs WHERE operation_run_id = ANY($1)"},
 		{"run_place", "item", "SELECT id FROM public.inventory_items WHERE last_seen_operation_run_id = ANY($1)"},
 		{"run_place", "item", "SELECT id FROM public.inventory_items WHERE runledger_reference = ANY($1) AND runledger_reference > 0"},
+		{"run_place", released, `SELECT i.id FROM public.inventory_items i WHERE i.runledger_reference = ANY($1) AND i.runledger_reference > 0
+			AND NOT EXISTS (SELECT FROM public.operation_runs o WHERE o.id = i.runledger_reference)`},
 		{"sync", "finding", "SELECT id FROM public.findings WHERE baseline_run_id = ANY($1) OR current_run_id = ANY($1)"},
 		{"sync", "item", "SELECT id FROM public.inventory_items WHERE last_seen_run_id = ANY($1)"},
 	} {

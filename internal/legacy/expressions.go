@@ -49,6 +49,12 @@ const itemValues = `
 		       ON t.id IS NOT NULL
 	) AS v`
 
+// referenceIsKey tells whether the application has a foreign key over an item's reference still. If
+// so, a run that is deleted takes the references to it away, and one that was cleared with them.
+const referenceIsKey = `EXISTS (SELECT FROM pg_catalog.pg_constraint k
+	JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
+	WHERE k.contype = 'f' AND k.conrelid = 'public.inventory_items'::regclass AND a.attname = 'last_seen_operation_run_id')`
+
 // runValues selects the canonical type and context of a run. The context gains the id of the
 // schedule if all the rows bridged to the run name the same one, of the run's workspace, if the
 // type is one of a schedule's three, and if there is room for it.

@@ -43,7 +43,7 @@ func (r *Removal) Undo(ctx context.Context) (*UndoReport, error) {
 	case Expanding, Expanded, Backfilled:
 	}
 	for _, step := range []func(context.Context, *UndoReport) error{
-		r.undoTriggers, r.undoReferences, r.undoIndexes, r.undoColumns, r.undoWorkspace,
+		r.undoReferences, r.undoTriggers, r.undoIndexes, r.undoColumns, r.undoWorkspace,
 	} {
 		if err := step(ctx, report); err != nil {
 			return nil, fmt.Errorf("undo: %w", err)
@@ -66,7 +66,10 @@ func (r *Removal) undoTriggers(ctx context.Context, _ *UndoReport) error {
 	return nil
 }
 
-// undoReferences gives inventory items back what the application had written.
+// undoReferences gives inventory items back what the application had written, in batches, while the
+// triggers still see to it that nothing is given back to an item that the application writes. A
+// reference to a run that was deleted meanwhile stays null if there is a foreign key to forbid it:
+// that would have taken it away.
 func (r *Removal) undoReferences(ctx context.Context, report *UndoReport) error {
 	application, err := r.application(ctx)
 	if err != nil {
@@ -75,18 +78,30 @@ func (r *Removal) undoReferences(ctx context.Context, report *UndoReport) error 
 	if _, ok := application["inventory_items"].columns[referenceColumn]; !ok {
 		return nil
 	}
-	const size = 2000
-	for {
-		tag, err := r.conn.Exec(ctx, `
-			UPDATE public.inventory_items SET last_seen_operation_run_id = nullif(runledger_reference, 0), runledger_reference = NULL
-			WHERE id = ANY(ARRAY(SELECT id FROM public.inventory_items WHERE runledger_reference IS NOT NULL LIMIT $1))`, size)
-		if err != nil {
+	const size, first = 2000, -1 << 63
+	for last := int64(first); ; {
+		var upper *int64
+		var restored int64
+		err := r.inTx(ctx, "give items their references back", func(tx pgx.Tx) error {
+			err := tx.QueryRow(ctx, "SELECT max(id) FROM (SELECT id FROM public.inventory_items WHERE id > $1 ORDER BY id LIMIT $2) AS batch", last, size).
+				Scan(&upper)
+			if err != nil || upper == nil {
+				return err
+			}
+			tag, err := tx.Exec(ctx, `
+				UPDATE public.inventory_items r SET runledger_reference = NULL, last_seen_operation_run_id = CASE
+					WHEN `+referenceIsKey+`
+					THEN (SELECT o.id FROM public.operation_runs o WHERE o.id = r.runledger_reference FOR KEY SHARE)
+					ELSE nullif(r.runledger_reference, 0) END
+				WHERE r.id > $1 AND r.id <= $2 AND r.runledger_reference IS NOT NULL`, last, *upper)
+			restored = tag.RowsAffected()
+			return err
+		})
+		if err != nil || upper == nil {
 			return err
 		}
-		report.Restored += tag.RowsAffected()
-		if tag.RowsAffected() < size {
-			return nil
-		}
+		report.Restored += restored
+		last = *upper
 	}
 }
 
