@@ -151,6 +151,8 @@ func (r *Removal) Backfill(ctx context.Context) (*BackfillReport, error) {
 		return report, nil
 	case Uncontracted, Expanding:
 		return nil, &BlockedError{Step: "backfill", Blockers: []string{"the database is not expanded yet: run " + state.Next()}}
+	case Undoing:
+		return nil, refuseUndoing("backfill")
 	case Expanded, Backfilled:
 	}
 	r.progress.Note("backfill: fills the new columns in batches of about %s; it can be interrupted and goes on where it was", r.opt.BatchDuration)

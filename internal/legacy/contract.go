@@ -53,6 +53,8 @@ func (r *Removal) Contract(ctx context.Context) (*ContractReport, error) {
 		return report, r.finish(ctx, report)
 	case Uncontracted, Expanding, Expanded:
 		return nil, &BlockedError{Step: "contract", Blockers: []string{"the database is not backfilled yet: run " + state.Next()}}
+	case Undoing:
+		return nil, refuseUndoing("contract")
 	case Backfilled:
 	}
 	if err := r.prepare(ctx); err != nil {

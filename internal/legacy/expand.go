@@ -40,6 +40,8 @@ func (r *Removal) Expand(ctx context.Context) (*ExpandReport, error) {
 	case Empty, Canonical, Contracted:
 		report.State, report.Message = state, nothingToDo(state)
 		return report, nil
+	case Undoing:
+		return nil, refuseUndoing("expand")
 	case Uncontracted, Expanding, Expanded, Backfilled:
 	}
 	if state == Uncontracted || state == Expanding {

@@ -78,7 +78,7 @@ func (r *Removal) Plan(ctx context.Context) (*PlanReport, error) {
 	case Empty, Canonical, Contracted:
 		report.Message = nothingToDo(report.State)
 		return report, nil
-	case Uncontracted, Expanding, Expanded, Backfilled:
+	case Uncontracted, Expanding, Expanded, Backfilled, Undoing:
 	}
 	r.progress.Note("plan: looks at every row in a read-only transaction; nothing is changed")
 	err = pgx.BeginTxFunc(ctx, r.conn, readOnly, func(tx pgx.Tx) error {
@@ -225,7 +225,7 @@ func (r *Removal) Status(ctx context.Context) (*StatusReport, error) {
 		report.Holder = fmt.Sprintf("%s, backend %d, since %s", holder.Application, holder.PID, holder.Since.UTC().Format(time.RFC3339))
 	}
 	switch report.State {
-	case Expanding, Expanded, Backfilled:
+	case Expanding, Expanded, Backfilled, Undoing:
 		return report, r.taskStatus(ctx, report)
 	case Contracted:
 		report.Pending, err = r.aftermathPending(ctx)

@@ -41,7 +41,7 @@ func (r *Removal) Purge(ctx context.Context, directory string, confirm func(data
 	case Empty, Canonical:
 		report.Message = nothingToDo(report.State)
 		return report, nil
-	case Uncontracted, Expanding, Expanded, Backfilled:
+	case Uncontracted, Expanding, Expanded, Backfilled, Undoing:
 		return nil, &BlockedError{Step: "purge", Blockers: []string{"the database is not contracted yet: run " + report.State.Next()}}
 	case Contracted:
 	}

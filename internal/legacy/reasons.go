@@ -206,7 +206,7 @@ func (r *Removal) List(ctx context.Context, reason string, each func(Listed) err
 		return err
 	}
 	switch state {
-	case Uncontracted, Expanding, Expanded, Backfilled:
+	case Uncontracted, Expanding, Expanded, Backfilled, Undoing:
 	case Empty, Foreign, Contracted, Canonical:
 		return fmt.Errorf("there is nothing to list: the state of the database is %s", state)
 	}

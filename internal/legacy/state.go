@@ -25,6 +25,8 @@ const (
 	Expanded State = "expanded"
 	// Backfilled has every row's canonical columns filled.
 	Backfilled State = "backfilled"
+	// Undoing was left in the middle of Undo, which alone can go on from there.
+	Undoing State = "undoing"
 	// Contracted serves; the legacy stores stand in the archive.
 	Contracted State = "contracted"
 	// Canonical has the canonical schema and nothing legacy: it was never there, or was purged.
@@ -42,6 +44,8 @@ func (s State) Next() string {
 		return "runledger legacy backfill"
 	case Backfilled:
 		return "runledger legacy verify, then runledger legacy contract"
+	case Undoing:
+		return "runledger legacy undo"
 	case Contracted:
 		return "runledger legacy purge, when nothing reads the archive any more"
 	case Empty, Foreign, Canonical:
@@ -69,7 +73,7 @@ func Refuse(ctx context.Context, conn Querier) error {
 		return err
 	}
 	switch state {
-	case Uncontracted, Expanding, Expanded, Backfilled:
+	case Uncontracted, Expanding, Expanded, Backfilled, Undoing:
 		return &UncontractedError{State: state}
 	case Empty, Foreign, Contracted, Canonical:
 	}
@@ -137,7 +141,12 @@ func nothingToDo(state State) string {
 		return "There is nothing to do: the database has the canonical schema and no legacy run stores."
 	case Contracted:
 		return "There is nothing to do: the legacy run stores are already in the schema " + ArchiveSchema + "."
-	case Foreign, Uncontracted, Expanding, Expanded, Backfilled:
+	case Foreign, Uncontracted, Expanding, Expanded, Backfilled, Undoing:
 	}
 	return ""
+}
+
+// refuseUndoing is how the steps refuse that would go on where an undo has begun.
+func refuseUndoing(step string) error {
+	return &BlockedError{Step: step, Blockers: []string{"an undo has begun and is not finished: run " + Undoing.Next()}}
 }

@@ -85,7 +85,7 @@ func (r *Removal) ImportUnbridged(ctx context.Context) (*ImportReport, error) {
 	case Empty, Canonical:
 		report.Message = nothingToDo(report.State)
 		return report, nil
-	case Uncontracted, Expanding, Expanded, Backfilled:
+	case Uncontracted, Expanding, Expanded, Backfilled, Undoing:
 		return nil, &BlockedError{Step: "import-unbridged", Blockers: []string{"the database is not contracted yet: run " + report.State.Next()}}
 	case Contracted:
 	}

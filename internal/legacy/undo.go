@@ -40,21 +40,61 @@ func (r *Removal) Undo(ctx context.Context) (*UndoReport, error) {
 	case Uncontracted:
 		report.Message = "There is nothing to undo: the removal has not begun."
 		return report, nil
-	case Expanding, Expanded, Backfilled:
+	case Expanding, Expanded, Backfilled, Undoing:
 	}
-	for _, step := range []func(context.Context, *UndoReport) error{
-		r.undoReferences, r.undoTriggers, r.undoIndexes, r.undoColumns, r.undoWorkspace,
-	} {
+	for _, step := range r.undoSteps() {
 		if err := step(ctx, report); err != nil {
 			return nil, fmt.Errorf("undo: %w", err)
 		}
 	}
-	if err := r.clearAway(ctx, nil); err != nil {
-		return nil, fmt.Errorf("undo: %w", err)
-	}
 	report.State, err = Detect(ctx, r.conn)
 	report.Message = "The database is again as the application left it."
 	return report, err
+}
+
+// undoSteps are what Undo does, in order; what is done is not done again. What holds the application
+// to canonical values goes before the triggers that give it those, and the triggers before the
+// columns that they write. The last thing to go says that an undo has begun.
+func (r *Removal) undoSteps() []func(context.Context, *UndoReport) error {
+	return []func(context.Context, *UndoReport) error{
+		r.beginUndo, r.undoProofs, r.undoIndexes, r.undoReferences, r.undoTriggers, r.undoColumns, r.undoWorkspace,
+		func(ctx context.Context, _ *UndoReport) error { return r.clearAway(ctx, nil) },
+	}
+}
+
+// beginUndo notes that nothing else can go on from here: what is filled will not stay so.
+func (r *Removal) beginUndo(ctx context.Context, _ *UndoReport) error {
+	return r.inTx(ctx, "begin to undo", func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "UPDATE runledger_removal.state SET phase = $1", string(Undoing)); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, "DELETE FROM runledger_removal.progress")
+		return err
+	})
+}
+
+// undoProofs drops the CHECKs that hold for the application's rows, too.
+func (r *Removal) undoProofs(ctx context.Context, _ *UndoReport) error {
+	application, err := r.application(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range tableNames(application) {
+		for _, key := range sortedKeys(application[name].constraints) {
+			if !isShadow(key) {
+				continue
+			}
+			if err := r.dropConstraint(ctx, name, key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// dropConstraint drops a constraint of ours from one of the application's tables, if it is there.
+func (r *Removal) dropConstraint(ctx context.Context, table, name string) error {
+	return r.alter(ctx, fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", public(table), quoted(name)))
 }
 
 func (r *Removal) undoTriggers(ctx context.Context, _ *UndoReport) error {
@@ -133,8 +173,8 @@ func (r *Removal) undoIndexes(ctx context.Context, _ *UndoReport) error {
 	return nil
 }
 
-// undoColumns drops what the application's own migrations did not make: the proofs first, then the
-// columns that are canonical or only for the removal.
+// undoColumns drops the columns that the application's own migrations did not make and that are
+// canonical or only for the removal.
 func (r *Removal) undoColumns(ctx context.Context, _ *UndoReport) error {
 	application, canonical, err := r.catalogs(ctx)
 	if err != nil {
@@ -148,13 +188,6 @@ func (r *Removal) undoColumns(ctx context.Context, _ *UndoReport) error {
 		have := application[name]
 		if have == nil {
 			continue
-		}
-		for _, key := range sortedKeys(have.constraints) {
-			if isShadow(key) {
-				if err := r.alter(ctx, fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s", public(name), quoted(key))); err != nil {
-					return err
-				}
-			}
 		}
 		for _, c := range have.order {
 			_, wanted := canonical[name].columns[c]
@@ -170,10 +203,12 @@ func (r *Removal) undoColumns(ctx context.Context, _ *UndoReport) error {
 
 // undoWorkspace deletes the workspace that was made for the tenants without one.
 func (r *Removal) undoWorkspace(ctx context.Context, _ *UndoReport) error {
-	_, err := r.conn.Exec(ctx, `
-		DELETE FROM public.workspaces w WHERE w.id = (SELECT unassigned_workspace_id FROM runledger_removal.state)
-		AND NOT EXISTS (SELECT FROM public.tenants t WHERE t.workspace_id = w.id)
-		AND NOT EXISTS (SELECT FROM public.operation_runs o WHERE o.workspace_id = w.id)
-		AND NOT EXISTS (SELECT FROM public.workspace_memberships m WHERE m.workspace_id = w.id)`)
-	return err
+	return r.inTx(ctx, "delete the workspace unassigned", func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
+			DELETE FROM public.workspaces w WHERE w.id = (SELECT unassigned_workspace_id FROM runledger_removal.state)
+			AND NOT EXISTS (SELECT FROM public.tenants t WHERE t.workspace_id = w.id)
+			AND NOT EXISTS (SELECT FROM public.operation_runs o WHERE o.workspace_id = w.id)
+			AND NOT EXISTS (SELECT FROM public.workspace_memberships m WHERE m.workspace_id = w.id)`)
+		return err
+	})
 }

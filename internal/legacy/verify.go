@@ -75,14 +75,16 @@ func (r *Removal) verify(ctx context.Context, forContract bool) (*VerifyReport, 
 	case Empty, Canonical:
 		report.Message = nothingToDo(state)
 		return report, nil
-	case Uncontracted, Expanding, Expanded, Backfilled, Contracted:
+	case Uncontracted, Expanding, Expanded, Backfilled, Undoing, Contracted:
 	}
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err = pgx.BeginTxFunc(ctx, r.conn, snapshot, func(tx pgx.Tx) error {
 		v := &verifier{tx: tx, report: report, progress: r.progress, after: state == Contracted}
-		var err error
-		if v.pending, err = pendingRows(ctx, tx, forContract); err != nil {
-			return err
+		if state != Undoing { // where nobody is going to look again
+			var err error
+			if v.pending, err = pendingRows(ctx, tx, forContract); err != nil {
+				return err
+			}
 		}
 		return v.run(ctx, r.opt.TypeMap)
 	})
@@ -93,8 +95,12 @@ func (r *Removal) verify(ctx context.Context, forContract bool) (*VerifyReport, 
 	report.Message = "Every row is what it must be."
 	if report.Total > 0 {
 		report.Message = fmt.Sprintf("%d values are not what they must be.", report.Total)
-		if next := state.Next(); state != Backfilled && state != Contracted {
-			report.Message += " The database is not backfilled yet; next step: " + next
+		switch state {
+		case Uncontracted, Expanding, Expanded:
+			report.Message += " The database is not backfilled yet; next step: " + state.Next()
+		case Undoing:
+			report.Message += " An undo has begun; next step: " + state.Next()
+		case Backfilled, Contracted, Empty, Foreign, Canonical:
 		}
 	}
 	return report, nil
