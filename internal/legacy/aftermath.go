@@ -70,7 +70,7 @@ func (r *Removal) runAftermath(ctx context.Context, report *ContractReport) erro
 	}
 	for _, a := range all {
 		err := r.doAfterwards(ctx, a)
-		const foreignKeyViolation, checkViolation = "23503", "23514"
+		const foreignKeyViolation = "23503"
 		switch state := sqlState(err); {
 		case state == foreignKeyViolation, state == checkViolation:
 			report.NotValid = append(report.NotValid, a.Object)

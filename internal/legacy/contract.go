@@ -100,7 +100,7 @@ func (r *Removal) prepare(ctx context.Context) error {
 
 // unprepared makes a refusal of what old rows do not allow: nulls, or duplicates of a key.
 func unprepared(err error) error {
-	const notNullViolation, uniqueViolation, checkViolation = "23502", "23505", "23514"
+	const notNullViolation, uniqueViolation = "23502", "23505"
 	switch sqlState(err) {
 	case notNullViolation, uniqueViolation, checkViolation:
 		return &BlockedError{Step: "contract", Blockers: []string{err.Error() + " " + errorDetail(err)}}
@@ -159,25 +159,76 @@ func (r *Removal) proveNotNull(ctx context.Context) error {
 			continue
 		}
 		want := canonical[name]
+		var unproved []string
 		for _, columnName := range want.order {
 			now := current(name, columnName)
 			if !want.columns[columnName].notNull || have.columns[now].notNull {
 				continue
 			}
-			proof := notNullProof(name, now)
-			if _, ok := have.constraints[proof]; !ok {
-				err := r.alter(ctx, fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NOT NULL) NOT VALID",
-					public(name), quoted(proof), quoted(now)))
-				if err != nil {
-					return err
-				}
+			proof, ok := have.constraints[notNullProof(name, now)]
+			if ok && proof.validated {
+				continue
 			}
-			if err := r.alter(ctx, fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s", public(name), quoted(proof))); err != nil {
+			unproved = append(unproved, now)
+			if !ok {
+				continue
+			}
+			// An attempt that was killed has left it.
+			if err := r.dropConstraint(ctx, name, notNullProof(name, now)); err != nil {
+				return err
+			}
+		}
+		if err := r.refuseNulls(ctx, name, unproved); err != nil {
+			return err
+		}
+		for _, column := range unproved {
+			if err := r.prove(ctx, name, column); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// refuseNulls fails if one of the columns has nulls. A CHECK that is NOT VALID would hold for the
+// rows that have them as soon as the application writes anything else of them.
+func (r *Removal) refuseNulls(ctx context.Context, table string, columns []string) error {
+	if len(columns) == 0 {
+		return nil
+	}
+	counts := make([]string, 0, len(columns))
+	for _, column := range columns {
+		counts = append(counts, "count(*) FILTER (WHERE "+quoted(column)+" IS NULL)")
+	}
+	var nulls []int64
+	err := r.conn.QueryRow(ctx, fmt.Sprintf("SELECT ARRAY[%s] FROM %s", strings.Join(counts, ", "), public(table))).Scan(&nulls)
+	if err != nil {
+		return fmt.Errorf("look for nulls in %s: %w", table, err)
+	}
+	blocked := &BlockedError{Step: "contract"}
+	for i, n := range nulls {
+		if n > 0 {
+			blocked.Blockers = append(blocked.Blockers, fmt.Sprintf("%s.%s is null in %d rows, and must not be", table, columns[i], n))
+		}
+	}
+	if len(blocked.Blockers) > 0 {
+		return blocked
+	}
+	return nil
+}
+
+// prove adds the proof that a column has no nulls. It leaves none that a row breaks.
+func (r *Removal) prove(ctx context.Context, table, column string) error {
+	proof := notNullProof(table, column)
+	err := r.alter(ctx, fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NOT NULL) NOT VALID", public(table), quoted(proof), quoted(column)))
+	if err != nil {
+		return err
+	}
+	err = r.alter(ctx, fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s", public(table), quoted(proof)))
+	if sqlState(err) == checkViolation {
+		err = errors.Join(err, r.dropConstraint(ctx, table, proof))
+	}
+	return err
 }
 
 // prebuilt is the name that a canonical index has until Contract.

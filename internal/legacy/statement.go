@@ -18,6 +18,9 @@ const (
 	deadlockDetected = "40P01"
 )
 
+// checkViolation is the SQLSTATE of a row that breaks a CHECK.
+const checkViolation = "23514"
+
 // sqlState is the SQLSTATE of a database error, empty for any other.
 func sqlState(err error) string {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {

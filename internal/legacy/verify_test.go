@@ -1,8 +1,11 @@
 package legacy
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/runledger/runledger/internal/dbtest"
 )
@@ -208,5 +211,67 @@ func TestPlanSaysWhereTheSchemaDiffers(t *testing.T) {
 	}
 	if _, err := r.Expand(t.Context()); err == nil || !strings.Contains(err.Error(), "findings.severity") {
 		t.Errorf("expand: %v", err)
+	}
+}
+
+// A CHECK that is NOT VALID holds for every row that is written, whatever of it is written: what old
+// rows break must not stand in the application's way.
+func TestARefusalLeavesNoCheckBehind(t *testing.T) {
+	t.Parallel()
+	const lost = "SET LOCAL runledger.own = 'on'; UPDATE findings SET workspace_id = NULL WHERE id = 1"
+	for name, refused := range map[string]func(t *testing.T, address string) error{
+		"before": func(t *testing.T, address string) error {
+			run(t, address, "BEGIN; "+lost+"; COMMIT")
+			r := open(t, address, Options{})
+			defer r.Close()
+			_, err := r.Contract(t.Context())
+			return err
+		},
+		"meanwhile": func(t *testing.T, address string) error {
+			pool := dbtest.Connect(t, address)
+			writing, err := pool.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = writing.Rollback(context.WithoutCancel(t.Context())) }()
+			for statement := range strings.SplitSeq(lost, ";") {
+				if _, err := writing.Exec(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := open(t, address, Options{LockTimeout: time.Minute})
+			defer r.Close()
+			done := make(chan error, 1)
+			go func() {
+				_, err := r.Contract(t.Context())
+				done <- err
+			}()
+			dbtest.AwaitBlocked(t, pool, writing, 1)
+			if err := writing.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return <-done
+		},
+		"an attempt was killed": func(t *testing.T, address string) error {
+			run(t, address, "BEGIN; "+lost+"; COMMIT; ALTER TABLE findings ADD CONSTRAINT "+
+				notNullProof("findings", "workspace_id")+" CHECK (workspace_id IS NOT NULL) NOT VALID")
+			r := open(t, address, Options{})
+			defer r.Close()
+			_, err := r.Contract(t.Context())
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := smallDatabase(t)
+			throughBackfill(t, address)
+			err := refused(t, address)
+			if _, ok := errors.AsType[*BlockedError](err); !ok || !strings.Contains(err.Error(), "findings") {
+				t.Errorf("contract: %v", err)
+			}
+			run(t, address, "UPDATE findings SET status = 'acknowledged' WHERE id = 1")
+			run(t, address, "UPDATE findings SET tenant_id = 10 WHERE id = 1")
+			step(t, address, (*Removal).Contract)
+		})
 	}
 }
