@@ -61,7 +61,7 @@ func (r *Removal) makeCanonical(ctx context.Context) error {
 	if err := r.alter(ctx, "CREATE SCHEMA IF NOT EXISTS "+canonicalSchema); err != nil {
 		return err
 	}
-	address, err := withSearchPath(r.databaseURL, canonicalSchema)
+	address, err := withSettings(r.databaseURL, canonicalSchema)
 	if err != nil {
 		return err
 	}
@@ -71,10 +71,15 @@ func (r *Removal) makeCanonical(ctx context.Context) error {
 	return nil
 }
 
-// withSearchPath is a database address, URL or keywords and values, with another search_path.
-func withSearchPath(address, schema string) (string, error) {
+// withSettings is a database address, URL or keywords and values, with another search_path and with
+// the settings that a session of the removal must have.
+func withSettings(address, schema string) (string, error) {
 	if !strings.HasPrefix(address, "postgres://") && !strings.HasPrefix(address, "postgresql://") {
-		return address + " search_path=" + schema, nil
+		address += " search_path=" + schema
+		for _, name := range sortedKeys(settings) {
+			address += fmt.Sprintf(" %s='%s'", name, settings[name])
+		}
+		return address, nil
 	}
 	u, err := url.Parse(address)
 	if err != nil {
@@ -82,7 +87,10 @@ func withSearchPath(address, schema string) (string, error) {
 	}
 	query := u.Query()
 	query.Set("search_path", schema)
-	u.RawQuery = query.Encode()
+	for name, value := range settings {
+		query.Set(name, value)
+	}
+	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // a plus is no space to the driver
 	return u.String(), nil
 }
 

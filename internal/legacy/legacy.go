@@ -67,6 +67,17 @@ type Removal struct {
 	progress    *Progress
 }
 
+// settings are those that a session of the removal must have, whatever the defaults of the database
+// or of the role are. A transaction must see what was committed while it waited for its locks, and a
+// step may take its time.
+var settings = map[string]string{
+	"default_transaction_isolation":       "read committed",
+	"default_transaction_read_only":       "off",
+	"statement_timeout":                   "0",
+	"idle_in_transaction_session_timeout": "0",
+	"idle_session_timeout":                "0",
+}
+
 // Open connects to the database at databaseURL. Step names the step in pg_stat_activity.
 // The caller closes what it gets.
 func Open(ctx context.Context, databaseURL, step string, opt Options, progress *Progress) (*Removal, error) {
@@ -75,15 +86,14 @@ func Open(ctx context.Context, databaseURL, step string, opt Options, progress *
 		return nil, fmt.Errorf("read the database address: %w", err)
 	}
 	host, _ := os.Hostname() // only for people to read
+	maps.Copy(config.RuntimeParams, settings)
 	maps.Copy(config.RuntimeParams, map[string]string{
-		"application_name":                    fmt.Sprintf("runledger legacy %s (process %d on %s)", step, os.Getpid(), host),
-		"timezone":                            "UTC",
-		"search_path":                         "public",
-		"datestyle":                           "ISO",
-		"jit":                                 "off",
-		"plan_cache_mode":                     "force_custom_plan",
-		"statement_timeout":                   "0",
-		"idle_in_transaction_session_timeout": "0",
+		"application_name": fmt.Sprintf("runledger legacy %s (process %d on %s)", step, os.Getpid(), host),
+		"timezone":         "UTC",
+		"search_path":      "public",
+		"datestyle":        "ISO",
+		"jit":              "off",
+		"plan_cache_mode":  "force_custom_plan",
 		// After a crash of this process its statement ends soon, and with it the removal's lock.
 		"client_connection_check_interval": "500ms",
 	})
@@ -96,9 +106,9 @@ func Open(ctx context.Context, databaseURL, step string, opt Options, progress *
 	opt.LockTimeout = cmp.Or(opt.LockTimeout, 300*time.Millisecond)
 	r := &Removal{conn: conn, databaseURL: databaseURL, opt: opt, progress: progress}
 	// The triggers leave alone what the removal itself writes.
-	settings := fmt.Sprintf("SELECT set_config('runledger.own', 'on', false), set_config('lock_timeout', '%d', false)",
+	prepare := fmt.Sprintf("SELECT set_config('runledger.own', 'on', false), set_config('lock_timeout', '%d', false)",
 		opt.LockTimeout.Milliseconds())
-	if _, err := conn.Exec(ctx, settings); err != nil {
+	if _, err := conn.Exec(ctx, prepare); err != nil {
 		r.Close()
 		return nil, fmt.Errorf("prepare the session: %w", err)
 	}

@@ -12,10 +12,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// SQLSTATEs that mean that somebody else has the lock: step back and try again.
+// SQLSTATEs that mean that somebody else has the lock, or was faster: step back and try again.
 const (
-	lockNotAvailable = "55P03"
-	deadlockDetected = "40P01"
+	lockNotAvailable     = "55P03"
+	deadlockDetected     = "40P01"
+	serializationFailure = "40001"
 )
 
 // checkViolation is the SQLSTATE of a row that breaks a CHECK.
@@ -30,7 +31,7 @@ func sqlState(err error) string {
 }
 
 // patiently runs work, which is undone by its own error, again and again while it fails only
-// because somebody else holds a lock. It never waits long in the queue for a lock, since everybody
+// because somebody else holds a lock or was faster. It never waits long in the queue for a lock, since everybody
 // who comes after would have to wait behind it; it rests between its attempts instead.
 func (r *Removal) patiently(ctx context.Context, what string, work func() error) error {
 	deadline := time.Now().Add(cmp.Or(r.opt.Patience, 10*time.Minute))
@@ -38,7 +39,7 @@ func (r *Removal) patiently(ctx context.Context, what string, work func() error)
 	for attempt := 1; ; attempt++ {
 		err := work()
 		state := sqlState(err)
-		if state != lockNotAvailable && state != deadlockDetected {
+		if state != lockNotAvailable && state != deadlockDetected && state != serializationFailure {
 			return err
 		}
 		if time.Now().After(deadline) {
