@@ -99,11 +99,8 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
 // opening opens the two listeners of a server: the one for everybody and the operators' own.
 type opening func(context.Context) (public, admin net.Listener, err error)
 
-// serve answers requests until ctx ends. ready, if not nil, is called with the two addresses once
-// connections are accepted.
-func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr, admin string)) error { //nolint:revive // one thing after the other
-	tuneCollector()
-	log := a.logger(c)
+// warnOfMistyped logs which variables of the environment nothing reads, and what was probably meant.
+func (a *app) warnOfMistyped(ctx context.Context, log *slog.Logger) {
 	for _, v := range findMistyped(a.environ) {
 		attrs := []slog.Attr{slog.String("variable", v.name)}
 		if v.meant != "" {
@@ -111,6 +108,14 @@ func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr
 		}
 		log.LogAttrs(ctx, slog.LevelWarn, "the environment has a variable that nothing reads", attrs...)
 	}
+}
+
+// serve answers requests until ctx ends. ready, if not nil, is called with the two addresses once
+// connections are accepted.
+func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr, admin string)) error { //nolint:revive // one thing after the other
+	tuneCollector()
+	log := a.logger(c)
+	a.warnOfMistyped(ctx, log)
 	poolConfig, err := c.pool(c.DatabaseURL)
 	if err != nil {
 		return err

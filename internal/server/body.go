@@ -89,21 +89,8 @@ func checkJSON(body []byte) error {
 		return errBody("The body begins with a byte order mark, which JSON has not (RFC 8259 section 8.1).")
 	}
 	// Depth first: a parser should not have to follow what nobody will read.
-	depth, inString := 0, false
-	for i := 0; i < len(body); i++ {
-		switch c := body[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '{' || c == '[':
-			if depth++; depth > maxJSONDepth {
-				return errBody(fmt.Sprintf("The body nests deeper than %d levels.", maxJSONDepth))
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
+	if deepest(body) > maxJSONDepth {
+		return errBody(fmt.Sprintf("The body nests deeper than %d levels.", maxJSONDepth))
 	}
 	if !json.Valid(body) {
 		var tree any
@@ -116,6 +103,26 @@ func checkJSON(body []byte) error {
 		return errBody(fmt.Sprintf("An object has two members of the name %q.", printable(name)))
 	}
 	return checkValues(body)
+}
+
+// deepest is how many objects and arrays of JSON stand in each other at most.
+func deepest(body []byte) int {
+	most, depth, inString := 0, 0, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			depth++
+			most = max(most, depth)
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return most
 }
 
 // checkValues looks at the escapes and the numbers of valid JSON.

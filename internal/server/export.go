@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
-	"github.com/runledger/runledger/internal/workspace"
 )
 
 // An export is a list as one answer. It is read in pages like the list, each with a statement and
@@ -104,7 +103,7 @@ type receipt struct {
 // exportRuns writes all runs of a list. Once the answer has begun, it is broken off if anything
 // goes wrong: without its end and its receipt, nobody takes it for whole.
 func (s *Server) exportRuns(
-	w http.ResponseWriter, r *http.Request, ws workspace.Scope, list runList, show selection, format *exportFormat,
+	w http.ResponseWriter, r *http.Request, list runList, show selection, format *exportFormat,
 ) error {
 	requestOf(r).poll.read() // nobody is to wait until it is sent
 	leave, ok := s.exports.slots.enter()

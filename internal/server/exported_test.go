@@ -331,7 +331,7 @@ func TestSlowReadersOfExportsHoldUpNobodyElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = slow.Close() }()
+		defer func() { _ = slow.Close() }() //nolint:revive // there are few, and all are wanted to the end
 		if _, err := fmt.Fprintf(slow, "GET %s HTTP/1.1\r\nHost: runledger\r\nAuthorization: Bearer %s\r\nAccept: text/csv\r\n\r\n", w.path(""), w.bearer); err != nil {
 			t.Fatal(err)
 		}

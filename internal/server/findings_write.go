@@ -160,7 +160,7 @@ func (s *Server) patchFinding(w http.ResponseWriter, r *http.Request, ws workspa
 	if err != nil {
 		return err
 	}
-	status, revision, err := readFindingStatus(w, r)
+	status, revision, err := readFindingStatus(r)
 	if err != nil {
 		// What is wrong with a change of nothing is of no interest.
 		_, missing := s.queries.GetFinding(r.Context(), s.db, dbsqlc.GetFindingParams{WorkspaceID: ws.ID(), ID: id})
@@ -183,7 +183,7 @@ func (s *Server) patchFinding(w http.ResponseWriter, r *http.Request, ws workspa
 }
 
 // readFindingStatus reads what a request makes of a finding, and the revision that it wants.
-func readFindingStatus(w http.ResponseWriter, r *http.Request) (status string, revision int64, err error) {
+func readFindingStatus(r *http.Request) (status string, revision int64, err error) {
 	if err := noParams(r); err != nil {
 		return "", 0, err
 	}

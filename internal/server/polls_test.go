@@ -406,7 +406,7 @@ func TestNobodyWaitsForWhoReadsAPageSlowly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = slow.Close() }()
+		defer func() { _ = slow.Close() }() //nolint:revive // there are few, and all are wanted to the end
 		if _, err := fmt.Fprintf(slow, "GET %s HTTP/1.1\r\nHost: runledger\r\nAuthorization: Bearer %s\r\nAccept: %s\r\nIf-None-Match: \"x\"\r\n\r\n",
 			path, w.bearer, accept); err != nil {
 			t.Fatal(err)

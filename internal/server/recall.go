@@ -22,7 +22,7 @@ func (s *Server) recallRun(w http.ResponseWriter, r *http.Request, ws workspace.
 	if err != nil {
 		return err
 	}
-	reason, err := readRecallReason(w, r)
+	reason, err := readRecallReason(r)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (s *Server) recallRun(w http.ResponseWriter, r *http.Request, ws workspace.
 }
 
 // readRecallReason reads why a run is recalled.
-func readRecallReason(w http.ResponseWriter, r *http.Request) (string, error) {
+func readRecallReason(r *http.Request) (string, error) {
 	body, err := readBody(r)
 	if err != nil {
 		return "", err

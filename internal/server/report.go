@@ -38,7 +38,7 @@ func (s *Server) patchRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 	if err != nil {
 		return err
 	}
-	item, err := readReport(w, r)
+	item, err := readReport(r)
 	if err != nil {
 		// What is wrong with a report on nothing is of no interest.
 		_, missing := s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id})
@@ -53,7 +53,7 @@ func (s *Server) patchRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 }
 
 // readReport reads the report in a request.
-func readReport(w http.ResponseWriter, r *http.Request) (report, error) {
+func readReport(r *http.Request) (report, error) {
 	if err := noParams(r); err != nil {
 		return report{}, err
 	}

@@ -53,11 +53,10 @@ func (s *Server) answerRuns(
 		if err := cmp.Or(p.done(), badPosition); err != nil {
 			return cmp.Or(missing(r), err)
 		}
-		ws, err := v.admit(r)
-		if err != nil {
+		if _, err := v.admit(r); err != nil {
 			return err
 		}
-		return s.exportRuns(w, r, ws, list, show, format)
+		return s.exportRuns(w, r, list, show, format)
 	}
 	pg, err := s.pageOf(r, v.workspaceID(), p, list.order.first())
 	if err != nil {
