@@ -150,7 +150,7 @@ func mentioningFunctions(ctx context.Context, tx pgx.Tx) ([]Dependent, error) {
 
 // contractBlockers says everything that makes Contract refuse.
 func contractBlockers(ctx context.Context, tx pgx.Tx) ([]string, error) {
-	blockers, err := schemaDifferences(ctx, tx)
+	blockers, err := expandBlockers(ctx, tx)
 	if err != nil {
 		return nil, err
 	}

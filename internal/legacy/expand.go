@@ -63,15 +63,16 @@ func (r *Removal) Expand(ctx context.Context) (*ExpandReport, error) {
 	return report, nil
 }
 
-// refuseUnexpected fails if the application's schema lacks what the removal needs.
+// refuseUnexpected fails if the application's schema lacks what the removal needs, or has what it
+// cannot deal with.
 func (r *Removal) refuseUnexpected(ctx context.Context) error {
 	return pgx.BeginTxFunc(ctx, r.conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		differences, err := schemaDifferences(ctx, tx)
+		blockers, err := expandBlockers(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if len(differences) > 0 {
-			return &BlockedError{Step: "expand", Blockers: differences}
+		if len(blockers) > 0 {
+			return &BlockedError{Step: "expand", Blockers: blockers}
 		}
 		return nil
 	})
@@ -121,7 +122,7 @@ func (r *Removal) expand(ctx context.Context, report *ExpandReport) error {
 // makeState makes the tables that the removal remembers itself by.
 func (r *Removal) makeState(ctx context.Context) error {
 	return r.inTx(ctx, "make the removal's own tables", func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, stateSQL); err != nil {
+		if err := makeStateTables(ctx, tx); err != nil {
 			return err
 		}
 		types := r.opt.TypeMap
@@ -137,6 +138,39 @@ func (r *Removal) makeState(ctx context.Context) error {
 		}
 		return replaceTypeMap(ctx, tx, types)
 	})
+}
+
+// makeStateTables makes them. An earlier release has added columns without a note of which: those that
+// are there are noted as its.
+func makeStateTables(ctx context.Context, tx pgx.Tx) error {
+	_, known, err := addedColumns(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, stateSQL); err != nil || known {
+		return err
+	}
+	have, err := readCatalog(ctx, tx, "public")
+	if err != nil {
+		return err
+	}
+	for _, name := range sharedTables {
+		for _, c := range have[name].order {
+			if !isShadow(c) && (isExpected(name, c) || onlyOwn(name, []string{c})) {
+				continue
+			}
+			if err := noteColumn(ctx, tx, name, c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// noteColumn notes that a column is the removal's.
+func noteColumn(ctx context.Context, tx pgx.Tx, table, name string) error {
+	_, err := tx.Exec(ctx, "INSERT INTO runledger_removal.added_columns VALUES ($1, $2) ON CONFLICT DO NOTHING", table, name)
+	return err
 }
 
 // replaceTypeMap writes the map into the database. Another one than before undoes the backfill of
@@ -257,7 +291,7 @@ func (r *Removal) addColumns(ctx context.Context, report *ExpandReport) error {
 }
 
 // addColumn adds a column that costs no rewrite: with its default if that is a constant, nullable
-// if it has none.
+// if it has none. It is noted as the removal's in the same transaction.
 func (r *Removal) addColumn(ctx context.Context, table, name string, col column) error {
 	statement := fmt.Sprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s %s", public(table), quoted(name), col.kind)
 	if col.fallback != "" && isConstant(col.fallback) && !isShadow(name) {
@@ -266,7 +300,13 @@ func (r *Removal) addColumn(ctx context.Context, table, name string, col column)
 			statement += " NOT NULL"
 		}
 	}
-	return r.alter(ctx, statement)
+	return r.inTx(ctx, summarise(statement), func(tx pgx.Tx) error {
+		if err := noteColumn(ctx, tx, table, name); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, statement)
+		return err
+	})
 }
 
 // isShadow tells whether a column is one of those that exist only until Contract.

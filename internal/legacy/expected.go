@@ -51,7 +51,7 @@ func needed(table, column string) bool {
 	return !slices.Contains(own[table], column)
 }
 
-// schemaDifferences says precisely where the application's schema is not the expected one. Columns
+// schemaDifferences says precisely what the application's schema lacks of the expected one. Columns
 // and tables beyond the expected ones are no difference, and neither are the removal's own.
 func schemaDifferences(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	have, err := readCatalog(ctx, tx, "public")
@@ -73,11 +73,6 @@ func schemaDifferences(ctx context.Context, tx pgx.Tx) ([]string, error) {
 			} else if found.kind != kind {
 				differences = append(differences, fmt.Sprintf("column %s.%s: has the type %s, expected %s", table, column, found.kind, kind))
 			}
-		}
-	}
-	for _, name := range []string{"operation_types", "operation_run_events", "server_keys"} {
-		if _, ok := have[name]; ok {
-			differences = append(differences, fmt.Sprintf("table %s: is there already, and Runledger needs the name", name))
 		}
 	}
 	return differences, nil

@@ -14,7 +14,8 @@ type PlanReport struct {
 	Step    string `json:"step"`
 	State   State  `json:"state"`
 	Message string `json:"message"`
-	// Differences say where the schema is not the expected one; Expand refuses while there are any.
+	// Differences say where the schema is not the expected one, or what of the application's is in the
+	// way; Expand refuses while there are any.
 	Differences []string `json:"schema_differences"`
 	// Tables are the rows of each table concerned, and Counts what becomes of them, by reason.
 	Tables []TableSize       `json:"tables"`
@@ -90,7 +91,7 @@ func (r *Removal) Plan(ctx context.Context) (*PlanReport, error) {
 	report.Message = "Next step: " + report.State.Next()
 	switch {
 	case len(report.Differences) > 0:
-		report.Message = "The schema is not the expected one: expand refuses until it is."
+		report.Message = "The schema is not the expected one, or something is in the way: expand refuses until that is changed."
 	case len(report.Blockers) > 0:
 		report.Message = "Expand and backfill can be run; contract refuses until what blocks it is gone."
 	case report.State == Uncontracted:
@@ -100,12 +101,16 @@ func (r *Removal) Plan(ctx context.Context) (*PlanReport, error) {
 }
 
 func (r *Removal) plan(ctx context.Context, tx pgx.Tx, report *PlanReport) error {
-	differences, err := schemaDifferences(ctx, tx)
+	missing, err := schemaDifferences(ctx, tx)
+	if err != nil {
+		return err
+	}
+	differences, err := expandBlockers(ctx, tx)
 	if err != nil {
 		return err
 	}
 	report.Differences = append(report.Differences, differences...)
-	if len(differences) > 0 {
+	if len(missing) > 0 {
 		return nil // The rest would only fail on what is missing.
 	}
 	if err := sizes(ctx, tx, report); err != nil {
@@ -137,7 +142,11 @@ func (r *Removal) plan(ctx context.Context, tx pgx.Tx, report *PlanReport) error
 	}
 	report.Recreated = append(report.Recreated, retyped...)
 	blockers, err := contractBlockers(ctx, tx)
-	report.Blockers = append(report.Blockers, blockers...)
+	for _, blocker := range blockers {
+		if !slices.Contains(differences, blocker) {
+			report.Blockers = append(report.Blockers, blocker)
+		}
+	}
 	report.Estimate = estimate(report.Tables)
 	return err
 }

@@ -44,7 +44,7 @@ func (p printer) list(title string, lines []string) {
 func (r *PlanReport) WriteText(w io.Writer) {
 	p := printer{w}
 	p.f("State: %s", r.State)
-	p.list("The schema differs from the expected one", r.Differences)
+	p.list("What expand refuses because of", r.Differences)
 	if len(r.Tables) > 0 {
 		p.f("Tables:")
 		for _, t := range r.Tables {

@@ -180,9 +180,9 @@ func (r *Removal) undoColumns(ctx context.Context, _ *UndoReport) error {
 	if err != nil {
 		return err
 	}
-	original := map[string]bool{}
-	for _, want := range expected() {
-		original[want[0]+"."+want[1]] = true
+	removable, err := r.removable(ctx)
+	if err != nil {
+		return err
 	}
 	for _, name := range tableNames(canonical) {
 		have := application[name]
@@ -190,8 +190,7 @@ func (r *Removal) undoColumns(ctx context.Context, _ *UndoReport) error {
 			continue
 		}
 		for _, c := range have.order {
-			_, wanted := canonical[name].columns[c]
-			if isShadow(c) || wanted && !original[name+"."+c] {
+			if removable(name, c) {
 				if err := r.alter(ctx, fmt.Sprintf("ALTER TABLE %s DROP COLUMN IF EXISTS %s", public(name), quoted(c))); err != nil {
 					return err
 				}
@@ -199,6 +198,24 @@ func (r *Removal) undoColumns(ctx context.Context, _ *UndoReport) error {
 		}
 	}
 	return nil
+}
+
+// removable tells which columns are the removal's: those that Expand has noted. Where an earlier release
+// has noted none, they are told by their names.
+func (r *Removal) removable(ctx context.Context) (func(table, column string) bool, error) {
+	var added map[[2]string]bool
+	known := false
+	err := pgx.BeginTxFunc(ctx, r.conn, readOnly, func(tx pgx.Tx) error {
+		var err error
+		added, known, err = addedColumns(ctx, tx)
+		return err
+	})
+	return func(table, column string) bool {
+		if known {
+			return added[[2]string{table, column}]
+		}
+		return isShadow(column) || !isExpected(table, column) && !onlyOwn(table, []string{column})
+	}, err
 }
 
 // undoWorkspace deletes the workspace that was made for the tenants without one.

@@ -17,6 +17,13 @@ CREATE TABLE IF NOT EXISTS runledger_removal.progress (
     done boolean NOT NULL DEFAULT false
 );
 
+-- The columns that Expand has added to the application's tables: Undo drops these and no others.
+CREATE TABLE IF NOT EXISTS runledger_removal.added_columns (
+    table_name text NOT NULL,
+    column_name text NOT NULL,
+    PRIMARY KEY (table_name, column_name)
+);
+
 CREATE TABLE IF NOT EXISTS runledger_removal.type_map (
     old text PRIMARY KEY,
     standard text NOT NULL

@@ -1,0 +1,183 @@
+package legacy
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+//go:embed data/canonical_names.tsv
+var canonicalNames string
+
+// canonicalName is the name of an object that Contract makes or moves into the schema public.
+type canonicalName struct {
+	kind string // table, view, sequence, index, column or function
+	name string // of a function, with the types of its arguments
+	of   string // the table of an index, a column or an owned sequence
+}
+
+// canonical are all of them, as the migrations make them, but for the columns of tables that the
+// application does not have. They are known before there is a canonical table anywhere.
+var canonical = func() []canonicalName {
+	var all []canonicalName
+	for line := range strings.Lines(canonicalNames) {
+		fields := append(strings.Split(strings.TrimSpace(line), "\t"), "")
+		all = append(all, canonicalName{fields[0], fields[1], fields[2]})
+	}
+	return all
+}()
+
+// sharedTables are the tables that both the application and the canonical schema have.
+var sharedTables = func() []string {
+	var all []string
+	for _, want := range expected() {
+		if !slices.Contains(legacyTables, want[0]) && !slices.Contains(all, want[0]) {
+			all = append(all, want[0])
+		}
+	}
+	return all
+}()
+
+// takenNames says which canonical names the application uses for something of its own: Expand would
+// take its columns for canonical ones and overwrite them, and Contract could not make its objects.
+func takenNames(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	have, err := readCatalog(ctx, tx, "public")
+	if err != nil {
+		return nil, err
+	}
+	added, known, err := addedColumns(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	relations, err := relationsOf(ctx, tx, "public")
+	if err != nil {
+		return nil, err
+	}
+	var taken []string
+	for _, c := range canonical {
+		switch {
+		case c.kind == "column":
+			if _, ok := have[c.of].columns[c.name]; ok && known && !added[[2]string{c.of, c.name}] && !isExpected(c.of, c.name) {
+				taken = append(taken, fmt.Sprintf("column %s.%s: is there already, and Runledger needs the name: rename it", c.of, c.name))
+			}
+		case c.kind == "function":
+			var exists bool
+			if err := tx.QueryRow(ctx, "SELECT to_regprocedure('public.' || $1) IS NOT NULL", c.name).Scan(&exists); err != nil {
+				return nil, fmt.Errorf("look for the function %s: %w", c.name, err)
+			}
+			if exists {
+				taken = append(taken, fmt.Sprintf("function %s: is there already, and Runledger needs the name: rename it", c.name))
+			}
+		default:
+			if found, ok := relations[c.name]; ok && !found.givesWay(c, have) {
+				taken = append(taken, fmt.Sprintf("%s %s: is there already, and Runledger needs the name for the %s of its own: rename it",
+					found.kind, c.name, c.kind))
+			}
+		}
+	}
+	archive, err := relationsOf(ctx, tx, ArchiveSchema)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range sortedKeys(archive) {
+		taken = append(taken, fmt.Sprintf("%s %s.%s: is there already, and purge would delete it: move it to another schema",
+			archive[name].kind, ArchiveSchema, name))
+	}
+	return taken, nil
+}
+
+// relation is something that has a name among those of a schema's tables.
+type relation struct {
+	kind string
+	of   string // the table of an index or an owned sequence
+}
+
+// givesWay tells whether Contract itself replaces the relation by the canonical one of its name, or
+// finds that it is the canonical one.
+func (found relation) givesWay(want canonicalName, have map[string]*table) bool {
+	switch want.kind {
+	case "table":
+		return slices.Contains(sharedTables, want.name)
+	case "index":
+		if found.kind != "index" || found.of != want.of {
+			return false
+		}
+		index := have[want.of].indexes[want.name]
+		return index.constraint || !onlyOwn(want.of, index.columns)
+	case "sequence":
+		// One that another column uses, or none, is left where it is: see keepsSequence.
+		return slices.Contains(sharedTables, want.of)
+	}
+	return false
+}
+
+// onlyOwn tells whether one of the columns is the application's own, so that what stands on it stays.
+func onlyOwn(table string, columns []string) bool {
+	return slices.ContainsFunc(columns, func(c string) bool {
+		if isShadow(c) || slices.Contains(dropped[table], c) {
+			return false
+		}
+		for _, old := range renamed[table] {
+			if c == old {
+				return false
+			}
+		}
+		return !slices.Contains(canonical, canonicalName{"column", c, table})
+	})
+}
+
+// relationsOf lists the relations of a schema, and the types that are not a relation's: they share the
+// names.
+func relationsOf(ctx context.Context, tx pgx.Tx, schema string) (map[string]relation, error) {
+	rows, err := tx.Query(ctx, `
+		SELECT c.relname::text, CASE c.relkind WHEN 'i' THEN 'index' WHEN 'I' THEN 'index' WHEN 'S' THEN 'sequence' WHEN 'v' THEN 'view'
+		       WHEN 'm' THEN 'materialized view' WHEN 'c' THEN 'type' WHEN 'f' THEN 'foreign table' ELSE 'table' END,
+		       coalesce(t.relname::text, '')
+		FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid LEFT JOIN pg_class t ON t.oid = i.indrelid
+		WHERE c.relnamespace = to_regnamespace($1)
+		UNION ALL
+		SELECT typname::text, 'type', '' FROM pg_type
+		WHERE typnamespace = to_regnamespace($1) AND typrelid = 0 AND typelem = 0`, schema)
+	if err != nil {
+		return nil, fmt.Errorf("list the names of the schema %s: %w", schema, err)
+	}
+	relations := map[string]relation{}
+	var name string
+	var found relation
+	_, err = pgx.ForEachRow(rows, []any{&name, &found.kind, &found.of}, func() error { relations[name] = found; return nil })
+	if err != nil {
+		return nil, fmt.Errorf("list the names of the schema %s: %w", schema, err)
+	}
+	return relations, nil
+}
+
+// isExpected tells whether a column is one that the application's own migrations make.
+func isExpected(table, column string) bool {
+	return slices.ContainsFunc(expected(), func(want [3]string) bool { return want[0] == table && want[1] == column })
+}
+
+// addedColumns are the columns that Expand has added, by table and column. It is not known of a
+// database that an earlier release has expanded.
+func addedColumns(ctx context.Context, tx pgx.Tx) (added map[[2]string]bool, known bool, err error) {
+	var begun bool
+	err = tx.QueryRow(ctx, "SELECT to_regclass('runledger_removal.state') IS NOT NULL, to_regclass('runledger_removal.added_columns') IS NOT NULL").
+		Scan(&begun, &known)
+	if err != nil {
+		return nil, false, fmt.Errorf("read which columns were added: %w", err)
+	}
+	if !known {
+		return nil, !begun, nil
+	}
+	rows, err := tx.Query(ctx, "SELECT table_name, column_name FROM runledger_removal.added_columns")
+	if err != nil {
+		return nil, false, fmt.Errorf("read which columns were added: %w", err)
+	}
+	added = map[[2]string]bool{}
+	var key [2]string
+	_, err = pgx.ForEachRow(rows, []any{&key[0], &key[1]}, func() error { added[key] = true; return nil })
+	return added, true, err
+}
