@@ -2,18 +2,19 @@ package legacy
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
 
 // expandBlockers says everything that makes Expand refuse: what the schema lacks, and what of the
-// application's the removal would take for its own.
+// application's the removal would take for its own or set off.
 func expandBlockers(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	blockers, err := schemaDifferences(ctx, tx)
 	if err != nil || len(blockers) > 0 {
 		return blockers, err // The rest would only fail on what is missing.
 	}
-	for _, find := range []func(context.Context, pgx.Tx) ([]string, error){takenNames} {
+	for _, find := range []func(context.Context, pgx.Tx) ([]string, error){takenNames, firingTriggers} {
 		found, err := find(ctx, tx)
 		if err != nil {
 			return nil, err
@@ -21,4 +22,36 @@ func expandBlockers(ctx context.Context, tx pgx.Tx) ([]string, error) {
 		blockers = append(blockers, found...)
 	}
 	return blockers, nil
+}
+
+// firingTriggers lists the application's triggers that what the removal writes would set off, and
+// those that change a row when the removal's own triggers have been told of another change of it.
+func firingTriggers(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	const row, before, update = 1, 2, 16 // bits of tgtype
+	return collect(ctx, tx, "list the triggers", fmt.Sprintf(`
+		SELECT format('trigger %%s on %%s: fires for what the removal writes, or behind its triggers: disable it (ALTER TABLE … DISABLE TRIGGER) until contract is done',
+		              t.tgname, c.relname)
+		FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+		WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND c.relnamespace = 'public'::regnamespace
+		  AND c.relname = ANY($1) AND p.pronamespace IS DISTINCT FROM to_regnamespace($2)
+		  AND t.tgtype & %[3]d <> 0
+		  -- Behind one for other columns stands only what changes the row itself.
+		  AND (t.tgattr = '' OR t.tgtype & %[1]d <> 0 AND t.tgtype & %[2]d <> 0
+		       OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY(t.tgattr::int2[])
+		                  AND a.attname IN ('workspace_id', 'last_seen_operation_run_id')))
+		ORDER BY c.relname, t.tgname`, row, before, update),
+		[]string{"operation_runs", "findings", "inventory_items", "backup_schedules", "tenants"}, removalSchema)
+}
+
+// collect runs a query of lines for people.
+func collect(ctx context.Context, tx pgx.Tx, what, query string, args ...any) ([]string, error) {
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return lines, nil
 }

@@ -40,6 +40,16 @@ var expandObstacles = map[string]obstacle{
 	"own tables in the archive's schema": {
 		"CREATE TABLE legacy_archive.mine (id int)", "DROP TABLE legacy_archive.mine", "table legacy_archive.mine: is there already", false,
 	},
+	"trigger that stamps rows": {
+		"CREATE TRIGGER stamp BEFORE UPDATE ON findings FOR EACH ROW EXECUTE FUNCTION touch()", "DROP TRIGGER stamp ON findings", "trigger stamp on findings", false,
+	},
+	"trigger behind ours": {
+		"CREATE TRIGGER touch BEFORE UPDATE OF summary_counts ON operation_runs FOR EACH ROW EXECUTE FUNCTION touch()", "DROP TRIGGER touch ON operation_runs",
+		"trigger touch on operation_runs", false,
+	},
+	"trigger of a statement": {
+		"CREATE TRIGGER audit AFTER INSERT OR UPDATE ON inventory_items EXECUTE FUNCTION touch()", "DROP TRIGGER audit ON inventory_items", "trigger audit on inventory_items", false,
+	},
 }
 
 // contractObstacles make Contract refuse.
@@ -47,6 +57,10 @@ var contractObstacles = map[string]obstacle{}
 
 // harmless are no obstacles, although they look like some.
 const harmless = `
+	CREATE TRIGGER sleeping BEFORE UPDATE ON findings FOR EACH ROW EXECUTE FUNCTION touch();
+	ALTER TABLE findings DISABLE TRIGGER sleeping;
+	CREATE TRIGGER welcome AFTER INSERT OR DELETE ON inventory_items EXECUTE FUNCTION touch();
+	CREATE TRIGGER told AFTER UPDATE OF summary_counts ON operation_runs FOR EACH ROW EXECUTE FUNCTION touch();
 	CREATE INDEX findings_severity_idx ON findings (severity);
 	CREATE SCHEMA legacy_archive;
 `
