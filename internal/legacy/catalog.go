@@ -29,6 +29,7 @@ type index struct {
 	columns    []string
 	unique     bool
 	valid      bool
+	whole      bool // whether it has, of each row, columns alone, and at once
 	constraint bool // whether it carries a primary key or unique constraint
 }
 
@@ -91,6 +92,7 @@ func readIndexes(ctx context.Context, tx pgx.Tx, schema string, tables map[strin
 	// The columns that an index depends on are those of its keys, its expressions and its predicate.
 	rows, err := tx.Query(ctx, `
 		SELECT t.relname, c.relname, pg_get_indexdef(c.oid), i.indisunique, i.indisvalid,
+		       i.indexprs IS NULL AND i.indpred IS NULL AND i.indimmediate AND i.indnatts = i.indnkeyatts,
 		       EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x')),
 		       array(SELECT a.attname::text FROM pg_attribute a
 		             WHERE a.attrelid = t.oid AND a.attnum > 0 AND (
@@ -104,7 +106,7 @@ func readIndexes(ctx context.Context, tx pgx.Tx, schema string, tables map[strin
 	}
 	var name, indexName string
 	var idx index
-	_, err = pgx.ForEachRow(rows, []any{&name, &indexName, &idx.definition, &idx.unique, &idx.valid, &idx.constraint, &idx.columns}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&name, &indexName, &idx.definition, &idx.unique, &idx.valid, &idx.whole, &idx.constraint, &idx.columns}, func() error {
 		tables[name].indexes[indexName] = idx
 		idx.columns = nil
 		return nil

@@ -64,10 +64,26 @@ func (r *Removal) Contract(ctx context.Context) (*ContractReport, error) {
 		report.State, report.Message = Backfilled, "Everything that can be done without locks is done; contract will be short."
 		return report, nil
 	}
-	if err := r.swap(ctx, report); err != nil {
+	if err := r.swapPrepared(ctx, report); err != nil {
 		return nil, err
 	}
 	return report, r.finish(ctx, report)
+}
+
+// swapPrepared builds the indexes that may refuse what the application writes, and swaps. The
+// application may go on if that fails, so that they go again then.
+func (r *Removal) swapPrepared(ctx context.Context, report *ContractReport) error {
+	err := unprepared(r.buildIndexes(ctx, true))
+	if err == nil {
+		err = r.swap(ctx, report)
+	}
+	if err == nil {
+		return nil
+	}
+	if dropErr := r.dropRefusing(context.WithoutCancel(ctx)); dropErr != nil {
+		r.progress.Note("contract: indexes that may refuse what the application writes are left: %s; run legacy undo before the application goes on", dropErr)
+	}
+	return err
 }
 
 // prepare does all that needs no lock: what the transaction does then is only a matter of names.
@@ -87,7 +103,7 @@ func (r *Removal) prepare(ctx context.Context) error {
 	if err := r.proveNotNull(ctx); err != nil {
 		return err
 	}
-	if err := r.buildIndexes(ctx); err != nil {
+	if err := r.buildIndexes(ctx, false); err != nil {
 		return err
 	}
 	for _, table := range largeTables {
@@ -98,11 +114,16 @@ func (r *Removal) prepare(ctx context.Context) error {
 	return r.refuseDifferent(ctx)
 }
 
-// unprepared makes a refusal of what old rows do not allow: nulls, or duplicates of a key.
+// unprepared makes a refusal of what old rows do not allow: nulls, duplicates of a key, or values that
+// an index has no room for.
 func unprepared(err error) error {
-	const notNullViolation, uniqueViolation = "23502", "23505"
+	const notNullViolation, uniqueViolation, programLimitExceeded = "23502", "23505", "54000"
 	switch sqlState(err) {
-	case notNullViolation, uniqueViolation, checkViolation:
+	case "":
+		if err == nil {
+			return nil
+		}
+	case notNullViolation, uniqueViolation, checkViolation, programLimitExceeded:
 		return &BlockedError{Step: "contract", Blockers: []string{err.Error() + " " + errorDetail(err)}}
 	}
 	return fmt.Errorf("contract: %w", err)
@@ -243,8 +264,9 @@ func builtLate(table string, idx index) bool {
 	return idx.unique && slices.ContainsFunc(idx.columns, func(c string) bool { return isShadowed(table, c) })
 }
 
-// buildIndexes builds the canonical indexes beside the application's work.
-func (r *Removal) buildIndexes(ctx context.Context) error {
+// buildIndexes builds the canonical indexes beside the application's work, and, if it has stopped,
+// those that may refuse what it writes.
+func (r *Removal) buildIndexes(ctx context.Context, stopped bool) error {
 	application, canonical, err := r.catalogs(ctx)
 	if err != nil {
 		return err
@@ -257,7 +279,8 @@ func (r *Removal) buildIndexes(ctx context.Context) error {
 		}
 		for _, indexName := range sortedKeys(canonical[name].indexes) {
 			want := canonical[name].indexes[indexName]
-			if builtLate(name, want) || sameIndex(have.indexes[indexName], want) || have.indexes[prebuilt(indexName)].valid {
+			if builtLate(name, want) || sameIndex(have.indexes[indexName], want) || have.indexes[prebuilt(indexName)].valid ||
+				!stopped && refuses(name, have, want) {
 				continue
 			}
 			todo = append(todo, func() error {
@@ -268,7 +291,11 @@ func (r *Removal) buildIndexes(ctx context.Context) error {
 	if len(todo) == 0 {
 		return nil
 	}
-	r.progress.Note("contract: builds %d indexes beside the application's work", len(todo))
+	if stopped {
+		r.progress.Note("contract: builds %d indexes that may refuse what the application writes; it must have stopped", len(todo))
+	} else {
+		r.progress.Note("contract: builds %d indexes beside the application's work", len(todo))
+	}
 	for i, build := range todo {
 		began := time.Now()
 		if err := build(); err != nil {
@@ -276,6 +303,29 @@ func (r *Removal) buildIndexes(ctx context.Context) error {
 		}
 		if took := time.Since(began); took > time.Second {
 			r.progress.Note("contract: index %d of %d built in %s", i+1, len(todo), took.Round(100*time.Millisecond))
+		}
+	}
+	return nil
+}
+
+// dropRefusing drops the prepared indexes that may refuse what the application writes.
+func (r *Removal) dropRefusing(ctx context.Context) error {
+	application, canonical, err := r.catalogs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range tableNames(canonical) {
+		have, ok := application[name]
+		if !ok {
+			continue
+		}
+		for _, indexName := range sortedKeys(canonical[name].indexes) {
+			if _, built := have.indexes[prebuilt(indexName)]; !built || !refuses(name, have, canonical[name].indexes[indexName]) {
+				continue
+			}
+			if err := r.alter(ctx, "DROP INDEX CONCURRENTLY IF EXISTS public."+quoted(prebuilt(indexName))); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

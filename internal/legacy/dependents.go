@@ -172,8 +172,14 @@ func contractBlockers(ctx context.Context, tx pgx.Tx) ([]string, error) {
 			blockers = append(blockers, fmt.Sprintf("%s %s stands on %s, whose type changes: drop it first and make it anew afterwards", d.Kind, d.Name, d.On))
 		}
 	}
-	homeless, err := homelessRows(ctx, tx)
-	return append(blockers, homeless...), err
+	for _, find := range []func(context.Context, pgx.Tx) ([]string, error){homelessRows, duplicates, tooLong} {
+		found, err := find(ctx, tx)
+		if err != nil {
+			return nil, err
+		}
+		blockers = append(blockers, found...)
+	}
+	return blockers, nil
 }
 
 // retypedDependents lists what stands on columns that get another type. Views are made anew;

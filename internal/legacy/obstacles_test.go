@@ -53,7 +53,23 @@ var expandObstacles = map[string]obstacle{
 }
 
 // contractObstacles make Contract refuse.
-var contractObstacles = map[string]obstacle{}
+var contractObstacles = map[string]obstacle{
+	"long code of a failure": {
+		`UPDATE operation_runs SET failure_summary = format('[{"message": "\u0000", "code": "%s"}]', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 200) AS i))::json WHERE id = 100`,
+		`UPDATE operation_runs SET failure_summary = '[]' WHERE id = 100`,
+		"1 rows of operation_runs have a failure_summary[0].code that is too long", false,
+	},
+	"long value of a context": {
+		`UPDATE operation_runs SET context = jsonb_build_object('operation_run_id', (SELECT jsonb_agg(md5(i::text)) FROM generate_series(1, 200) AS i)) WHERE id IN (100, 107)`,
+		`UPDATE operation_runs SET context = CASE id WHEN 100 THEN '{"x": 1}' ELSE '{}' END::jsonb WHERE id IN (100, 107)`,
+		"2 rows of operation_runs have a context.operation_run_id that is too long for the index operation_runs_context_run_idx (more than 2600 bytes), ids 100, 107", false,
+	},
+	"duplicates of a key": {
+		"ALTER TABLE findings DROP CONSTRAINT findings_tenant_id_fingerprint_unique; INSERT INTO findings (id, tenant_id, finding_type, fingerprint) VALUES (8000, 10, 'drift', 'f1')",
+		"DELETE FROM findings WHERE id = 8000; ALTER TABLE findings ADD CONSTRAINT findings_tenant_id_fingerprint_unique UNIQUE (tenant_id, fingerprint)",
+		"2 rows of findings share their (tenant_id, fingerprint) with another, (10, f1) for example", false,
+	},
+}
 
 // harmless are no obstacles, although they look like some.
 const harmless = `

@@ -117,6 +117,9 @@ func TestContractRewritesNoLargeTable(t *testing.T) {
 	throughBackfill(t, address)
 	prepared := open(t, address, Options{PrepareOnly: true})
 	must(t, prepared.Contract)
+	if err := prepared.buildIndexes(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
 	prepared.Close()
 	conn := connect(t, address)
 	// An index may become another object, with the same file.

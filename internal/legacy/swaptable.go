@@ -217,7 +217,7 @@ func (s *swapping) attachIndexes(ctx context.Context, name string) error {
 		}
 		var err error
 		switch c, constrained := s.canonical[name].constraints[key]; {
-		case builtLate(name, want):
+		case builtLate(name, want), !s.application[name].indexes[prebuilt(key)].valid && !constrained:
 			err = s.exec(ctx, inPublic(want.definition))
 		case !constrained:
 			err = s.exec(ctx, fmt.Sprintf("ALTER INDEX public.%s RENAME TO %s", quoted(prebuilt(key)), quoted(key)))
