@@ -164,6 +164,39 @@ func TestUndoLeavesAColumnOfACanonicalNameAlone(t *testing.T) {
 	}
 }
 
+// A publication of all tables publishes the removal's own, too, and these are updated and deleted from.
+func TestAPublicationOfAllTablesIsNoObstacle(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]bool{"before": false, "made after the backfill": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := legacyDatabase(t)
+			if !after {
+				run(t, address, "CREATE PUBLICATION everything FOR ALL TABLES")
+			}
+			throughBackfill(t, address)
+			if after {
+				run(t, address, "CREATE PUBLICATION everything FOR ALL TABLES")
+			}
+			run(t, address, "UPDATE findings SET tenant_id = tenant_id; UPDATE tenants SET workspace_id = 2 WHERE id = 20")
+			filling := open(t, address, Options{})
+			must(t, filling.Backfill)
+			filling.Close()
+			r := open(t, address, Options{})
+			must(t, r.Contract)
+			must(t, r.ImportUnbridged)
+			run(t, address, "UPDATE operation_runs SET attempt = 2 WHERE id = 100; DELETE FROM findings; DELETE FROM inventory_items")
+		})
+	}
+	t.Run("undo", func(t *testing.T) {
+		t.Parallel()
+		address := legacyDatabase(t)
+		run(t, address, "CREATE PUBLICATION everything FOR ALL TABLES")
+		throughBackfill(t, address)
+		must(t, open(t, address, Options{}).Undo)
+	})
+}
+
 // A database that an earlier release has expanded does not say which columns were added.
 func TestARemovalBegunByAnEarlierReleaseGoesOn(t *testing.T) {
 	t.Parallel()

@@ -36,6 +36,19 @@ CREATE TABLE IF NOT EXISTS runledger_removal.dirty (
     id bigint NOT NULL
 );
 
+-- A publication of all tables publishes these, too, and refuses their updates and deletions unless it
+-- can name the rows. Altering them locks out the application, so it is done once.
+DO $$
+DECLARE
+    name regclass;
+BEGIN
+    FOR name IN SELECT oid FROM pg_class WHERE oid IN ('runledger_removal.state'::regclass, 'runledger_removal.dirty'::regclass)
+                AND relreplident <> 'f'
+    LOOP
+        EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', name);
+    END LOOP;
+END $$;
+
 -- What Contract moves to the archive.
 CREATE TABLE IF NOT EXISTS runledger_removal.finding_run_refs (
     finding_id bigint PRIMARY KEY,
