@@ -206,28 +206,35 @@ func (r *Removal) makeUnassigned(ctx context.Context) (int64, error) {
 	var id int64
 	err := r.inTx(ctx, "make the workspace unassigned", func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, "SELECT unassigned_workspace_id FROM runledger_removal.state").Scan(&id)
-		if err == nil || !errors.Is(err, pgx.ErrNoRows) {
+		if err == nil {
+			return insertUnassigned(ctx, tx, id) // The application may have deleted it.
+		}
+		if !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
 		if id, err = freeWorkspaceID(ctx, tx); err != nil {
 			return err
 		}
-		// Somebody's workspace of that slug would have members who must not see these tenants.
-		err = tx.QueryRow(ctx, `
-			INSERT INTO public.workspaces (id, name, slug, created_at, updated_at)
-			SELECT $1, 'Unassigned', slug, now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC'
-			FROM (SELECT 'unassigned' AS slug, 0 AS n
-			      UNION ALL SELECT 'unassigned-' || n, n FROM generate_series(2, 1000) AS n) AS wanted
-			WHERE NOT EXISTS (SELECT FROM public.workspaces w WHERE w.slug = wanted.slug)
-			ORDER BY n LIMIT 1
-			RETURNING id`, id).Scan(&id)
-		if err != nil {
+		if err := insertUnassigned(ctx, tx, id); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, "INSERT INTO runledger_removal.state (phase, unassigned_workspace_id) VALUES ('expanding', $1)", id)
 		return err
 	})
 	return id, err
+}
+
+// insertUnassigned makes the workspace of that id, if there is none. Somebody's workspace of the slug
+// would have members who must not see these tenants.
+func insertUnassigned(ctx context.Context, tx pgx.Tx, id int64) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO public.workspaces (id, name, slug, created_at, updated_at)
+		SELECT $1, 'Unassigned', slug, now() AT TIME ZONE 'UTC', now() AT TIME ZONE 'UTC'
+		FROM (SELECT 'unassigned' AS slug, 0 AS n
+		      UNION ALL SELECT 'unassigned-' || n, n FROM generate_series(2, 1000) AS n) AS wanted
+		WHERE NOT EXISTS (SELECT FROM public.workspaces w WHERE w.id = $1 OR w.slug = wanted.slug)
+		ORDER BY n LIMIT 1`, id)
+	return err
 }
 
 // freeWorkspaceID is the id for a new workspace. A number that the sequence has given out and that no

@@ -175,8 +175,15 @@ func (s *swapping) advanceSequences(ctx context.Context) error {
 	})...)
 }
 
-// assignTenants gives the tenants without a workspace theirs.
+// assignTenants gives the tenants without a workspace theirs, which the application may have deleted.
 func (s *swapping) assignTenants(ctx context.Context) error {
+	var unassigned int64
+	if err := s.tx.QueryRow(ctx, "SELECT unassigned_workspace_id FROM runledger_removal.state").Scan(&unassigned); err != nil {
+		return err
+	}
+	if err := insertUnassigned(ctx, s.tx, unassigned); err != nil {
+		return fmt.Errorf("make the workspace unassigned: %w", err)
+	}
 	return s.exec(ctx, `UPDATE public.tenants SET workspace_id = (SELECT unassigned_workspace_id FROM runledger_removal.state)
 		WHERE workspace_id IS NULL`)
 }
