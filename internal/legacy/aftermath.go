@@ -2,10 +2,13 @@ package legacy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // finish does what is left after Contract's transaction, none of which blocks anybody: the
@@ -48,19 +51,45 @@ type afterthought struct {
 
 // doAfterwards does one.
 func (r *Removal) doAfterwards(ctx context.Context, a afterthought) error {
-	if a.Kind == "index" {
-		return r.buildIndex(ctx, a.Object, a.Statement)
+	if a.Kind != "index" {
+		return r.alter(ctx, a.Statement)
 	}
-	return r.alter(ctx, a.Statement)
+	err := r.buildIndex(ctx, a.Object, a.Statement)
+	if err == nil || !hopeless(err) {
+		return err
+	}
+	// What is left of a unique index would go on refusing rows.
+	if err := r.alter(ctx, "DROP INDEX CONCURRENTLY IF EXISTS public."+quoted(a.Object)); err != nil {
+		return err
+	}
+	return err
 }
 
-// runAftermath does them one by one. A constraint that an old row breaks stays NOT VALID.
+// hopeless tells whether the database refuses a statement because of what it is or of the rows that
+// there are, so that it is refused the next time, too.
+func hopeless(err error) bool {
+	const connection, rollback, resources, state, intervention, system = "08", "40", "53", "55", "57", "58"
+	class := sqlState(err)
+	return class != "" && !slices.Contains([]string{connection, rollback, resources, state, intervention, system}, class[:2])
+}
+
+// saying is what the database says of an error, on one line.
+func saying(err error) string {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return err.Error()
+	}
+	return strings.TrimSuffix(strings.ReplaceAll(pgErr.Message+": "+pgErr.Detail, "\n", "; "), ": ")
+}
+
+// runAftermath does them one by one. A constraint that an old row breaks stays NOT VALID; an index or
+// the rows of a materialized view that cannot be made anew are left to the operator.
 func (r *Removal) runAftermath(ctx context.Context, report *ContractReport) error {
 	var left bool
 	if err := r.conn.QueryRow(ctx, "SELECT to_regclass('runledger_removal.aftermath') IS NOT NULL").Scan(&left); err != nil || !left {
 		return err
 	}
-	rows, err := r.conn.Query(ctx, "SELECT id, kind, object, statement FROM runledger_removal.aftermath ORDER BY id")
+	rows, err := r.conn.Query(ctx, "SELECT id, kind, object, statement FROM runledger_removal.aftermath ORDER BY kind <> 'note', id") // What is noted may change soon.
 	if err != nil {
 		return err
 	}
@@ -75,6 +104,9 @@ func (r *Removal) runAftermath(ctx context.Context, report *ContractReport) erro
 		case state == foreignKeyViolation, state == checkViolation:
 			report.NotValid = append(report.NotValid, a.Object)
 			r.progress.Note("contract: %s stays NOT VALID, since old rows break it: %s", a.Object, r.broken(ctx, a.Object, err))
+		case (a.Kind == "index" || a.Kind == "refresh") && hopeless(err):
+			report.NotDone = append(report.NotDone, a.Statement+": "+saying(err))
+			r.progress.Note("contract: %s %s could not be made anew: %s", a.Kind, a.Object, saying(err))
 		case err != nil:
 			return err
 		default:

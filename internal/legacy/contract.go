@@ -28,13 +28,19 @@ type ContractReport struct {
 	NotValid []string `json:"constraints_not_valid"`
 	// RecreatedViews are those that had to be made anew over columns of another type.
 	RecreatedViews []string `json:"views_recreated"`
+	// NotDone is what was to follow the transaction and could not be done, with the reason.
+	NotDone []string `json:"not_done"`
+}
+
+func newContractReport() *ContractReport {
+	return &ContractReport{Step: "contract", NotValid: []string{}, RecreatedViews: []string{}, NotDone: []string{}}
 }
 
 // Contract puts the canonical schema in the place of the application's, in one transaction after
 // its preparations, and moves the legacy stores to the archive. The application must have stopped.
 // It refuses with a *BlockedError, having changed nothing that the application sees.
 func (r *Removal) Contract(ctx context.Context) (*ContractReport, error) {
-	report := &ContractReport{Step: "contract", NotValid: []string{}, RecreatedViews: []string{}}
+	report := newContractReport()
 	if err := r.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -342,7 +348,7 @@ func (r *Removal) swap(ctx context.Context, report *ContractReport) error {
 	for {
 		var locked time.Time
 		err := r.inTx(ctx, "contract", func(tx pgx.Tx) error {
-			*report = ContractReport{Step: "contract", NotValid: []string{}, RecreatedViews: []string{}}
+			*report = *newContractReport()
 			s := &swapping{tx: tx, report: report}
 			if err := s.prepare(ctx); err != nil {
 				return err

@@ -134,11 +134,11 @@ func (e *exporter) write(name string, content func(io.Writer) error) (err error)
 	return errors.Join(directory.Sync(), directory.Close())
 }
 
-// table exports one table.
+// table exports one table, but for its generated columns, which can be made again of the others.
 func (e *exporter) table(ctx context.Context, name string) (*ManifestFile, error) {
 	file := &ManifestFile{Table: name, File: fileName(name)}
 	rows, err := e.tx.Query(ctx, `SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute
-		WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum`, ArchiveSchema+"."+quoted(name))
+		WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum`, ArchiveSchema+"."+quoted(name))
 	if err != nil {
 		return nil, err
 	}

@@ -158,6 +158,7 @@ func (r *ContractReport) WriteText(w io.Writer) {
 	}
 	p.list("Views made anew", r.RecreatedViews)
 	p.list("Constraints that old rows break, and that stay NOT VALID", r.NotValid)
+	p.list("What could not be made anew, and is left to you", r.NotDone)
 	if len(r.Archived) > 0 {
 		p.counts("archive", r.Archived)
 	}
