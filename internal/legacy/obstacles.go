@@ -14,7 +14,7 @@ func expandBlockers(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	if err != nil || len(blockers) > 0 {
 		return blockers, err // The rest would only fail on what is missing.
 	}
-	for _, find := range []func(context.Context, pgx.Tx) ([]string, error){takenNames, firingTriggers} {
+	for _, find := range []func(context.Context, pgx.Tx) ([]string, error){takenNames, idsWithoutSequence, firingTriggers} {
 		found, err := find(ctx, tx)
 		if err != nil {
 			return nil, err

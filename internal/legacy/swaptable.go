@@ -140,6 +140,9 @@ func (s *swapping) alterColumns(ctx context.Context, name string) error {
 	var types, rest []string
 	for _, c := range s.canonical[name].order {
 		want, have := s.canonical[name].columns[c], s.application[name].columns[current(name, c)]
+		if err := s.renameSequence(ctx, name, c, have, want); err != nil {
+			return err
+		}
 		types = append(types, typeActions(c, have, want)...)
 		rest = append(rest, otherActions(c, have, want)...)
 	}
@@ -172,6 +175,7 @@ func otherActions(name string, have, want column) []string {
 	alter := "ALTER COLUMN " + quoted(name)
 	var actions []string
 	switch {
+	case takesIDs(want.fallback) && takesIDs(have.fallback): // whatever the sequence's name
 	case want.fallback == "" && have.fallback != "":
 		actions = append(actions, alter+" DROP DEFAULT")
 	case want.fallback != have.fallback || have.kind != want.kind && want.fallback != "":
