@@ -183,7 +183,7 @@ func TestPurgeExportsBeforeItDeletes(t *testing.T) {
 		t.Fatal(err)
 	}
 	var manifest Manifest
-	if err := json.Unmarshal(written, &manifest); err != nil || manifest.Database != name || len(manifest.Tables) != 10 {
+	if err := json.Unmarshal(written, &manifest); err != nil || manifest.Database != name || len(manifest.Tables) != 11 {
 		t.Errorf("manifest: %v\n%s", err, written)
 	}
 	if state, err := Detect(t.Context(), r.conn); state != Canonical || err != nil {

@@ -364,6 +364,9 @@ func (s *swapping) remember(ctx context.Context) error {
 		PRIMARY KEY (legacy_table, legacy_id))`); err != nil {
 		return err
 	}
+	if err := s.noteBrokenBridges(ctx); err != nil {
+		return err
+	}
 	return s.exec(ctx, `
 		CREATE TABLE legacy_archive.removal AS
 		SELECT now() AS contracted_at, unassigned_workspace_id,

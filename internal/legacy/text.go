@@ -191,7 +191,7 @@ func (r *StatusReport) WriteText(w io.Writer) {
 func (r *ImportReport) WriteText(w io.Writer) {
 	p := printer{w}
 	for _, table := range sortedKeys(r.Imported) {
-		p.f("  %s: %d runs made, %d were there", table, r.Imported[table], r.Before[table])
+		p.f("  %s: %d runs made, %d were there, %d rows skipped", table, r.Imported[table], r.Before[table], r.Skipped[table])
 	}
 	p.f("%s", r.Message)
 }

@@ -16,6 +16,8 @@ type ImportReport struct {
 	// Imported are the runs that were made, by legacy table; Before those of earlier calls.
 	Imported Counts `json:"imported"`
 	Before   Counts `json:"imported_before"`
+	// Skipped are the rows of tenants that are not there: a run belongs to a workspace.
+	Skipped Counts `json:"skipped_without_tenant"`
 }
 
 // unbridged selects, for each legacy table, what a run of one of its rows would have: type, user,
@@ -37,6 +39,36 @@ var unbridged = map[string]string{
 		coalesce(l.created_at, l.scheduled_for) AT TIME ZONE 'UTC' AS created, l.updated_at AT TIME ZONE 'UTC' AS updated`,
 }
 
+// noteBrokenBridges has the legacy rows noted that name a run which is not a valid bridge: later nobody
+// can tell them from rows whose run has been deleted since, or whose number another run has got.
+func (s *swapping) noteBrokenBridges(ctx context.Context) error {
+	if err := s.exec(ctx, `CREATE TABLE legacy_archive.broken_bridges (
+		legacy_table text NOT NULL, legacy_id bigint NOT NULL, PRIMARY KEY (legacy_table, legacy_id))`); err != nil {
+		return err
+	}
+	for _, table := range legacyTables {
+		err := s.later(ctx, "note", table, fmt.Sprintf(`
+			INSERT INTO legacy_archive.broken_bridges
+			SELECT '%[1]s', l.id FROM legacy_archive.%[1]s l
+			WHERE l.operation_run_id IS NOT NULL AND NOT EXISTS (
+				SELECT FROM public.tenants t JOIN public.operation_runs r ON r.workspace_id = t.workspace_id
+				WHERE t.id = l.tenant_id AND r.id = l.operation_run_id)
+			ON CONFLICT DO NOTHING`, table))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isUnbridged tells, of the legacy row l of the tenant t, that it has no bridge.
+const isUnbridged = `(l.operation_run_id IS NULL
+	OR EXISTS (SELECT FROM legacy_archive.broken_bridges b WHERE b.legacy_table = '{table}' AND b.legacy_id = l.id))`
+
+// wasUnbridged is isUnbridged where an earlier release has noted nothing: it takes a row for unbridged
+// whose run has been deleted since.
+const wasUnbridged = `NOT EXISTS (SELECT FROM public.operation_runs r WHERE r.id = l.operation_run_id AND r.workspace_id = t.workspace_id)`
+
 // importStatement makes runs of the next rows of one table. A run that never ended in the legacy
 // store has nobody any more who could end it; it is imported as failed, and says so.
 const importStatement = `
@@ -49,7 +81,7 @@ const importStatement = `
 		            WHEN lower(l.status) IN ('skipped', 'blocked') THEN 'blocked' ELSE 'failed' END AS outcome,
 		       lower(l.status) IN ('pending', 'queued', 'running') AS unfinished
 		FROM legacy l JOIN public.tenants t ON t.id = l.tenant_id
-		WHERE NOT EXISTS (SELECT FROM public.operation_runs r WHERE r.id = l.operation_run_id AND r.workspace_id = t.workspace_id)
+		WHERE {unbridged}
 		  AND NOT EXISTS (SELECT FROM legacy_archive.imported_runs i WHERE i.legacy_table = '{table}' AND i.legacy_id = l.id)),
 	made AS (
 		INSERT INTO public.operation_runs (workspace_id, tenant_id, user_id, type, status, outcome, summary_counts, failure_summary,
@@ -71,7 +103,7 @@ const importStatement = `
 // in its context with the legacy table and id. It is not part of the removal; an operator may ask
 // for it after Contract, as often as it takes.
 func (r *Removal) ImportUnbridged(ctx context.Context) (*ImportReport, error) {
-	report := &ImportReport{Step: "import-unbridged", Imported: Counts{}, Before: Counts{}}
+	report := &ImportReport{Step: "import-unbridged", Imported: Counts{}, Before: Counts{}, Skipped: Counts{}}
 	if err := r.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -89,26 +121,49 @@ func (r *Removal) ImportUnbridged(ctx context.Context) (*ImportReport, error) {
 		return nil, &BlockedError{Step: "import-unbridged", Blockers: []string{"the database is not contracted yet: run " + report.State.Next()}}
 	case Contracted:
 	}
+	if pending, err := r.aftermathPending(ctx); err != nil {
+		return nil, fmt.Errorf("import-unbridged: %w", err)
+	} else if pending {
+		return nil, &BlockedError{Step: "import-unbridged", Blockers: []string{"contract has not finished what follows it: run runledger legacy contract again"}}
+	}
+	var skipped int64
 	for _, table := range legacyTables {
 		if err := r.importTable(ctx, table, report); err != nil {
 			return nil, fmt.Errorf("import-unbridged: %s: %w", table, err)
 		}
+		skipped += report.Skipped[table]
 	}
 	report.Message = "Every archived row without a bridge has a run."
+	if skipped > 0 {
+		report.Message = fmt.Sprintf("Every archived row without a bridge has a run, but for %d of tenants that do not exist, and so of no workspace.", skipped)
+	}
 	return report, nil
 }
 
 func (r *Removal) importTable(ctx context.Context, table string, report *ImportReport) error {
 	const size = 2000
 	var before, total int64
+	var noted bool
 	err := r.conn.QueryRow(ctx, fmt.Sprintf(`SELECT (SELECT count(*) FROM legacy_archive.imported_runs WHERE legacy_table = $1),
-		(SELECT count(*) FROM legacy_archive.%s)`, quoted(table)), table).Scan(&before, &total)
+		(SELECT count(*) FROM legacy_archive.%s), to_regclass('legacy_archive.broken_bridges') IS NOT NULL`, quoted(table)), table).
+		Scan(&before, &total, &noted)
 	if err != nil {
 		return err
 	}
 	report.Before[table] = before
 	report.Imported[table] = 0
-	statement := strings.NewReplacer("{table}", table, "{selection}", unbridged[table]).Replace(importStatement)
+	which := wasUnbridged
+	if noted {
+		which = strings.ReplaceAll(isUnbridged, "{table}", table)
+	}
+	var skipped int64
+	err = r.conn.QueryRow(ctx, fmt.Sprintf(`SELECT count(*) FROM legacy_archive.%s l LEFT JOIN public.tenants t ON t.id = l.tenant_id
+		WHERE t.id IS NULL AND %s`, quoted(table), which)).Scan(&skipped)
+	if err != nil {
+		return err
+	}
+	report.Skipped[table] = skipped
+	statement := strings.NewReplacer("{table}", table, "{selection}", unbridged[table], "{unbridged}", which).Replace(importStatement)
 	r.progress.begin("import "+table, 0, total)
 	defer r.progress.end()
 	const first = -1 << 63
