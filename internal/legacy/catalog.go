@@ -24,6 +24,9 @@ type column struct {
 	generated bool   // whether it is an identity or generated column
 }
 
+// unfilled tells whether a row must name a value for the column.
+func (c column) unfilled() bool { return c.notNull && c.fallback == "" && !c.generated }
+
 type index struct {
 	definition string // CREATE INDEX …, with the table's name qualified
 	columns    []string

@@ -137,16 +137,23 @@ func unprepared(err error) error {
 
 // refuseBlocked fails if anything stands in Contract's way.
 func (r *Removal) refuseBlocked(ctx context.Context) error {
-	return pgx.BeginTxFunc(ctx, r.conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		blockers, err := contractBlockers(ctx, tx)
-		if err != nil {
-			return err
-		}
-		if len(blockers) > 0 {
-			return &BlockedError{Step: "contract", Blockers: blockers}
-		}
-		return nil
+	var blockers []string
+	err := pgx.BeginTxFunc(ctx, r.conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		var err error
+		blockers, err = contractBlockers(ctx, tx)
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	tried, err := r.tryViews(ctx)
+	if err != nil {
+		return err
+	}
+	if blockers = append(blockers, tried...); len(blockers) > 0 {
+		return &BlockedError{Step: "contract", Blockers: blockers}
+	}
+	return nil
 }
 
 // refuseDifferent fails if Verify finds a difference.

@@ -172,7 +172,7 @@ func contractBlockers(ctx context.Context, tx pgx.Tx) ([]string, error) {
 			blockers = append(blockers, fmt.Sprintf("%s %s stands on %s, whose type changes: drop it first and make it anew afterwards", d.Kind, d.Name, d.On))
 		}
 	}
-	for _, find := range []func(context.Context, pgx.Tx) ([]string, error){homelessRows, duplicates, tooLong} {
+	for _, find := range []func(context.Context, pgx.Tx) ([]string, error){viewObstacles, strangeForeignKeys, unfilledColumns, homelessRows, duplicates, tooLong} {
 		found, err := find(ctx, tx)
 		if err != nil {
 			return nil, err

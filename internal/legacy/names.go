@@ -42,6 +42,11 @@ var sharedTables = func() []string {
 	return all
 }()
 
+// rekeyed are those of them whose key changes: it becomes (workspace_id, …).
+var rekeyed = slices.DeleteFunc(slices.Clone(sharedTables), func(name string) bool {
+	return !slices.Contains(canonical, canonicalName{"column", "workspace_id", name})
+})
+
 // takenNames says which canonical names the application uses for something of its own: Expand would
 // take its columns for canonical ones and overwrite them, and Contract could not make its objects.
 func takenNames(ctx context.Context, tx pgx.Tx) ([]string, error) {

@@ -43,6 +43,46 @@ func firingTriggers(ctx context.Context, tx pgx.Tx) ([]string, error) {
 		[]string{"operation_runs", "findings", "inventory_items", "backup_schedules", "tenants"}, removalSchema)
 }
 
+// strangeForeignKeys lists the foreign keys of the application's own tables that Contract cannot keep:
+// those to another key than the id, which goes, and those of partitioned tables to a key that changes,
+// which cannot be put back without a look at every row.
+func strangeForeignKeys(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	return collect(ctx, tx, "list the foreign keys", `
+		WITH keys AS (
+			SELECT k.conname, k.conrelid::regclass AS of, t.relkind, f.relname,
+			       array(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY AS u(num, n)
+			             JOIN pg_attribute a ON a.attrelid = f.oid AND a.attnum = u.num ORDER BY u.n) AS columns
+			FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid JOIN pg_class f ON f.oid = k.confrelid
+			WHERE k.contype = 'f' AND k.conparentid = 0 AND f.relnamespace = 'public'::regnamespace AND f.relname = ANY($1)
+			  AND t.relnamespace IS DISTINCT FROM to_regnamespace($3)
+			  AND NOT (t.relnamespace = 'public'::regnamespace AND t.relname = ANY($1)))
+		SELECT CASE WHEN columns <> '{id}'
+		            THEN format('foreign key %s of %s refers to %s (%s), which is no key of Runledger''s: drop it, or let it refer to the id',
+		                        conname, of, relname, array_to_string(columns, ', '))
+		            ELSE format('foreign key %s of the partitioned table %s refers to the key of %s, which changes: drop it first and make it anew afterwards',
+		                        conname, of, relname) END
+		FROM keys WHERE columns <> '{id}' OR relkind = 'p' AND relname = ANY($2)
+		ORDER BY of::text, conname`, sharedTables, rekeyed, canonicalSchema)
+}
+
+// unfilledColumns lists the application's own columns that would make every row of the service's fail.
+// Those that its own migrations have made are known, and may be null after Contract.
+func unfilledColumns(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	have, err := readCatalog(ctx, tx, "public")
+	if err != nil {
+		return nil, err
+	}
+	var blockers []string
+	for _, name := range sharedTables {
+		for _, c := range have[name].order {
+			if have[name].columns[c].unfilled() && onlyOwn(name, []string{c}) && !isExpected(name, c) {
+				blockers = append(blockers, fmt.Sprintf("column %s.%s: must not be null and has no default, and Runledger does not fill it: give it a default, or let it be null", name, c))
+			}
+		}
+	}
+	return blockers, nil
+}
+
 // collect runs a query of lines for people.
 func collect(ctx context.Context, tx pgx.Tx, what, query string, args ...any) ([]string, error) {
 	rows, err := tx.Query(ctx, query, args...)

@@ -1,6 +1,8 @@
 package legacy
 
 import (
+	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
 	"strings"
@@ -68,10 +70,51 @@ var contractObstacles = map[string]obstacle{
 		`UPDATE operation_runs SET context = CASE id WHEN 100 THEN '{"x": 1}' ELSE '{}' END::jsonb WHERE id IN (100, 107)`,
 		"2 rows of operation_runs have a context.operation_run_id that is too long for the index operation_runs_context_run_idx (more than 2600 bytes), ids 100, 107", false,
 	},
+	"view that stands on a key": {"CREATE VIEW grouped AS SELECT id, deleted_at FROM findings GROUP BY id", "DROP VIEW grouped", "view grouped groups by the key findings_pkey", false},
+	"function of a view's rows": {
+		"CREATE VIEW seen AS SELECT id, severity FROM findings; CREATE FUNCTION all_seen() RETURNS SETOF seen LANGUAGE sql AS 'SELECT * FROM seen'",
+		"DROP FUNCTION all_seen; DROP VIEW seen", "function all_seen() stands on the view seen", false,
+	},
+	"trigger of a view": {
+		"CREATE VIEW written AS SELECT id, severity FROM findings; CREATE TRIGGER writes INSTEAD OF UPDATE ON written FOR EACH ROW EXECUTE FUNCTION touch()",
+		"DROP VIEW written", "trigger writes on view written stands on the view written", false,
+	},
+	"partitioned table": {
+		"CREATE TABLE usage (tenant_id bigint REFERENCES tenants (id), at date) PARTITION BY RANGE (at); CREATE TABLE usage_2024 PARTITION OF usage FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')",
+		"DROP TABLE usage", "foreign key usage_tenant_id_fkey of the partitioned table usage", false,
+	},
+	"foreign key to a key that goes": {
+		"CREATE TABLE aliases (external_id varchar(255) REFERENCES tenants (external_id))", "DROP TABLE aliases",
+		"foreign key aliases_external_id_fkey of aliases refers to tenants (external_id)", false,
+	},
+	"foreign key to a key that goes of a table whose own stays": {
+		"CREATE TABLE addresses (email varchar(255) REFERENCES users (email))", "DROP TABLE addresses",
+		"foreign key addresses_email_fkey of addresses refers to users (email)", false,
+	},
+	"column that nobody fills": {
+		"ALTER TABLE operation_runs ADD COLUMN cost_center text NOT NULL DEFAULT ''; ALTER TABLE operation_runs ALTER cost_center DROP DEFAULT",
+		"ALTER TABLE operation_runs DROP COLUMN cost_center", "column operation_runs.cost_center: must not be null and has no default", false,
+	},
 	"duplicates of a key": {
 		"ALTER TABLE findings DROP CONSTRAINT findings_tenant_id_fingerprint_unique; INSERT INTO findings (id, tenant_id, finding_type, fingerprint) VALUES (8000, 10, 'drift', 'f1')",
 		"DELETE FROM findings WHERE id = 8000; ALTER TABLE findings ADD CONSTRAINT findings_tenant_id_fingerprint_unique UNIQUE (tenant_id, fingerprint)",
 		"2 rows of findings share their (tenant_id, fingerprint) with another, (10, f1) for example", false,
+	},
+}
+
+// preparationObstacles make Contract refuse as well, but plan, which must not write, cannot know of them.
+var preparationObstacles = map[string]obstacle{
+	"view of what the new type cannot": {
+		"CREATE VIEW failures AS SELECT id, json_array_length(failure_summary) AS n FROM operation_runs; CREATE VIEW failures_now AS SELECT * FROM failures",
+		"DROP VIEW failures_now, failures", "view failures cannot be made anew over the new types: function json_array_length(jsonb) does not exist", false,
+	},
+	"view of a column that is renamed": {
+		"CREATE VIEW evidence AS SELECT severity, evidence_jsonb FROM findings", "DROP VIEW evidence",
+		"view evidence cannot be made anew over the new types: column findings.evidence_jsonb does not exist", false,
+	},
+	"index of what the new type cannot": {
+		"CREATE MATERIALIZED VIEW failed AS SELECT id, failure_summary FROM operation_runs WITH NO DATA; CREATE INDEX failed_n ON failed (json_array_length(failure_summary))",
+		"DROP MATERIALIZED VIEW failed", "materialized view failed cannot be made anew over the new types", false,
 	},
 }
 
@@ -83,6 +126,16 @@ const harmless = `
 	CREATE TRIGGER told AFTER UPDATE OF summary_counts ON operation_runs FOR EACH ROW EXECUTE FUNCTION touch();
 	CREATE INDEX findings_severity_idx ON findings (severity);
 	CREATE SCHEMA legacy_archive;
+	CREATE SCHEMA reports;
+	CREATE VIEW reports.failed AS SELECT r.id, r.correlation, r.failure_summary -> 0 AS first, f.status, f.deleted_at
+		FROM operation_runs r LEFT JOIN findings f ON f.id = r.id WHERE r.status = 'completed';
+	CREATE VIEW "Of reports" AS SELECT * FROM reports.failed;
+	CREATE MATERIALIZED VIEW failed_by_type AS SELECT type, min(started_at) AS first FROM operation_runs GROUP BY type;
+	COMMENT ON COLUMN failed_by_type.first IS 'since when';
+	GRANT SELECT (type) ON failed_by_type TO PUBLIC;
+	CREATE INDEX failed_by_type_first ON failed_by_type (first, lower(type));
+	ALTER TABLE operation_runs ADD COLUMN parent_id bigint REFERENCES operation_runs (id);
+	CREATE TABLE notes (user_id bigint REFERENCES users (id), at date) PARTITION BY RANGE (at);
 `
 
 func TestPlanNamesWhatTheRemovalCannotDo(t *testing.T) {
@@ -129,7 +182,7 @@ func TestContractsPreparationRefusesWhatTheRemovalCannotDo(t *testing.T) {
 	run(t, address, harmless)
 	throughBackfill(t, address)
 	before := fingerprint(t, address)
-	for _, obstacles := range []map[string]obstacle{expandObstacles, contractObstacles} {
+	for _, obstacles := range []map[string]obstacle{expandObstacles, contractObstacles, preparationObstacles} {
 		for name, o := range obstacles {
 			if o.early {
 				continue
@@ -153,6 +206,37 @@ func TestContractsPreparationRefusesWhatTheRemovalCannotDo(t *testing.T) {
 	}
 	r := open(t, address, Options{})
 	must(t, r.Contract) // without them nothing stands in the way
+	if got := one(t, address, "SELECT string_agg(conrelid::regclass::text, ' ' ORDER BY conname) FROM pg_constraint WHERE conname IN ('operation_runs_parent_id_fkey', 'notes_user_id_fkey')"); got != "notes operation_runs" {
+		t.Errorf("the application's own foreign keys are those of %s", got)
+	}
+	if got := one(t, address, "SELECT col_description('failed_by_type'::regclass, 2) || has_column_privilege('public', 'failed_by_type', 'type', 'SELECT')"); got != "since whentrue" {
+		t.Errorf("of the view's columns is left: %q", got)
+	}
+	// The service makes schedules without what only the application knows.
+	run(t, address, "INSERT INTO backup_schedules (workspace_id, tenant_id, name, frequency, time_of_day) VALUES (1, 10, 'new', 'daily', '01:00')")
+}
+
+func TestPlanNamesViewsThatItMayNotMakeAnew(t *testing.T) {
+	t.Parallel()
+	address := legacyDatabase(t)
+	conn := connect(t, address)
+	role := "legacy_" + strings.ToLower(rand.Text())
+	run(t, address, "CREATE ROLE "+role)
+	t.Cleanup(func() { _, _ = conn.Exec(context.Background(), "RESET ROLE; DROP ROLE "+role) })
+	if _, err := conn.Exec(t.Context(), "SET ROLE "+role); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	got, err := viewObstacles(t.Context(), tx)
+	for _, want := range []string{"materialized view runs_by_type belongs to postgres", "\nview open_findings belongs to postgres", "\nview open_findings_today belongs to postgres"} {
+		if err != nil || !strings.Contains(strings.Join(got, "\n"), want) {
+			t.Errorf("not %q: %q, %v", want, got, err)
+		}
+	}
 }
 
 // A name that is taken after Expand is the application's as well, so undo must know which columns

@@ -31,6 +31,7 @@ type foreignKey struct {
 	definition string
 	references string
 	validated  bool
+	shared     string // the canonical table that it is of, if it is of one
 }
 
 // exec runs one statement and says which one failed.
@@ -67,7 +68,8 @@ func (s *swapping) both() []string {
 	return slices.DeleteFunc(tableNames(s.canonical), func(name string) bool { return s.application[name] == nil })
 }
 
-// foreignKeys lists the foreign keys of tables that are not canonical to primary keys that change.
+// foreignKeys lists the foreign keys to primary keys that change, of tables that are not canonical and
+// of the application's own columns of those that are.
 func (s *swapping) foreignKeys(ctx context.Context) ([]foreignKey, error) {
 	var swappedKeys []string
 	for _, name := range s.both() {
@@ -77,22 +79,26 @@ func (s *swapping) foreignKeys(ctx context.Context) ([]foreignKey, error) {
 		}
 	}
 	rows, err := s.tx.Query(ctx, `
-		SELECT k.conrelid::regclass::text, k.conname, pg_get_constraintdef(k.oid), f.relname, k.convalidated
+		SELECT k.conrelid::regclass::text, k.conname, pg_get_constraintdef(k.oid), f.relname, k.convalidated,
+		       CASE WHEN n.nspname = 'public' AND t.relname = ANY($2) THEN t.relname ELSE '' END
 		FROM pg_constraint k
 		JOIN pg_class t ON t.oid = k.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
 		JOIN pg_class f ON f.oid = k.confrelid
 		WHERE k.contype = 'f' AND k.conparentid = 0 AND f.relnamespace = 'public'::regnamespace AND f.relname = ANY($1)
-		  AND NOT (n.nspname = 'public' AND t.relname = ANY($2)) AND n.nspname <> $3
+		  AND n.nspname <> $3
 		ORDER BY k.oid`, swappedKeys, s.both(), canonicalSchema)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (foreignKey, error) {
+	keys, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (foreignKey, error) {
 		var k foreignKey
-		err := row.Scan(&k.table, &k.name, &k.definition, &k.references, &k.validated)
+		err := row.Scan(&k.table, &k.name, &k.definition, &k.references, &k.validated, &k.shared)
 		k.definition = strings.TrimSuffix(k.definition, " NOT VALID")
 		return k, err
 	})
+	return slices.DeleteFunc(keys, func(k foreignKey) bool {
+		return k.shared != "" && !s.keepsConstraint(k.shared, k.name, s.application[k.shared].constraints[k.name])
+	}), err
 }
 
 // lock takes every lock that the transaction is going to need, in one statement.

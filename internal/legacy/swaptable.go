@@ -146,6 +146,12 @@ func (s *swapping) alterColumns(ctx context.Context, name string) error {
 		types = append(types, typeActions(c, have, want)...)
 		rest = append(rest, otherActions(c, have, want)...)
 	}
+	for _, c := range s.application[name].order {
+		// The service does not know the application's own columns, and so cannot fill them.
+		if s.extra(name, []string{c}) && s.application[name].columns[c].unfilled() && isExpected(name, c) {
+			rest = append(rest, "ALTER COLUMN "+quoted(c)+" DROP NOT NULL")
+		}
+	}
 	for _, actions := range [][]string{types, rest} {
 		if len(actions) == 0 {
 			continue

@@ -12,14 +12,16 @@ import (
 // view is a view or materialized view of the application's over columns that get another type. It
 // is made anew over them: the database refuses to change a type under a view.
 type view struct {
+	oid        uint32
 	name       string // qualified
+	bare       string // without its schema
 	kind       string // v or m
 	definition string
 	options    string // of storage, as WITH takes them
 	populated  bool
 	owner      string
 	comment    string
-	grants     []string
+	grants     []string // statements, with those of the columns and their comments
 	indexes    []string
 }
 
@@ -54,7 +56,11 @@ func viewsOverSwapped(ctx context.Context, tx pgx.Tx) ([]view, error) {
 		return nil, err
 	}
 	tables, columns := swappedColumns(application, canonical)
-	// A view may also stand on a primary key that changes, through its GROUP BY.
+	return viewsOver(ctx, tx, tables, columns)
+}
+
+// viewsOver lists the views that read the columns, themselves or through other views.
+func viewsOver(ctx context.Context, tx pgx.Tx, tables, columns []string) ([]view, error) {
 	rows, err := tx.Query(ctx, `
 		WITH RECURSIVE reading (oid, depth) AS (
 			SELECT r.ev_class, 1
@@ -70,12 +76,18 @@ func viewsOverSwapped(ctx context.Context, tx pgx.Tx) ([]view, error) {
 			JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid AND d.classid = 'pg_rewrite'::regclass
 			JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_class <> v.oid
 			WHERE v.depth < 100)
-		SELECT c.oid::regclass::text, c.relkind::text, pg_get_viewdef(c.oid), coalesce(array_to_string(c.reloptions, ', '), ''),
+		SELECT c.oid, c.oid::regclass::text, quote_ident(c.relname), c.relkind::text, pg_get_viewdef(c.oid), coalesce(array_to_string(c.reloptions, ', '), ''),
 		       c.relispopulated, pg_get_userbyid(c.relowner), coalesce(obj_description(c.oid, 'pg_class'), ''),
 		       array(SELECT format('GRANT %s ON %s TO %s%s', x.privilege_type, c.oid::regclass,
 		                           CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END,
 		                           CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-		             FROM aclexplode(c.relacl) x WHERE x.grantee <> c.relowner),
+		             FROM aclexplode(c.relacl) x WHERE x.grantee <> c.relowner)
+		    || array(SELECT format('GRANT %s (%I) ON %s TO %s%s', x.privilege_type, a.attname, c.oid::regclass,
+		                           CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END,
+		                           CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+		             FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = c.oid)
+		    || array(SELECT format('COMMENT ON COLUMN %s.%I IS %L', c.oid::regclass, a.attname, col_description(c.oid, a.attnum))
+		             FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND col_description(c.oid, a.attnum) IS NOT NULL),
 		       array(SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i WHERE i.indrelid = c.oid)
 		FROM (SELECT oid, max(depth) AS depth FROM reading GROUP BY oid) AS v JOIN pg_class c USING (oid)
 		WHERE c.relkind IN ('v', 'm')
@@ -85,7 +97,7 @@ func viewsOverSwapped(ctx context.Context, tx pgx.Tx) ([]view, error) {
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (view, error) {
 		var v view
-		err := row.Scan(&v.name, &v.kind, &v.definition, &v.options, &v.populated, &v.owner, &v.comment, &v.grants, &v.indexes)
+		err := row.Scan(&v.oid, &v.name, &v.bare, &v.kind, &v.definition, &v.options, &v.populated, &v.owner, &v.comment, &v.grants, &v.indexes)
 		return v, err
 	})
 }
@@ -119,17 +131,21 @@ func (s *swapping) makeViews(ctx context.Context) error {
 	return nil
 }
 
-func (s *swapping) makeView(ctx context.Context, v view) error {
+// create is the statement that makes the view under a name.
+func (v view) create(name string) string {
 	with := ""
 	if v.options != "" {
 		with = " WITH (" + v.options + ")"
 	}
-	definition := strings.TrimSuffix(strings.TrimSpace(v.definition), ";")
-	create := fmt.Sprintf("CREATE %s %s%s AS %s", v.word(), v.name, with, definition)
+	statement := fmt.Sprintf("CREATE %s %s%s AS %s", v.word(), name, with, strings.TrimSuffix(strings.TrimSpace(v.definition), ";"))
 	if v.kind == "m" {
-		create += " WITH NO DATA"
+		statement += " WITH NO DATA"
 	}
-	statements := append([]string{create}, v.indexes...)
+	return statement
+}
+
+func (s *swapping) makeView(ctx context.Context, v view) error {
+	statements := append([]string{v.create(v.name)}, v.indexes...)
 	statements = append(statements, fmt.Sprintf("ALTER %s %s OWNER TO %s", v.word(), v.name, quoted(v.owner)))
 	statements = append(statements, v.grants...)
 	if v.comment != "" {
