@@ -39,6 +39,10 @@ func (r *Removal) patiently(ctx context.Context, what string, work func() error)
 	for attempt := 1; ; attempt++ {
 		err := work()
 		state := sqlState(err)
+		if state == lockNotAvailable && attempt%10 == 1 {
+			err = r.outlastAutovacuum(ctx, err, work)
+			state = sqlState(err)
+		}
 		if state != lockNotAvailable && state != deadlockDetected && state != serializationFailure {
 			return err
 		}
@@ -53,6 +57,34 @@ func (r *Removal) patiently(ctx context.Context, what string, work func() error)
 		}
 		rest = min(rest*3/2, 2*time.Second)
 	}
+}
+
+// outlastAutovacuum tries work once more if an autovacuum holds a lock, waiting for as long as it takes
+// the database to see that somebody waits behind it and to cancel it: it does so after
+// deadlock_timeout, and not for a vacuum against wraparound. Else it returns err.
+func (r *Removal) outlastAutovacuum(ctx context.Context, err error, work func() error) error {
+	// Of a session without a user nothing else is shown to a role that may not see others' sessions.
+	var vacuuming bool
+	var before, longer string
+	const query = `
+		SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_class c ON c.oid = l.relation
+		               WHERE l.granted AND l.mode = 'ShareUpdateExclusiveLock' AND a.usesysid IS NULL
+		                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+		                 AND c.relnamespace = 'public'::regnamespace),
+		       lock.setting, greatest(lock.setting::bigint, deadlock.setting::bigint + $1)::text
+		FROM pg_settings lock, pg_settings deadlock WHERE lock.name = 'lock_timeout' AND deadlock.name = 'deadlock_timeout'`
+	if scanErr := r.conn.QueryRow(ctx, query, r.opt.LockTimeout.Milliseconds()).Scan(&vacuuming, &before, &longer); scanErr != nil || !vacuuming {
+		return err
+	}
+	const set = "SELECT set_config('lock_timeout', $1, false)"
+	if _, setErr := r.conn.Exec(ctx, set, longer); setErr != nil {
+		return err
+	}
+	err = work()
+	if _, setErr := r.conn.Exec(context.WithoutCancel(ctx), set, before); setErr != nil && err == nil {
+		return setErr
+	}
+	return err
 }
 
 // alter runs one statement of definition, patiently.
