@@ -301,6 +301,19 @@ func (r *Removal) buildIndexes(ctx context.Context, stopped bool) error {
 			})
 		}
 	}
+	referred, err := r.referred(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range referred {
+		key := prebuilt(name + "_id_key")
+		if application[name].indexes[key].valid || stopped {
+			continue
+		}
+		todo = append(todo, func() error {
+			return r.buildIndex(ctx, key, fmt.Sprintf("CREATE UNIQUE INDEX CONCURRENTLY %s ON %s (id)", quoted(key), public(name)))
+		})
+	}
 	if len(todo) == 0 {
 		return nil
 	}
@@ -319,6 +332,21 @@ func (r *Removal) buildIndexes(ctx context.Context, stopped bool) error {
 		}
 	}
 	return nil
+}
+
+// referred lists the tables whose key over the id alone has to stay, for what refers to it.
+func (r *Removal) referred(ctx context.Context) ([]string, error) {
+	var names []string
+	err := pgx.BeginTxFunc(ctx, r.conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		s := &swapping{tx: tx}
+		err := s.prepare(ctx)
+		for _, k := range s.foreign {
+			names = append(names, k.references)
+		}
+		return err
+	})
+	slices.Sort(names)
+	return slices.Compact(names), err
 }
 
 // dropRefusing drops the prepared indexes that may refuse what the application writes.

@@ -82,7 +82,8 @@ func (s *swapping) dropKeys(ctx context.Context, name string) error {
 	}
 	for _, key := range sortedKeys(s.application[name].indexes) {
 		have := s.application[name].indexes[key]
-		if have.constraint || isShadow(key) || sameIndex(have, s.canonical[name].indexes[key]) || s.extra(name, have.columns) {
+		if have.constraint || isShadow(key) || sameIndex(have, s.canonical[name].indexes[key]) ||
+			s.extra(name, have.columns) && !s.rebuilt(name, have.columns) {
 			continue
 		}
 		if err := s.exec(ctx, "DROP INDEX public."+quoted(key)); err != nil {
@@ -249,7 +250,11 @@ func (s *swapping) keepIDKey(ctx context.Context, name string) error {
 	if !refers {
 		return nil
 	}
-	return s.alter(ctx, name, "ADD CONSTRAINT %s UNIQUE (id)", quoted(name+"_id_key"))
+	key := name + "_id_key"
+	if s.application[name].indexes[prebuilt(key)].valid {
+		return s.alter(ctx, name, "ADD CONSTRAINT %s UNIQUE USING INDEX %s", quoted(key), quoted(prebuilt(key)))
+	}
+	return s.alter(ctx, name, "ADD CONSTRAINT %s UNIQUE (id)", quoted(key))
 }
 
 // addChecks adds the canonical CHECKs. Old rows are looked at afterwards, without the locks.
@@ -262,6 +267,22 @@ func (s *swapping) addChecks(ctx context.Context, name string) error {
 func (s *swapping) lostExtra(name string, columns []string) bool {
 	gone := slices.ContainsFunc(columns, func(c string) bool { return slices.Contains(dropped[name], c) })
 	return !gone && s.extra(name, columns) && slices.ContainsFunc(columns, func(c string) bool { return isShadowed(name, c) })
+}
+
+// rebuilt tells whether a change of type would rebuild an index over the columns, under the locks: it
+// orders values of the new type in another way, for all that the database knows.
+func (s *swapping) rebuilt(name string, columns []string) bool {
+	return slices.ContainsFunc(s.canonical[name].order, func(c string) bool {
+		now := current(name, c)
+		have, want := s.application[name].columns[now], s.canonical[name].columns[c]
+		return !isShadowed(name, c) && slices.Contains(columns, now) && have.kind != want.kind && !strings.HasPrefix(have.kind, "character varying")
+	})
+}
+
+// losesIndex tells whether an index of the application's own goes, or is dropped, and can be made anew.
+func (s *swapping) losesIndex(name string, columns []string) bool {
+	gone := slices.ContainsFunc(columns, func(c string) bool { return slices.Contains(dropped[name], c) })
+	return s.lostExtra(name, columns) || !gone && s.extra(name, columns) && s.rebuilt(name, columns)
 }
 
 // restoreExtras makes anew what went so: the constraints now, the indexes afterwards.
@@ -284,7 +305,7 @@ func (s *swapping) restoreExtras(ctx context.Context, name string) error {
 	}
 	for _, key := range sortedKeys(s.application[name].indexes) {
 		have := s.application[name].indexes[key]
-		if isShadow(key) || have.constraint || !s.lostExtra(name, have.columns) {
+		if isShadow(key) || have.constraint || !s.losesIndex(name, have.columns) {
 			continue
 		}
 		if err := s.later(ctx, "index", key, strings.Replace(have.definition, " INDEX ", " INDEX CONCURRENTLY ", 1)); err != nil {
