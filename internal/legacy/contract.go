@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -79,7 +78,7 @@ func (r *Removal) Contract(ctx context.Context) (*ContractReport, error) {
 // swapPrepared builds the indexes that may refuse what the application writes, and swaps. The
 // application may go on if that fails, so that they go again then.
 func (r *Removal) swapPrepared(ctx context.Context, report *ContractReport) error {
-	err := unprepared(r.buildIndexes(ctx, true))
+	err := unprepared(r.buildRefusing(ctx))
 	if err == nil {
 		err = r.swap(ctx, report)
 	}
@@ -109,7 +108,7 @@ func (r *Removal) prepare(ctx context.Context) error {
 	if err := r.proveNotNull(ctx); err != nil {
 		return err
 	}
-	if err := r.buildIndexes(ctx, false); err != nil {
+	if err := r.buildIndexes(ctx); err != nil {
 		return err
 	}
 	for _, table := range largeTables {
@@ -263,118 +262,6 @@ func (r *Removal) prove(ctx context.Context, table, column string) error {
 		err = errors.Join(err, r.dropConstraint(ctx, table, proof))
 	}
 	return err
-}
-
-// prebuilt is the name that a canonical index has until Contract.
-func prebuilt(name string) string {
-	const longest = 63
-	return (ours + name)[:min(len(ours+name), longest)]
-}
-
-// builtLate tells whether an index can only be built by Contract: one that is to be unique over
-// values that are unique only when the application has stopped.
-func builtLate(table string, idx index) bool {
-	return idx.unique && slices.ContainsFunc(idx.columns, func(c string) bool { return isShadowed(table, c) })
-}
-
-// buildIndexes builds the canonical indexes beside the application's work, and, if it has stopped,
-// those that may refuse what it writes.
-func (r *Removal) buildIndexes(ctx context.Context, stopped bool) error {
-	application, canonical, err := r.catalogs(ctx)
-	if err != nil {
-		return err
-	}
-	var todo []func() error
-	for _, name := range tableNames(canonical) {
-		have, ok := application[name]
-		if !ok {
-			continue
-		}
-		for _, indexName := range sortedKeys(canonical[name].indexes) {
-			want := canonical[name].indexes[indexName]
-			if builtLate(name, want) || sameIndex(have.indexes[indexName], want) || have.indexes[prebuilt(indexName)].valid ||
-				!stopped && refuses(name, have, want) {
-				continue
-			}
-			todo = append(todo, func() error {
-				return r.buildIndex(ctx, prebuilt(indexName), currentIndex(name, prebuilt(indexName), indexName, want.definition))
-			})
-		}
-	}
-	referred, err := r.referred(ctx)
-	if err != nil {
-		return err
-	}
-	for _, name := range referred {
-		key := prebuilt(name + "_id_key")
-		if application[name].indexes[key].valid || stopped {
-			continue
-		}
-		todo = append(todo, func() error {
-			return r.buildIndex(ctx, key, fmt.Sprintf("CREATE UNIQUE INDEX CONCURRENTLY %s ON %s (id)", quoted(key), public(name)))
-		})
-	}
-	if len(todo) == 0 {
-		return nil
-	}
-	if stopped {
-		r.progress.Note("contract: builds %d indexes that may refuse what the application writes; it must have stopped", len(todo))
-	} else {
-		r.progress.Note("contract: builds %d indexes beside the application's work", len(todo))
-	}
-	for i, build := range todo {
-		began := time.Now()
-		if err := build(); err != nil {
-			return err
-		}
-		if took := time.Since(began); took > time.Second {
-			r.progress.Note("contract: index %d of %d built in %s", i+1, len(todo), took.Round(100*time.Millisecond))
-		}
-	}
-	return nil
-}
-
-// referred lists the tables whose key over the id alone has to stay, for what refers to it.
-func (r *Removal) referred(ctx context.Context) ([]string, error) {
-	var names []string
-	err := pgx.BeginTxFunc(ctx, r.conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		s := &swapping{tx: tx}
-		err := s.prepare(ctx)
-		for _, k := range s.foreign {
-			names = append(names, k.references)
-		}
-		return err
-	})
-	slices.Sort(names)
-	return slices.Compact(names), err
-}
-
-// dropRefusing drops the prepared indexes that may refuse what the application writes.
-func (r *Removal) dropRefusing(ctx context.Context) error {
-	application, canonical, err := r.catalogs(ctx)
-	if err != nil {
-		return err
-	}
-	for _, name := range tableNames(canonical) {
-		have, ok := application[name]
-		if !ok {
-			continue
-		}
-		for _, indexName := range sortedKeys(canonical[name].indexes) {
-			if _, built := have.indexes[prebuilt(indexName)]; !built || !refuses(name, have, canonical[name].indexes[indexName]) {
-				continue
-			}
-			if err := r.alter(ctx, "DROP INDEX CONCURRENTLY IF EXISTS public."+quoted(prebuilt(indexName))); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// sameIndex tells whether the application's index is the canonical one already.
-func sameIndex(have, want index) bool {
-	return have.valid && inPublic(want.definition) == have.definition
 }
 
 // swap is the one transaction. It takes all its locks at once, or steps back and tries again.

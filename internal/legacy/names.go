@@ -20,9 +20,9 @@ type canonicalName struct {
 	of   string // the table of an index, a column or an owned sequence
 }
 
-// canonical are all of them, as the migrations make them, but for the columns of tables that the
+// canonicalObjects are all of them, as the migrations make them, but for the columns of tables that the
 // application does not have. They are known before there is a canonical table anywhere.
-var canonical = func() []canonicalName {
+var canonicalObjects = func() []canonicalName {
 	var all []canonicalName
 	for line := range strings.Lines(canonicalNames) {
 		fields := append(strings.Split(strings.TrimSpace(line), "\t"), "")
@@ -44,7 +44,7 @@ var sharedTables = func() []string {
 
 // rekeyed are those of them whose key changes: it becomes (workspace_id, …).
 var rekeyed = slices.DeleteFunc(slices.Clone(sharedTables), func(name string) bool {
-	return !slices.Contains(canonical, canonicalName{"column", "workspace_id", name})
+	return !slices.Contains(canonicalObjects, canonicalName{"column", "workspace_id", name})
 })
 
 // takenNames says which canonical names the application uses for something of its own: Expand would
@@ -62,26 +62,27 @@ func takenNames(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	functions, err := functionsOf(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
 	var taken []string
-	for _, c := range canonical {
-		switch {
-		case c.kind == "column":
-			if _, ok := have[c.of].columns[c.name]; ok && known && !added[[2]string{c.of, c.name}] && !isExpected(c.of, c.name) {
-				taken = append(taken, fmt.Sprintf("column %s.%s: is there already, and Runledger needs the name: rename it", c.of, c.name))
-			}
-		case c.kind == "function":
-			var exists bool
-			if err := tx.QueryRow(ctx, "SELECT to_regprocedure('public.' || $1) IS NOT NULL", c.name).Scan(&exists); err != nil {
-				return nil, fmt.Errorf("look for the function %s: %w", c.name, err)
-			}
-			if exists {
-				taken = append(taken, fmt.Sprintf("function %s: is there already, and Runledger needs the name: rename it", c.name))
-			}
+	for _, c := range canonicalObjects {
+		kind, name := c.kind, c.name
+		is := false
+		switch c.kind {
+		case "column":
+			name = c.of + "." + c.name
+			_, exists := have[c.of].columns[c.name]
+			is = exists && known && !added[[2]string{c.of, c.name}] && !isExpected(c.of, c.name)
+		case "function":
+			is = slices.Contains(functions, c.name)
 		default:
-			if found, ok := relations[c.name]; ok && !found.givesWay(c, have) {
-				taken = append(taken, fmt.Sprintf("%s %s: is there already, and Runledger needs the name for the %s of its own: rename it",
-					found.kind, c.name, c.kind))
-			}
+			found, exists := relations[c.name]
+			kind, is = found.kind, exists && !found.givesWay(c, have)
+		}
+		if is {
+			taken = append(taken, fmt.Sprintf("%s %s: is there already, and Runledger needs the name: rename it", kind, name))
 		}
 	}
 	archive, err := relationsOf(ctx, tx, ArchiveSchema)
@@ -93,6 +94,11 @@ func takenNames(ctx context.Context, tx pgx.Tx) ([]string, error) {
 			archive[name].kind, ArchiveSchema, name))
 	}
 	return taken, nil
+}
+
+// functionsOf lists the functions of the schema public, with the types of their arguments.
+func functionsOf(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	return collect(ctx, tx, "list the functions", "SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
 }
 
 // relation is something that has a name among those of a schema's tables.
@@ -131,7 +137,7 @@ func onlyOwn(table string, columns []string) bool {
 				return false
 			}
 		}
-		return !slices.Contains(canonical, canonicalName{"column", c, table})
+		return !slices.Contains(canonicalObjects, canonicalName{"column", c, table})
 	})
 }
 

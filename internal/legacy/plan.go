@@ -142,11 +142,7 @@ func (r *Removal) plan(ctx context.Context, tx pgx.Tx, report *PlanReport) error
 	}
 	report.Recreated = append(report.Recreated, retyped...)
 	blockers, err := contractBlockers(ctx, tx)
-	for _, blocker := range blockers {
-		if !slices.Contains(differences, blocker) {
-			report.Blockers = append(report.Blockers, blocker)
-		}
-	}
+	report.Blockers = append(report.Blockers, slices.DeleteFunc(blockers, func(b string) bool { return slices.Contains(differences, b) })...)
 	report.Estimate = estimate(report.Tables)
 	return err
 }

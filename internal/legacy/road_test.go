@@ -118,7 +118,7 @@ func TestContractRewritesNoLargeTable(t *testing.T) {
 	throughBackfill(t, address)
 	prepared := open(t, address, Options{PrepareOnly: true})
 	must(t, prepared.Contract)
-	if err := prepared.buildIndexes(t.Context(), true); err != nil {
+	if err := prepared.buildRefusing(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	prepared.Close()

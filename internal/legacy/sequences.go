@@ -20,7 +20,7 @@ func idsWithoutSequence(ctx context.Context, tx pgx.Tx) ([]string, error) {
 		return nil, err
 	}
 	var blockers []string
-	for _, c := range canonical {
+	for _, c := range canonicalObjects {
 		if c.kind != "sequence" || !slices.Contains(sharedTables, c.of) {
 			continue
 		}

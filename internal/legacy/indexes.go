@@ -1,0 +1,135 @@
+package legacy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// prebuilt is the name that a canonical index has until Contract.
+func prebuilt(name string) string {
+	const longest = 63
+	return (ours + name)[:min(len(ours+name), longest)]
+}
+
+// builtLate tells whether an index can only be built by Contract: one that is to be unique over
+// values that are unique only when the application has stopped.
+func builtLate(table string, idx index) bool {
+	return idx.unique && slices.ContainsFunc(idx.columns, func(c string) bool { return isShadowed(table, c) })
+}
+
+// buildIndexes builds the canonical indexes beside the application's work, but for those that may
+// refuse what it writes.
+func (r *Removal) buildIndexes(ctx context.Context) error {
+	todo, err := r.missingIndexes(ctx, func(name string, have *table, idx index) bool { return !refuses(name, have, idx) })
+	if err != nil {
+		return err
+	}
+	keys, err := r.missingIDKeys(ctx)
+	if err != nil {
+		return err
+	}
+	return r.build(ctx, append(todo, keys...), "beside the application's work")
+}
+
+// buildRefusing builds those that may, when it has stopped.
+func (r *Removal) buildRefusing(ctx context.Context) error {
+	todo, err := r.missingIndexes(ctx, refuses)
+	if err != nil {
+		return err
+	}
+	return r.build(ctx, todo, "that may refuse what the application writes; it must have stopped")
+}
+
+// missing is an index to be built: its name until Contract, and the statement.
+type missing struct{ name, statement string }
+
+// missingIndexes lists the canonical indexes that can be built before Contract and are not there yet.
+func (r *Removal) missingIndexes(ctx context.Context, wanted func(name string, have *table, idx index) bool) ([]missing, error) {
+	application, canonical, err := r.catalogs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var todo []missing
+	for _, name := range tableNames(canonical) {
+		have, ok := application[name]
+		if !ok {
+			continue
+		}
+		for _, key := range sortedKeys(canonical[name].indexes) {
+			want := canonical[name].indexes[key]
+			if !builtLate(name, want) && !sameIndex(have.indexes[key], want) && !have.indexes[prebuilt(key)].valid && wanted(name, have, want) {
+				todo = append(todo, missing{prebuilt(key), currentIndex(name, prebuilt(key), key, want.definition)})
+			}
+		}
+	}
+	return todo, nil
+}
+
+// missingIDKeys lists the keys over the id alone that have to stay for what refers to them, and are not
+// built yet.
+func (r *Removal) missingIDKeys(ctx context.Context) ([]missing, error) {
+	var todo []missing
+	err := pgx.BeginTxFunc(ctx, r.conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		s := &swapping{tx: tx}
+		err := s.prepare(ctx)
+		for _, k := range s.foreign {
+			key := missing{name: prebuilt(k.references + "_id_key")}
+			key.statement = fmt.Sprintf("CREATE UNIQUE INDEX CONCURRENTLY %s ON %s (id)", quoted(key.name), public(k.references))
+			if !s.application[k.references].indexes[key.name].valid && !slices.Contains(todo, key) {
+				todo = append(todo, key)
+			}
+		}
+		return err
+	})
+	return todo, err
+}
+
+// build builds indexes, and says what is special about them.
+func (r *Removal) build(ctx context.Context, todo []missing, how string) error {
+	if len(todo) == 0 {
+		return nil
+	}
+	r.progress.Note("contract: builds %d indexes %s", len(todo), how)
+	for i, idx := range todo {
+		began := time.Now()
+		if err := r.buildIndex(ctx, idx.name, idx.statement); err != nil {
+			return err
+		}
+		if took := time.Since(began); took > time.Second {
+			r.progress.Note("contract: index %d of %d built in %s", i+1, len(todo), took.Round(100*time.Millisecond))
+		}
+	}
+	return nil
+}
+
+// dropRefusing drops the prepared indexes that may refuse what the application writes.
+func (r *Removal) dropRefusing(ctx context.Context) error {
+	application, canonical, err := r.catalogs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range tableNames(canonical) {
+		have, ok := application[name]
+		if !ok {
+			continue
+		}
+		for _, indexName := range sortedKeys(canonical[name].indexes) {
+			if _, built := have.indexes[prebuilt(indexName)]; !built || !refuses(name, have, canonical[name].indexes[indexName]) {
+				continue
+			}
+			if err := r.alter(ctx, "DROP INDEX CONCURRENTLY IF EXISTS public."+quoted(prebuilt(indexName))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sameIndex tells whether the application's index is the canonical one already.
+func sameIndex(have, want index) bool {
+	return have.valid && inPublic(want.definition) == have.definition
+}
