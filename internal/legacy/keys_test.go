@@ -55,7 +55,7 @@ func TestEveryCanonicalKeyIsLookedAt(t *testing.T) {
 	}
 	for _, table := range sharedTables {
 		for name, idx := range canonical[table].indexes {
-			looked := false
+			var looked bool
 			switch {
 			case idx.unique && !builtLate(table, idx):
 				looked = name == "users_subject_key" || slices.ContainsFunc(uniqueKeys, func(k uniqueKey) bool {

@@ -50,38 +50,13 @@ var rekeyed = slices.DeleteFunc(slices.Clone(sharedTables), func(name string) bo
 // takenNames says which canonical names the application uses for something of its own: Expand would
 // take its columns for canonical ones and overwrite them, and Contract could not make its objects.
 func takenNames(ctx context.Context, tx pgx.Tx) ([]string, error) {
-	have, err := readCatalog(ctx, tx, "public")
-	if err != nil {
-		return nil, err
-	}
-	added, known, err := addedColumns(ctx, tx)
-	if err != nil {
-		return nil, err
-	}
-	relations, err := relationsOf(ctx, tx, "public")
-	if err != nil {
-		return nil, err
-	}
-	functions, err := functionsOf(ctx, tx)
+	u, err := readUsedNames(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
 	var taken []string
 	for _, c := range canonicalObjects {
-		kind, name := c.kind, c.name
-		is := false
-		switch c.kind {
-		case "column":
-			name = c.of + "." + c.name
-			_, exists := have[c.of].columns[c.name]
-			is = exists && known && !added[[2]string{c.of, c.name}] && !isExpected(c.of, c.name)
-		case "function":
-			is = slices.Contains(functions, c.name)
-		default:
-			found, exists := relations[c.name]
-			kind, is = found.kind, exists && !found.givesWay(c, have)
-		}
-		if is {
+		if kind, name := u.by(c); kind != "" {
 			taken = append(taken, fmt.Sprintf("%s %s: is there already, and Runledger needs the name: rename it", kind, name))
 		}
 	}
@@ -94,6 +69,49 @@ func takenNames(ctx context.Context, tx pgx.Tx) ([]string, error) {
 			archive[name].kind, ArchiveSchema, name))
 	}
 	return taken, nil
+}
+
+// usedNames are the names that the schema public has, and which of its columns Expand has added.
+type usedNames struct {
+	tables    map[string]*table
+	relations map[string]relation
+	functions []string
+	added     map[[2]string]bool
+	known     bool // whether it is known what was added
+}
+
+func readUsedNames(ctx context.Context, tx pgx.Tx) (u usedNames, err error) {
+	if u.tables, err = readCatalog(ctx, tx, "public"); err != nil {
+		return u, err
+	}
+	if u.added, u.known, err = addedColumns(ctx, tx); err != nil {
+		return u, err
+	}
+	if u.relations, err = relationsOf(ctx, tx, "public"); err != nil {
+		return u, err
+	}
+	u.functions, err = functionsOf(ctx, tx)
+	return u, err
+}
+
+// by tells what of the application's has a canonical name; kind is empty if nothing has.
+func (u usedNames) by(c canonicalName) (kind, name string) {
+	switch c.kind {
+	case "column":
+		_, exists := u.tables[c.of].columns[c.name]
+		if exists && u.known && !u.added[[2]string{c.of, c.name}] && !isExpected(c.of, c.name) {
+			return c.kind, c.of + "." + c.name
+		}
+	case "function":
+		if slices.Contains(u.functions, c.name) {
+			return c.kind, c.name
+		}
+	default:
+		if found, exists := u.relations[c.name]; exists && !found.givesWay(c, u.tables) {
+			return found.kind, c.name
+		}
+	}
+	return "", ""
 }
 
 // functionsOf lists the functions of the schema public, with the types of their arguments.

@@ -138,7 +138,7 @@ const harmless = `
 	CREATE TABLE notes (user_id bigint REFERENCES users (id), at date) PARTITION BY RANGE (at);
 `
 
-func TestPlanNamesWhatTheRemovalCannotDo(t *testing.T) {
+func TestPlanNamesWhatTheRemovalCannotDo(t *testing.T) { //nolint:tparallel // one after the other in one database
 	t.Parallel()
 	address := legacyDatabase(t)
 	run(t, address, harmless)
@@ -176,7 +176,7 @@ func TestPlanNamesWhatTheRemovalCannotDo(t *testing.T) {
 	}
 }
 
-func TestContractsPreparationRefusesWhatTheRemovalCannotDo(t *testing.T) {
+func TestContractsPreparationRefusesWhatTheRemovalCannotDo(t *testing.T) { //nolint:tparallel // one after the other in one database
 	t.Parallel()
 	address := legacyDatabase(t)
 	run(t, address, harmless)
