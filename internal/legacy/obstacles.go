@@ -24,22 +24,18 @@ func expandBlockers(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	return blockers, nil
 }
 
-// firingTriggers lists the application's triggers that what the removal writes would set off, and
-// those that change a row when the removal's own triggers have been told of another change of it.
+// firingTriggers lists the application's triggers that could change a row that the removal fills, or
+// behind the back of its own triggers. Those that come after a row's update may do what they do for any.
 func firingTriggers(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	const row, before, update = 1, 2, 16 // bits of tgtype
 	return collect(ctx, tx, "list the triggers", fmt.Sprintf(`
-		SELECT format('trigger %%s on %%s: fires for what the removal writes, or behind its triggers: disable it (ALTER TABLE … DISABLE TRIGGER) until contract is done',
+		SELECT format('trigger %%s on %%s: may change what the removal fills, or behind its triggers: disable it (ALTER TABLE … DISABLE TRIGGER) until contract is done',
 		              t.tgname, c.relname)
 		FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
 		WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') AND c.relnamespace = 'public'::regnamespace
 		  AND c.relname = ANY($1) AND p.pronamespace IS DISTINCT FROM to_regnamespace($2)
-		  AND t.tgtype & %[3]d <> 0
-		  -- Behind one for other columns stands only what changes the row itself.
-		  AND (t.tgattr = '' OR t.tgtype & %[1]d <> 0 AND t.tgtype & %[2]d <> 0
-		       OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY(t.tgattr::int2[])
-		                  AND a.attname IN ('workspace_id', 'last_seen_operation_run_id')))
-		ORDER BY c.relname, t.tgname`, row, before, update),
+		  AND t.tgtype & %[1]d = %[1]d
+		ORDER BY c.relname, t.tgname`, row|before|update),
 		[]string{"operation_runs", "findings", "inventory_items", "backup_schedules", "tenants"}, removalSchema)
 }
 

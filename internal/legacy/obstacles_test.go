@@ -53,9 +53,6 @@ var expandObstacles = map[string]obstacle{
 		"CREATE TRIGGER touch BEFORE UPDATE OF summary_counts ON operation_runs FOR EACH ROW EXECUTE FUNCTION touch()", "DROP TRIGGER touch ON operation_runs",
 		"trigger touch on operation_runs", false,
 	},
-	"trigger of a statement": {
-		"CREATE TRIGGER audit AFTER INSERT OR UPDATE ON inventory_items EXECUTE FUNCTION touch()", "DROP TRIGGER audit ON inventory_items", "trigger audit on inventory_items", false,
-	},
 }
 
 // contractObstacles make Contract refuse.
@@ -123,6 +120,8 @@ const harmless = `
 	CREATE TRIGGER sleeping BEFORE UPDATE ON findings FOR EACH ROW EXECUTE FUNCTION touch();
 	ALTER TABLE findings DISABLE TRIGGER sleeping;
 	CREATE TRIGGER welcome AFTER INSERT OR DELETE ON inventory_items EXECUTE FUNCTION touch();
+	CREATE TRIGGER audit AFTER INSERT OR UPDATE ON inventory_items FOR EACH ROW EXECUTE FUNCTION touch();
+	CREATE TRIGGER counted AFTER UPDATE ON findings FOR EACH ROW EXECUTE FUNCTION touch();
 	CREATE TRIGGER told AFTER UPDATE OF summary_counts ON operation_runs FOR EACH ROW EXECUTE FUNCTION touch();
 	CREATE INDEX findings_severity_idx ON findings (severity);
 	CREATE SCHEMA legacy_archive;
