@@ -16,7 +16,7 @@ var zones sync.Map
 // unnamed are, in lower case, what Go takes for UTC and for the zone of the machine, and what stands beside
 // the zones where a machine keeps them. None is a name of the database, nor is what begins with right/ or
 // posix/: another machine may have it otherwise, or not at all.
-var unnamed = []string{"", "local", "localtime", "posixrules", "factory"}
+var unnamed = []string{"", "local", "localtime", "posixrules"}
 
 // LoadZone is the zone of the IANA database with that name. The machine's own database counts, for it
 // is kept up to date; the one in the binary is for machines without.
