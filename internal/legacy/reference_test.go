@@ -52,6 +52,16 @@ func reference(t *testing.T, address string, item int) string {
 	return one(t, address, "SELECT last_seen_operation_run_id::text FROM inventory_items WHERE id = "+strconv.Itoa(item))
 }
 
+// wantReferences holds items to what they are to refer to.
+func wantReferences(t *testing.T, address, when string, want map[int]string) {
+	t.Helper()
+	for item, to := range want {
+		if got := reference(t, address, item); got != to {
+			t.Errorf("%s item %d refers to %s, want %s", when, item, got, to)
+		}
+	}
+}
+
 // holds fails unless the removal finds every row to be what it must be.
 func holds(t *testing.T, address string) {
 	t.Helper()
@@ -174,11 +184,7 @@ func TestAnItemWithoutATenantIsLeftAlone(t *testing.T) {
 			(9, 999, 'p', 'i9', NULL, 100), (8, 999, 'p', 'i8', 1, 101), (7, 999, 'p', 'i7', 1, NULL)`)
 	plan := step(t, address, (*Removal).Plan)
 	report := throughBackfill(t, address)
-	for item, want := range map[int]string{9: "100", 8: "101", 7: "null"} {
-		if got := reference(t, address, item); got != want {
-			t.Errorf("after the backfill item %d refers to %s, want %s", item, got, want)
-		}
-	}
+	wantReferences(t, address, "after the backfill", map[int]string{9: "100", 8: "101", 7: "null"})
 	holds(t, address)
 	for _, task := range report.Tasks {
 		if task.Table != "inventory_items" {
@@ -199,17 +205,9 @@ func TestAnItemWithoutATenantIsLeftAlone(t *testing.T) {
 	run(t, address, "INSERT INTO tenants (id, name, external_id, workspace_id) VALUES (999, 'T999', 'ext-999', 1)")
 	step(t, address, (*Removal).Backfill)
 	holds(t, address)
-	for item, want := range map[int]string{8: "null", 7: "100", 1: "100"} {
-		if got := reference(t, address, item); got != want {
-			t.Errorf("with its tenant item %d refers to %s, want %s", item, got, want)
-		}
-	}
+	wantReferences(t, address, "with its tenant", map[int]string{8: "null", 7: "100", 1: "100"})
 	step(t, address, (*Removal).Undo)
-	for item, want := range map[int]string{9: "100", 8: "101", 7: "null", 1: "null", 3: "101"} {
-		if got := reference(t, address, item); got != want {
-			t.Errorf("after undo item %d refers to %s, want %s", item, got, want)
-		}
-	}
+	wantReferences(t, address, "after undo", map[int]string{9: "100", 8: "101", 7: "null", 1: "null", 3: "101"})
 }
 
 // Without the removal a session that writes an item waits for nobody who holds a run.

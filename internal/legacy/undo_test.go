@@ -62,11 +62,7 @@ func TestUndoRestoresAReferenceToNothing(t *testing.T) {
 	step(t, address, (*Removal).Backfill)
 	holds(t, address)
 	step(t, address, (*Removal).Undo)
-	for item, want := range map[int]string{1: "null", 2: "99999", 3: "101"} {
-		if got := reference(t, address, item); got != want {
-			t.Errorf("after undo item %d refers to %s, want %s", item, got, want)
-		}
-	}
+	wantReferences(t, address, "after undo", map[int]string{1: "null", 2: "99999", 3: "101"})
 }
 
 func TestARunDeletedWhileUndoRestoresIsNoFault(t *testing.T) {
@@ -136,11 +132,7 @@ func TestTheApplicationWritesWhileUndoWaits(t *testing.T) {
 	if err := <-undone; err != nil {
 		t.Fatal(err)
 	}
-	for item, want := range map[int]string{1: "102", 2: "null", 3: "101"} {
-		if got := reference(t, address, item); got != want {
-			t.Errorf("after undo item %d refers to %s, want %s", item, got, want)
-		}
-	}
+	wantReferences(t, address, "after undo", map[int]string{1: "102", 2: "null", 3: "101"})
 }
 
 func TestUndoWaitsForTheWorkspace(t *testing.T) {
