@@ -76,12 +76,17 @@ Configuration comes from the environment alone; "runledger serve --help" lists i
 Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 130 interrupted.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       versionText(),
 		Args:          noArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetVersionTemplate("{{.Version}}\n")
-	root.Flags().Bool("version", false, "print what \"runledger version\" prints")
+	// Cobra's own flag wants a template, and with text/template the linker has to keep a quarter more.
+	asked := root.Flags().Bool("version", false, "print what \"runledger version\" prints")
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *asked {
+			a.printf("%s\n", versionText())
+			return nil
+		}
+		return cmd.Help()
+	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		a.devCommand(),
