@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"maps"
 	"math"
 	"net"
 	"net/netip"
@@ -15,15 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/runledger/runledger/internal/auth"
@@ -112,38 +104,6 @@ func readConfig(environ []string, needs ...need) (config, error) {
 		need(&c, &f)
 	}
 	return c, f.err()
-}
-
-// meantForOthers are the variables with our prefix that others read: the tests, docker-compose.yml, and
-// those that Kubernetes sets for a service named runledger.
-var meantForOthers = regexp.MustCompile(
-	`^(TEST_.*|LEGACY_.*|PICTURES|IMAGE|PROXY_IMAGE|SUBNET|(.+_)?SERVICE_(HOST|PORT(_.+)?)|(.+_)?PORT(_[0-9]+_(TCP|UDP|SCTP)(_.+)?)?)$`)
-
-// mistyped is a variable that nothing reads.
-type mistyped struct{ name, meant string } // meant is empty if nothing is near
-
-// findMistyped finds what the environment has under our prefix and nobody reads, in order.
-func findMistyped(environ []string) []mistyped {
-	var known []string
-	for field := range reflect.TypeFor[config]().Fields() {
-		if name := field.Tag.Get("env"); name != "-" {
-			known = append(known, prefixed(name))
-		}
-	}
-	var found []mistyped
-	for _, name := range slices.Sorted(maps.Keys(env.ToMap(environ))) {
-		bare, ours := strings.CutPrefix(name, envPrefix)
-		if !ours || slices.Contains(known, name) || meantForOthers.MatchString(bare) {
-			continue
-		}
-		const near = 3 // letters
-		meant, distance := nearest(name, known)
-		if distance > near {
-			meant = ""
-		}
-		found = append(found, mistyped{name, meant})
-	}
-	return found
 }
 
 // faults collects what is wrong with the environment, one fault a variable.
@@ -411,50 +371,6 @@ func (c *config) auth() auth.Config {
 		Algorithms: c.JWTAlgorithms, Issuer: c.JWTIssuer, Audience: c.JWTAudience,
 	}
 }
-
-// readAtOnce is how many bytes are read of PostgreSQL's answers at once: what is there of a page, where
-// pgx by itself reads the 8 kB that PostgreSQL sends at a time. Each connection has a buffer so large.
-const readAtOnce = 64 << 10
-
-// pool is the configuration of the connections of a server to a database, the primary or a replica.
-func (c *config) pool(databaseURL string) (*pgxpool.Config, error) {
-	pool, err := pgxpool.ParseConfig(databaseURL)
-	if err != nil {
-		return nil, err
-	}
-	pool.MaxConns = c.DatabaseMaxConns
-	pool.ConnConfig.ConnectTimeout = c.DatabaseAcquireTimeout
-	pool.ConnConfig.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readAtOnce), w)
-	}
-	params := pool.ConnConfig.RuntimeParams
-	maps.Copy(params, server.SessionSettings())
-	params["application_name"] = "runledger"
-	params["statement_timeout"] = milliseconds(c.StatementTimeout)
-	params["idle_in_transaction_session_timeout"] = milliseconds(c.IdleTransactionTimeout)
-	return pool, nil
-}
-
-// replica is the pool of connections to the replica, nil if there is none. It is not connected to
-// here; nothing can be written over it whatever is at its address.
-func (c *config) replica(ctx context.Context, tracer pgx.QueryTracer) (*pgxpool.Pool, error) {
-	if c.DatabaseReplicaURL == "" {
-		return nil, nil //nolint:nilnil // as said
-	}
-	config, err := c.pool(c.DatabaseReplicaURL)
-	if err != nil {
-		return nil, err
-	}
-	config.ConnConfig.Tracer = tracer
-	config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
-	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
-	if err != nil {
-		return nil, fmt.Errorf("make the connection pool of the replica: %w", err)
-	}
-	return pool, nil
-}
-
-func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // devDataDir is where dev keeps its data unless told otherwise: a place that PostgreSQL's user
 // can reach when root starts it, the user's own data directory (XDG Base Directory Specification)

@@ -69,14 +69,7 @@ func TestARunDeletedMeanwhileIsNoFault(t *testing.T) {
 	throughBackfill(t, address)
 	run(t, address, "update inventory_sync_runs set operation_run_id = 7000 where id = 7000")
 	pool := dbtest.Connect(t, address)
-	deleting, err := pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = deleting.Rollback(context.WithoutCancel(t.Context())) }()
-	if _, err := deleting.Exec(t.Context(), "delete from operation_runs where id = 7000"); err != nil {
-		t.Fatal(err)
-	}
+	deleting := underWay(t, pool, "delete from operation_runs where id = 7000")
 	run(t, address, "SET lock_timeout = '5s'; "+insert)
 	r := open(t, address, Options{LockTimeout: time.Minute})
 	done := make(chan error, 1)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/runledger/runledger/internal/dbtest"
 )
@@ -60,6 +61,20 @@ func wantReferences(t *testing.T, address, when string, want map[int]string) {
 			t.Errorf("%s item %d refers to %s, want %s", when, item, got, to)
 		}
 	}
+}
+
+// underWay is a transaction that has done a statement and has not ended.
+func underWay(t *testing.T, pool *pgxpool.Pool, sql string) pgx.Tx {
+	t.Helper()
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
+	if _, err := tx.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+	return tx
 }
 
 // holds fails unless the removal finds every row to be what it must be.
@@ -216,14 +231,7 @@ func TestWritingAnItemWaitsForNoRun(t *testing.T) {
 	address := smallDatabase(t)
 	throughBackfill(t, address)
 	pool := dbtest.Connect(t, address)
-	deleting, err := pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = deleting.Rollback(context.WithoutCancel(t.Context())) }()
-	if _, err := deleting.Exec(t.Context(), "SELECT FROM operation_runs WHERE id IN (100, 101, 102) FOR UPDATE"); err != nil {
-		t.Fatal(err)
-	}
+	deleting := underWay(t, pool, "SELECT FROM operation_runs WHERE id IN (100, 101, 102) FOR UPDATE")
 	writing := connectSimply(t, address)
 	for _, statement := range []string{
 		"SET lock_timeout = '5s'",
@@ -290,11 +298,7 @@ func TestTheApplicationMayWorkOnASnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	step(t, address, (*Removal).Backfill)
-	for item, want := range map[int]string{1: "100", 2: "500", 3: "null"} {
-		if got := reference(t, address, item); got != want {
-			t.Errorf("item %d refers to %s, want %s", item, got, want)
-		}
-	}
+	wantReferences(t, address, "after the backfill", map[int]string{1: "100", 2: "500", 3: "null"})
 	holds(t, address)
 	step(t, address, (*Removal).Contract)
 	holds(t, address)
@@ -307,16 +311,9 @@ func TestABatchSeesTheRunOfAReferenceItWaitedFor(t *testing.T) {
 	address := smallDatabase(t)
 	step(t, address, (*Removal).Expand)
 	pool := dbtest.Connect(t, address)
-	tx, err := pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
-	if _, err := tx.Exec(t.Context(), `
+	tx := underWay(t, pool, `
 		INSERT INTO operation_runs (id, workspace_id, tenant_id, type, status, run_identity_hash) VALUES (500, 1, 10, 'inventory.sync', 'completed', 'h500');
-		UPDATE inventory_items SET last_seen_operation_run_id = 500 WHERE id = 1`); err != nil {
-		t.Fatal(err)
-	}
+		UPDATE inventory_items SET last_seen_operation_run_id = 500 WHERE id = 1`)
 	r := open(t, address, Options{LockTimeout: time.Minute})
 	unassigned, err := r.unassigned(t.Context())
 	if err != nil {

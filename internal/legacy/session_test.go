@@ -1,7 +1,6 @@
 package legacy
 
 import (
-	"context"
 	"maps"
 	"testing"
 	"time"
@@ -41,14 +40,7 @@ func TestContractSeesWhatIsCommittedBeforeItsLocks(t *testing.T) {
 			byDefault(t, address, "default_transaction_isolation", level)
 			prepare(t, address)
 			pool := dbtest.Connect(t, address)
-			writing, err := pool.Begin(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = writing.Rollback(context.WithoutCancel(t.Context())) }()
-			if _, err := writing.Exec(t.Context(), "update inventory_sync_runs set operation_run_id = 102 where id = 1"); err != nil {
-				t.Fatal(err)
-			}
+			writing := underWay(t, pool, "update inventory_sync_runs set operation_run_id = 102 where id = 1")
 			r := open(t, address, Options{LockTimeout: time.Minute})
 			done := make(chan error, 1)
 			go func() {
@@ -81,14 +73,7 @@ func TestTheBackfillWorksBesideWritersWhateverTheDefaultIsolation(t *testing.T) 
 	byDefault(t, address, "default_transaction_isolation", "repeatable read")
 	step(t, address, (*Removal).Expand)
 	pool := dbtest.Connect(t, address)
-	writing, err := pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = writing.Rollback(context.WithoutCancel(t.Context())) }()
-	if _, err := writing.Exec(t.Context(), "update findings set current_run_id = 3 where id = 1"); err != nil {
-		t.Fatal(err)
-	}
+	writing := underWay(t, pool, "update findings set current_run_id = 3 where id = 1")
 	r := open(t, address, Options{LockTimeout: time.Minute})
 	done := make(chan error, 1)
 	go func() {

@@ -70,14 +70,7 @@ func TestARunDeletedWhileUndoRestoresIsNoFault(t *testing.T) {
 	address := smallDatabase(t)
 	throughBackfill(t, address)
 	pool := dbtest.Connect(t, address)
-	deleting, err := pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = deleting.Rollback(context.WithoutCancel(t.Context())) }()
-	if _, err := deleting.Exec(t.Context(), "DELETE FROM operation_runs WHERE id = 101"); err != nil {
-		t.Fatal(err)
-	}
+	deleting := underWay(t, pool, "DELETE FROM operation_runs WHERE id = 101")
 	r := open(t, address, Options{LockTimeout: time.Minute})
 	restored := make(chan error, 1)
 	go func() { restored <- r.undoReferences(t.Context(), &UndoReport{}) }()
@@ -141,14 +134,7 @@ func TestUndoWaitsForTheWorkspace(t *testing.T) {
 	before := fingerprint(t, address)
 	throughBackfill(t, address)
 	pool := dbtest.Connect(t, address)
-	holding, err := pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = holding.Rollback(context.WithoutCancel(t.Context())) }()
-	if _, err := holding.Exec(t.Context(), "SELECT FROM workspaces FOR UPDATE"); err != nil {
-		t.Fatal(err)
-	}
+	holding := underWay(t, pool, "SELECT FROM workspaces FOR UPDATE")
 	r := open(t, address, Options{Patience: 50 * time.Millisecond, LockTimeout: 20 * time.Millisecond})
 	if _, err := r.Undo(t.Context()); err == nil || !strings.Contains(err.Error(), "gave up after") {
 		t.Fatalf("undo, while somebody holds the workspace: %v", err)

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -176,36 +175,10 @@ func TestAnOlderSchemaIsNotReady(t *testing.T) {
 	}
 }
 
-// logged is what a server logs.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write keeps a line.
-func (l *logged) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(line)
-}
-
-// count is how many lines hold all of parts.
-func (l *logged) count(parts ...string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := 0
-	for line := range strings.Lines(l.text.String()) {
-		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
-			n++
-		}
-	}
-	return n
-}
-
 func TestWhyAServerIsNotReadyIsLoggedWhenItChanges(t *testing.T) {
 	t.Parallel()
 	w, through := newWire(t, dbtest.Fresh(t))
-	var log logged
+	var log lines
 	h := newHarnessOn(t, connectPool(t, through, 2), server.Options{
 		SchemaVersion: 987_654, Log: slog.New(slog.NewTextHandler(&log, nil)),
 	})
@@ -249,7 +222,7 @@ func awaitTrue(t *testing.T, what string, holds func() bool) {
 
 func TestADatabaseWithoutTheSchemaIs503AndSaysWhatIsToBeDone(t *testing.T) {
 	t.Parallel()
-	var log logged
+	var log lines
 	h := newHarnessOn(t, dbtest.Connect(t, dbtest.Empty(t)), server.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	for _, path := range []string{"/workspaces", "/workspaces/1", "/workspaces/1/operation-runs"} {
 		got := h.do(t, http.MethodGet, path, h.token(t, "somebody"))
@@ -265,7 +238,7 @@ func TestADatabaseWithoutTheSchemaIs503AndSaysWhatIsToBeDone(t *testing.T) {
 func TestWhoHangsUpIsNoFaultOfTheServer(t *testing.T) {
 	t.Parallel()
 	pool := connectPool(t, dbtest.Fresh(t), 1)
-	var log logged
+	var log lines
 	h := newHarnessOn(t, pool, server.Options{Log: slog.New(slog.NewTextHandler(&log, nil)), AcquireTimeout: time.Minute})
 	held, err := pool.Acquire(t.Context())
 	if err != nil {

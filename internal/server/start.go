@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -92,28 +91,21 @@ func (s *Server) retryRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 	if err := p.done(); err != nil {
 		return err
 	}
-	// However the old run is by now, or if it is gone: the same request has the same answer.
-	asked := start{idempotencyKey: key, requestHash: requestHash([]byte("retry " + strconv.FormatInt(id, 10)))}
-	before := make([]result, 1)
-	fresh, err := s.startedBefore(r.Context(), ws, []start{asked}, before)
-	if err != nil {
-		return err
-	}
-	if len(fresh) == 0 {
-		return s.answerStart(w, r, ws, before[0])
-	}
+	item := start{idempotencyKey: key, requestHash: requestHash([]byte("retry " + strconv.FormatInt(id, 10)))}
 	old, err := s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id})
+	if err == nil && ledger.Status(old.Status) != ledger.StatusCompleted {
+		err = errConflict(&old, "The run is still active; only a completed run can be started again.")
+	}
 	if err != nil {
+		// However the old run is by now, or if it is gone: the same request has the same answer.
+		before := make([]result, 1)
+		if fresh, lookErr := s.startedBefore(r.Context(), ws, []start{item}, before); lookErr == nil && len(fresh) == 0 {
+			return s.answerStart(w, r, ws, before[0])
+		}
 		return err
 	}
-	if ledger.Status(old.Status) != ledger.StatusCompleted {
-		return errConflict(&old, "The run is still active; only a completed run can be started again.")
-	}
-	item := start{
-		runType: old.Type, initiatorName: ws.UserName(), identityHash: old.RunIdentityHash, context: string(old.Context),
-		idempotencyKey: key, requestHash: asked.requestHash,
-		retryOfID: old.ID, attempt: old.Attempt + 1,
-	}
+	item.runType, item.initiatorName, item.identityHash, item.context = old.Type, ws.UserName(), old.RunIdentityHash, string(old.Context)
+	item.retryOfID, item.attempt = old.ID, old.Attempt+1
 	if old.Context == nil {
 		item.context = "{}"
 	}
@@ -188,35 +180,6 @@ func redacted(f *fields, name string, document json.RawMessage) json.RawMessage 
 	return clean
 }
 
-const keyHeader = "Idempotency-Key"
-
-// idempotencyKey is the request's Idempotency-Key, empty if it has none.
-func (p *params) idempotencyKey(r *http.Request) string {
-	values := r.Header.Values(keyHeader)
-	if len(values) == 0 {
-		return ""
-	}
-	key := values[0]
-	unprintable := strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' })
-	if len(values) > 1 || key == "" || len(key) > maxName || unprintable {
-		p.faults = append(p.faults, fault{Header: keyHeader, Detail: "Give it once: 1 to 255 printable ASCII characters."})
-	}
-	return key
-}
-
-// noKey refuses an Idempotency-Key where a client that trusts in it would be deceived.
-func (p *params) noKey(r *http.Request, why string) {
-	if r.Header.Values(keyHeader) != nil {
-		p.faults = append(p.faults, fault{Header: keyHeader, Detail: why})
-	}
-}
-
-// requestHash tells two requests with one Idempotency-Key apart.
-func requestHash(body []byte) string {
-	sum := sha256.Sum256(body)
-	return hex.EncodeToString(sum[:])
-}
-
 // startMany starts runs of which no two have the same identity or the same Idempotency-Key. One with
 // a key that was used before is the run of then. If a key is used, or something that a start refers
 // to is removed, between the two statements of an attempt, the next attempt finds it so.
@@ -233,40 +196,6 @@ func (s *Server) startMany(ctx context.Context, ws workspace.Scope, items []star
 
 // failedResult is the answer to a write that could not be done.
 func failedResult(err error) result { return result{err: err} }
-
-// startedBefore writes to results what the Idempotency-Keys of items were answered with before,
-// and returns the places of those that never were.
-func (s *Server) startedBefore(ctx context.Context, ws workspace.Scope, items []start, results []result) (fresh []int, err error) {
-	keyed := map[string]int{}
-	for i, item := range items {
-		if item.idempotencyKey != "" {
-			keyed[item.idempotencyKey] = i
-		}
-	}
-	found := map[int]bool{}
-	if len(keyed) > 0 {
-		rows, err := s.queries.ListRunsByIdempotencyKeys(ctx, s.db, dbsqlc.ListRunsByIdempotencyKeysParams{
-			WorkspaceID: ws.ID(), Keys: slices.Collect(maps.Keys(keyed)),
-		})
-		if err != nil {
-			return nil, err
-		}
-		for _, row := range rows {
-			i := keyed[row.Key]
-			found[i] = true
-			results[i] = result{status: http.StatusOK, run: row.OperationRun}
-			if row.RequestHash != items[i].requestHash {
-				results[i] = result{err: errIdempotencyKeyReused}
-			}
-		}
-	}
-	for i := range items {
-		if !found[i] {
-			fresh = append(fresh, i)
-		}
-	}
-	return fresh, nil
-}
 
 // startFresh starts the runs at places, in one statement, and writes their results.
 func (s *Server) startFresh(ctx context.Context, ws workspace.Scope, items []start, places []int, results []result) error {

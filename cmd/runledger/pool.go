@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/runledger/runledger/internal/server"
+)
+
+// readAtOnce is how many bytes are read of PostgreSQL's answers at once: what is there of a page, where
+// pgx by itself reads the 8 kB that PostgreSQL sends at a time. Each connection has a buffer so large.
+const readAtOnce = 64 << 10
+
+// pool is the configuration of the connections of a server to a database, the primary or a replica.
+func (c *config) pool(databaseURL string) (*pgxpool.Config, error) {
+	pool, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	pool.MaxConns = c.DatabaseMaxConns
+	pool.ConnConfig.ConnectTimeout = c.DatabaseAcquireTimeout
+	pool.ConnConfig.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readAtOnce), w)
+	}
+	params := pool.ConnConfig.RuntimeParams
+	maps.Copy(params, server.SessionSettings())
+	params["application_name"] = "runledger"
+	params["statement_timeout"] = milliseconds(c.StatementTimeout)
+	params["idle_in_transaction_session_timeout"] = milliseconds(c.IdleTransactionTimeout)
+	return pool, nil
+}
+
+// replica is the pool of connections to the replica, nil if there is none. It is not connected to
+// here; nothing can be written over it whatever is at its address.
+func (c *config) replica(ctx context.Context, tracer pgx.QueryTracer) (*pgxpool.Pool, error) {
+	if c.DatabaseReplicaURL == "" {
+		return nil, nil //nolint:nilnil // as said
+	}
+	config, err := c.pool(c.DatabaseReplicaURL)
+	if err != nil {
+		return nil, err
+	}
+	config.ConnConfig.Tracer = tracer
+	config.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), config)
+	if err != nil {
+		return nil, fmt.Errorf("make the connection pool of the replica: %w", err)
+	}
+	return pool, nil
+}
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
