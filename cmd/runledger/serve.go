@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -90,6 +91,7 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
   RUNLEDGER_SHUTDOWN_GRACE            how long running requests may take at the end (20s)
   RUNLEDGER_LOG_LEVEL                 debug, info, warn or error (info)
   RUNLEDGER_LOG_FORMAT                auto (text on a terminal, else JSON), json or text (auto)
+  GOMAXPROCS                          processors to use (all, or half where PostgreSQL is on this machine)
   OTEL_EXPORTER_OTLP_ENDPOINT         collector that takes traces over HTTP, such as http://localhost:4318;
                                         nothing is traced without it. OTEL_EXPORTER_OTLP_… HEADERS,
                                         TIMEOUT, COMPRESSION and CERTIFICATE, their …_TRACES_… forms,
@@ -120,6 +122,7 @@ func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr
 	if err != nil {
 		return err
 	}
+	leaveProcessors(poolConfig.ConnConfig)
 	var uncontracted *legacy.UncontractedError
 	if err := refuseLegacy(ctx, c.DatabaseURL); errors.As(err, &uncontracted) {
 		return err
@@ -186,7 +189,7 @@ func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr
 		return shutdown(c, log, handler, public, private)
 	})
 	log.Info("serving", slog.String("addr", listener.Addr().String()),
-		slog.String("admin_addr", admin.Addr().String()), slog.String("version", version()))
+		slog.String("admin_addr", admin.Addr().String()), slog.String("version", version()), slog.Int("processors", runtime.GOMAXPROCS(0)))
 	if ready != nil {
 		ready(listener.Addr().String(), admin.Addr().String())
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -47,48 +46,74 @@ func (c *contender) newLoader(ctx context.Context, number int) (*loader, error) 
 	return &loader{conn: conn, read: bufio.NewReaderSize(conn, buffer), request: b.Bytes()}, nil
 }
 
-var (
-	contentLength   = []byte("Content-Length: ") // as net/http writes it
-	errNoLength     = errors.New("an answer without Content-Length")
-	errUnexpected   = errors.New("an answer of another status than 200 and 304")
-	statusLineStart = len("HTTP/1.1 ")
-)
-
 // ask sends the request, and reads the answer to its end.
 func (l *loader) ask() error {
 	if _, err := l.conn.Write(l.request); err != nil {
 		return err
 	}
-	line, err := l.read.ReadSlice('\n')
+	answer, err := readHead(l.read)
 	if err != nil {
 		return err
 	}
-	status, _ := strconv.Atoi(string(line[statusLineStart : statusLineStart+3]))
-	if status != http.StatusOK && status != http.StatusNotModified {
-		return fmt.Errorf("%w: %s", errUnexpected, bytes.TrimSpace(line))
+	if answer.status != http.StatusOK && answer.status != http.StatusNotModified {
+		return fmt.Errorf("%w: %d", errUnexpected, answer.status)
 	}
-	length := -1
+	_, err = l.read.Discard(answer.length)
+	return err
+}
+
+// head is what a load wants to know of an answer before its body.
+type head struct {
+	status     int
+	length     int // of the body
+	retryAfter bool
+	closing    bool // whether the connection ends with it
+}
+
+var (
+	errNoLength   = errors.New("an answer without Content-Length")
+	errUnexpected = errors.New("an answer of another status than 200 and 304")
+	errNoAnswer   = errors.New("no answer of HTTP/1.1")
+)
+
+// readHead reads an answer up to its body, in a fraction of the time that net/http takes to make a
+// Response of it. The names of headers are as net/http writes them.
+func readHead(from *bufio.Reader) (head, error) {
+	const version = "HTTP/1.1 "
+	line, err := from.ReadSlice('\n')
+	if err != nil {
+		return head{}, err
+	}
+	rest, ok := bytes.CutPrefix(line, []byte(version))
+	if !ok || len(rest) < len("200\r\n") {
+		return head{}, fmt.Errorf("%w: %.80q", errNoAnswer, line)
+	}
+	h := head{length: -1, status: int(rest[0]-'0')*100 + int(rest[1]-'0')*10 + int(rest[2]-'0')} //nolint:mnd // digits
 	for {
-		line, err = l.read.ReadSlice('\n')
-		if err != nil {
-			return err
+		if line, err = from.ReadSlice('\n'); err != nil {
+			return head{}, err
 		}
 		line = bytes.TrimRight(line, "\r\n")
 		if len(line) == 0 {
 			break
 		}
-		if value, ok := bytes.CutPrefix(line, contentLength); ok {
-			if length, err = strconv.Atoi(string(value)); err != nil {
-				return err
+		name, value, _ := bytes.Cut(line, []byte(": "))
+		switch string(name) {
+		case "Content-Length":
+			if h.length, err = strconv.Atoi(string(value)); err != nil {
+				return head{}, err
 			}
+		case "Retry-After":
+			h.retryAfter = true
+		case "Connection":
+			h.closing = string(value) == "close"
 		}
 	}
 	switch {
-	case status == http.StatusNotModified:
-		return nil
-	case length < 0:
-		return errNoLength
+	case h.status == http.StatusNoContent || h.status == http.StatusNotModified:
+		h.length = 0
+	case h.length < 0:
+		return head{}, errNoLength
 	}
-	_, err = io.CopyN(io.Discard, l.read, int64(length))
-	return err
+	return h, nil
 }

@@ -2,14 +2,13 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -98,15 +97,16 @@ func (f *fleet) offer(ctx context.Context, rate float64, long time.Duration, t *
 type caller struct {
 	addr, token string
 
-	conn net.Conn
-	read *bufio.Reader
+	conn    net.Conn
+	read    *bufio.Reader
+	request []byte
 }
 
 // reply is an answer.
 type reply struct {
 	status     int
 	retryAfter bool
-	body       []byte // nil unless it was asked for, or is an error's
+	body       []byte // nil unless it was asked for, or is an error's that tells more than to come again
 }
 
 func (c *caller) connect(ctx context.Context) error {
@@ -140,33 +140,35 @@ func (c *caller) ask(ctx context.Context, method, path, body string, keep bool) 
 			c.hangUp()
 		}
 	}()
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n", method, path, c.addr, c.token)
+	c.request = append(c.request[:0], method...)
+	c.request = append(append(c.request, ' '), path...)
+	c.request = append(append(c.request, " HTTP/1.1\r\nHost: "...), c.addr...)
+	c.request = append(append(c.request, "\r\nAuthorization: Bearer "...), c.token...)
 	if body != "" {
-		b.WriteString("Content-Type: application/json\r\n")
+		c.request = append(c.request, "\r\nContent-Type: application/json"...)
 	}
 	if method != http.MethodGet {
-		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(body))
+		c.request = strconv.AppendInt(append(c.request, "\r\nContent-Length: "...), int64(len(body)), 10)
 	}
-	b.WriteString("\r\n" + body)
+	c.request = append(append(c.request, "\r\n\r\n"...), body...)
 	const longestWait = time.Minute
 	if err := c.conn.SetDeadline(time.Now().Add(longestWait)); err != nil {
 		return reply{}, err
 	}
-	if _, err := c.conn.Write(b.Bytes()); err != nil {
+	if _, err := c.conn.Write(c.request); err != nil {
 		return reply{}, err
 	}
-	resp, err := http.ReadResponse(c.read, nil)
+	answer, err := readHead(c.read)
 	if err != nil {
 		return reply{}, err
 	}
-	defer func() { _ = resp.Body.Close() }()
-	got := reply{status: resp.StatusCode, retryAfter: resp.Header.Get("Retry-After") != ""}
-	if keep || got.status >= http.StatusBadRequest {
-		got.body, err = io.ReadAll(resp.Body)
+	got := reply{status: answer.status, retryAfter: answer.retryAfter}
+	if keep || got.status >= http.StatusBadRequest && !got.retryAfter {
+		got.body = make([]byte, answer.length)
+		_, err = io.ReadFull(c.read, got.body)
 	} else {
-		_, err = io.Copy(io.Discard, resp.Body)
+		_, err = c.read.Discard(answer.length)
 	}
-	closing = err != nil || resp.Close
+	closing = err != nil || answer.closing
 	return got, err
 }
