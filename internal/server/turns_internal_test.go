@@ -300,7 +300,7 @@ func TestHowManyAreAnsweredIsCountedBeforeAnOverload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, _ := newTestTurns(t, 1)
 		var working sync.WaitGroup
-		const crowd, stay = 400, time.Millisecond
+		const crowd, stay = 400, time.Millisecond / 2
 		come(t, q, crowd, stay, &working, func() { q.shared(1) })
 		q.overloaded(crowd)
 		q.giveBack()
