@@ -18,7 +18,7 @@ import (
 // says so.
 func leaveProcessors(database *pgx.ConnConfig) {
 	if _, given := os.LookupEnv("GOMAXPROCS"); !given && isHere(database) {
-		half := max(1, runtime.NumCPU()/2) //nolint:mnd // as it says
+		half := (runtime.NumCPU() + 1) / 2 //nolint:mnd // as it says
 		// A container with fewer has them to itself.
 		runtime.GOMAXPROCS(min(half, runtime.GOMAXPROCS(0)))
 	}

@@ -40,7 +40,7 @@ func TestAServerLeavesHalfOfTheProcessorsToADatabaseOnItsMachine(t *testing.T) {
 		environ string
 		want    int
 	}{
-		{"RUNLEDGER_LOG_LEVEL=info", max(1, runtime.NumCPU()/2)},
+		{"RUNLEDGER_LOG_LEVEL=info", (runtime.NumCPU() + 1) / 2},
 		{"GOMAXPROCS=3", 3},
 	} {
 		p := startServe(t, tt.environ)

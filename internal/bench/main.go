@@ -136,6 +136,9 @@ func run(ctx context.Context, o options) (err error) {
 			}
 		}
 	}
+	if o.check && len(regressions) == 0 {
+		note("no ratio is worse than in %s by more than %.0f %%", o.document, 100*o.tolerance)
+	}
 	if len(regressions) > 0 {
 		return fmt.Errorf("worse than %s by more than %.0f %%:\n  %s", o.document, 100*o.tolerance, strings.Join(regressions, "\n  "))
 	}
@@ -178,6 +181,9 @@ func chosenSections(o options) ([]section, error) {
 	var chosen []section
 	names := strings.FieldsFunc(o.only, func(r rune) bool { return r == ',' })
 	for _, s := range sections() {
+		if o.check && !s.checked && slices.Contains(names, s.name) {
+			return nil, fmt.Errorf("-check compares no ratios of %s, only those of lists, flat and polling", s.name)
+		}
 		if slices.Contains(names, s.name) || len(names) == 0 && (!o.check || s.checked) {
 			chosen = append(chosen, s)
 		}

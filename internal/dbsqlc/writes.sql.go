@@ -100,6 +100,36 @@ func (q *Queries) CancelRun(ctx context.Context, db DBTX, arg CancelRunParams) (
 	return i, err
 }
 
+const findTenants = `-- name: FindTenants :many
+SELECT id FROM tenants WHERE workspace_id = $1 AND id = ANY($2::bigint[])
+`
+
+type FindTenantsParams struct {
+	WorkspaceID int64
+	Ids         []int64
+}
+
+// Which of the tenants are of the workspace.
+func (q *Queries) FindTenants(ctx context.Context, db DBTX, arg FindTenantsParams) ([]int64, error) {
+	rows, err := db.Query(ctx, findTenants, arg.WorkspaceID, arg.Ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const heartbeatRun = `-- name: HeartbeatRun :one
 WITH run AS (
     UPDATE operation_runs AS r

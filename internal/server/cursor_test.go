@@ -101,6 +101,26 @@ func TestACursorOpensItsOwnListAlone(t *testing.T) {
 	}
 }
 
+func TestTheUsualOrderMayBeWrittenOutOnSomePagesOnly(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	f := newFixture(t, h)
+	newRuns(t, h, f.ID, 5, 5)
+	token := h.token(t, f.Owner.Subject)
+	silent := fmt.Sprintf("/workspaces/%d/operation-runs?limit=2", f.ID)
+	written := silent + "&order=-created_at"
+	for first, second := range map[string]string{silent: written, written: silent, silent + "&type=inventory_sync": written + "&type=inventory_sync"} {
+		cursor := *h.list(t, f.Owner.Subject, first).NextCursor
+		want := h.list(t, f.Owner.Subject, first+"&cursor="+cursor)
+		if got := h.list(t, f.Owner.Subject, second+"&cursor="+cursor); !slices.Equal(got.ids(), want.ids()) {
+			t.Errorf("behind %s the page of %s is another one", first, second)
+		}
+		h.refusesCursor(t, token, second+"&status=queued", cursor)
+		h.refusesCursor(t, token, silent+"&order=created_at", cursor)
+	}
+	h.refusesCursor(t, token, silent, *h.list(t, f.Owner.Subject, silent+"&order=updated_at").NextCursor)
+}
+
 func TestACursorOfWorkspacesIsItsOwnersAlone(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -45,6 +45,9 @@ func (s *Server) page(r *http.Request, owner string, p *params, first position) 
 	}
 	if given {
 		after, ok := s.cursors.open(cursor, pg.binding)
+		if values, another := p.otherwise(); !ok && another {
+			after, ok = s.cursors.open(cursor, owner+" "+binding(r, values))
+		}
 		if !ok {
 			p.fault("cursor", "It is not from this list: use next_cursor as it came, with the same filters and order.")
 		}

@@ -23,7 +23,10 @@ type params struct {
 	known  []string
 	faults []fault
 	pages  pageSizes
+	usual  string // the order of the list, if it is the one that is meant without the parameter
 }
+
+const orderParameter = "order"
 
 // mostParams is how many parameters an address takes at most, as far as that is worth knowing.
 const mostParams = 24
@@ -187,6 +190,30 @@ func (p *params) choice(name string, allowed ...string) string {
 		return allowed[0]
 	}
 	return text
+}
+
+// ordering is the parameter that orders a list, a choice.
+func (p *params) ordering(allowed ...string) string {
+	order := p.choice(orderParameter, allowed...)
+	if order == allowed[0] {
+		p.usual = order
+	}
+	return order
+}
+
+// otherwise are the same parameters in other words: the usual order written out, or left out where it
+// was. There are none of a list in another order.
+func (p *params) otherwise() (values url.Values, ok bool) {
+	if p.usual == "" {
+		return nil, false
+	}
+	values = maps.Clone(p.values)
+	if values.Has(orderParameter) {
+		values.Del(orderParameter)
+	} else {
+		values.Set(orderParameter, p.usual)
+	}
+	return values, true
 }
 
 // The sizes of a page, in rows.

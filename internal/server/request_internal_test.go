@@ -34,7 +34,7 @@ func BenchmarkParams(b *testing.B) {
 				p := parseParams(r)
 				runFilter(p)
 				p.fields(runMembers)
-				p.choice("order", "-created_at", "created_at", "updated_at")
+				p.ordering("-created_at", "created_at", "updated_at")
 				p.limit()
 				p.text("cursor")
 				if err := p.done(); err != nil {

@@ -39,7 +39,7 @@ func (s *Server) answerRuns(
 		return cmp.Or(missing(r), err)
 	}
 	list := runList{
-		server: s, workspaceID: v.workspaceID(), filter: f, order: runOrders[p.choice("order", "-created_at", "created_at", "updated_at")],
+		server: s, workspaceID: v.workspaceID(), filter: f, order: runOrders[p.ordering("-created_at", "created_at", "updated_at")],
 		missing: missing,
 	}
 	show := p.fields(runMembers)

@@ -267,21 +267,37 @@ func (s *Server) explainMissing(ctx context.Context, ws workspace.Scope, items [
 			accepted = append(accepted, t.Name)
 		}
 	}
+	wanted := make([]int64, 0, len(places))
 	for _, i := range places {
-		results[i].err = s.whyNotStarted(ctx, ws, items[i], accepted)
+		wanted = append(wanted, items[i].tenantID)
+	}
+	tenants, err := s.queries.FindTenants(ctx, s.db, dbsqlc.FindTenantsParams{WorkspaceID: ws.ID(), Ids: wanted})
+	if err != nil {
+		return err
+	}
+	for _, i := range places {
+		results[i].err = s.whyNotStarted(ctx, ws, items[i], accepted, tenants)
 	}
 	return nil
 }
 
-// whyNotStarted is why the statement left a start out; accepted are the types that it may have.
-func (s *Server) whyNotStarted(ctx context.Context, ws workspace.Scope, item start, accepted []string) error {
-	switch {
-	case !slices.Contains(accepted, item.runType):
-		return errInvalidFields(fault{
+// whyNotStarted is why the statement left a start out; accepted are the types that it may have, and
+// tenants those of the workspace.
+func (s *Server) whyNotStarted(ctx context.Context, ws workspace.Scope, item start, accepted []string, tenants []int64) error {
+	var faults []fault
+	if !slices.Contains(accepted, item.runType) {
+		faults = append(faults, fault{
 			Pointer: "/type", Detail: "No new runs of this type. Types that take new runs: " + strings.Join(accepted, ", ") + ".",
 		})
+	}
+	if item.tenantID != 0 && !slices.Contains(tenants, item.tenantID) {
+		faults = append(faults, fault{Pointer: "/tenant_id", Detail: noSuchTenant})
+	}
+	switch {
+	case len(faults) > 0:
+		return errInvalidFields(faults...)
 	case item.retryOfID == 0:
-		return errInvalidFields(fault{Pointer: "/tenant_id", Detail: noSuchTenant})
+		return errUnavailable // what was wrong with it has passed meanwhile, so that it may be tried again
 	}
 	old, err := s.queries.GetRun(ctx, s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: item.retryOfID})
 	if err != nil {

@@ -115,6 +115,7 @@ func TestEverythingWrongWithAStartIsNamedAtOnce(t *testing.T) {
 		`{"type":"inventory_sync","context":{"a":"` + strings.Repeat("x", 64<<10) + `"}}`:              {"/context"},
 		`{"type":"no_such_type"}`: {"/type"},
 		fmt.Sprintf(`{"type":"inventory_sync","tenant_id":%d}`, foreign): {"/tenant_id"},
+		fmt.Sprintf(`{"type":"no_such_type","tenant_id":%d}`, foreign):   {"/tenant_id", "/type"},
 	} {
 		if got := w.refused(t, http.StatusUnprocessableEntity, http.MethodPost, "", body); !slices.Equal(got.pointers(), want) {
 			t.Errorf("%.100s: faults at %v, want %v", body, got.pointers(), want)

@@ -56,6 +56,10 @@ WITH item AS (
 )
 SELECT run.*, EXISTS (SELECT FROM candidate WHERE candidate.id = run.id)::boolean AS created FROM run;
 
+-- name: FindTenants :many
+-- Which of the tenants are of the workspace.
+SELECT id FROM tenants WHERE workspace_id = @workspace_id AND id = ANY(@ids::bigint[]);
+
 -- name: ListRunsByIdempotencyKeys :many
 -- What was answered to keys before.
 SELECT sqlc.embed(operation_runs), keys.key, keys.request_hash
