@@ -114,6 +114,24 @@ func runsOf(ctx context.Context, db dbsqlc.DBTX, p dbsqlc.ListBackupsOfSchedules
 	return runs, nil
 }
 
+// knownFrom is the instant, not before from, from which on all runs are known that came for a slot, where
+// the newest runs of a schedule were read and most at most. What came for an earlier slot may not have
+// been read, so that nothing can be said of it.
+func knownFrom(from time.Time, newest []schedule.Run, most int) time.Time {
+	if len(newest) < most {
+		return from
+	}
+	return later(from, newest[len(newest)-1].CreatedAt.Add(schedule.NamedEarly))
+}
+
+// later is the later of two instants.
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
 // parseInstant reads what a context names: an instant as in RFC 3339, or one without a zone, which
 // older stores wrote and which is UTC. What cannot be read is the zero time.
 func parseInstant(text string) time.Time {

@@ -3,6 +3,7 @@ package agenda
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
@@ -105,11 +106,8 @@ func (s *survey) assess(ctx context.Context) ([]Assessment, error) {
 // there are no others, or if the newest slot of those whose runs are all known has its backup: then
 // nothing before it matters.
 func (s *survey) assessFew(id int64, runs []schedule.Run) (schedule.Health, bool) {
-	from := s.now.Add(-lookback)
 	complete := len(runs) < fewRuns
-	if !complete {
-		from = later(from, runs[len(runs)-1].CreatedAt.Add(schedule.NamedEarly))
-	}
+	from := knownFrom(s.now.Add(-lookback), runs, fewRuns)
 	history := schedule.Judge(s.versions[id], runs, from, s.now.Add(1), s.now)
 	health := schedule.Assess(s.versions[id], history, len(runs) > 0, s.now)
 	if complete {
@@ -123,24 +121,33 @@ func (s *survey) assessFew(id int64, runs []schedule.Run) (schedule.Health, bool
 	return health, false
 }
 
-// assessRest assesses the schedules that a few runs were not enough for.
+// assessRest assesses the schedules that a few runs were not enough for: by many runs each, and those with
+// more, beside which the newest slot is lost from sight, by very many.
 func (s *survey) assessRest(
 	ctx context.Context, ids []int64, newest map[int64][]schedule.Run, assessments []Assessment, place map[int64]int,
 ) error {
-	if len(ids) == 0 {
-		return nil
-	}
+	const many = 2000
 	from := s.now.Add(-lookback)
-	runs, err := runsOf(ctx, s.db, dbsqlc.ListBackupsOfSchedulesParams{
-		WorkspaceID: s.workspaceID, ScheduleIds: ids, CreatedFrom: instant(from.Add(-schedule.Reach)),
-		CreatedBefore: instant(s.now.Add(schedule.Early)), EachAtMost: 2000,
-	})
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		history := schedule.Judge(s.versions[id], runs[id], from, s.now.Add(1), s.now)
-		assessments[place[id]].Health = schedule.Assess(s.versions[id], history, len(newest[id]) > 0, s.now)
+	for _, most := range []int{many, MostRuns} {
+		if len(ids) == 0 {
+			return nil
+		}
+		runs, err := runsOf(ctx, s.db, dbsqlc.ListBackupsOfSchedulesParams{
+			WorkspaceID: s.workspaceID, ScheduleIds: ids, CreatedFrom: instant(from.Add(-schedule.Reach)),
+			CreatedBefore: instant(s.now.Add(schedule.Early)), EachAtMost: int32(most), //nolint:gosec // a constant
+		})
+		if err != nil {
+			return err
+		}
+		var blind []int64
+		for _, id := range ids {
+			history := schedule.Judge(s.versions[id], runs[id], knownFrom(from, runs[id], most), s.now.Add(1), s.now)
+			assessments[place[id]].Health = schedule.Assess(s.versions[id], history, len(newest[id]) > 0, s.now)
+			if len(runs[id]) == most && !slices.ContainsFunc(history, func(e schedule.Entry) bool { return e.Settled() }) {
+				blind = append(blind, id)
+			}
+		}
+		ids = blind
 	}
 	return nil
 }
@@ -179,12 +186,4 @@ func (a *Assessment) kept(id int64, completedAt, createdAt time.Time) {
 	if completedAt.IsZero() {
 		a.LastSuccessAt = createdAt
 	}
-}
-
-// later is the later of two instants.
-func later(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
 }

@@ -64,10 +64,11 @@ func Watch(ctx context.Context, db dbsqlc.DBTX, workspaceID int64, now time.Time
 // tell writes the events that the schedules' last slots call for, and returns those that it was the
 // first to write.
 func (s *survey) tell(ctx context.Context) ([]dbsqlc.PutScheduleEventsRow, error) {
+	const most = 1000
 	queries := dbsqlc.New()
 	runs, err := runsOf(ctx, s.db, dbsqlc.ListBackupsOfSchedulesParams{
 		WorkspaceID: s.workspaceID, ScheduleIds: s.ids(), CreatedFrom: instant(s.now.Add(-window - schedule.Reach)),
-		CreatedBefore: instant(s.now.Add(schedule.Early)), EachAtMost: 1000,
+		CreatedBefore: instant(s.now.Add(schedule.Early)), EachAtMost: most,
 	})
 	if err != nil {
 		return nil, err
@@ -85,7 +86,8 @@ func (s *survey) tell(ctx context.Context) ([]dbsqlc.PutScheduleEventsRow, error
 	p := dbsqlc.PutScheduleEventsParams{WorkspaceID: s.workspaceID, Actor: ledger.Service}
 	for i := range s.rows {
 		row := &s.rows[i]
-		history := schedule.Judge(s.versions[row.ID], runs[row.ID], s.now.Add(-window), s.now.Add(1), s.now)
+		from := knownFrom(s.now.Add(-window), runs[row.ID], most)
+		history := schedule.Judge(s.versions[row.ID], runs[row.ID], from, s.now.Add(1), s.now)
 		for _, event := range schedule.Alerts(history, told[row.ID], s.now.Add(-recent)) {
 			p.ScheduleIds = append(p.ScheduleIds, row.ID)
 			p.SlotsAt = append(p.SlotsAt, pgtype.Timestamptz{Time: event.SlotAt, Valid: true})

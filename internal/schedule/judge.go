@@ -187,12 +187,15 @@ func judge(slot *Slot, matched []MatchedRun, runs []Run, now time.Time) Entry {
 // fate is what became of a slot that runs have come for: first whether there is a backup, then what
 // else was odd.
 func fate(matched []MatchedRun, late bool) Verdict {
+	came := make(map[int64]bool, len(matched))
+	for i := range matched {
+		came[matched[i].ID] = true
+	}
 	made, active, originals := false, false, 0
 	for i := range matched {
 		made = made || matched[i].Made()
 		active = active || matched[i].Active()
-		isRetry := slices.ContainsFunc(matched, func(m MatchedRun) bool { return m.ID == matched[i].RetryOfID })
-		if !isRetry {
+		if !came[matched[i].RetryOfID] {
 			originals++
 		}
 	}

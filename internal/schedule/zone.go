@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +28,7 @@ func LoadZone(name string) (*time.Location, error) {
 		}
 	}
 	zone, err := time.LoadLocation(name)
-	if err != nil || slices.Contains(unnamed, strings.ToLower(name)) ||
+	if err != nil || path.Clean(name) != name || slices.Contains(unnamed, strings.ToLower(name)) ||
 		strings.HasPrefix(name, "right/") || strings.HasPrefix(name, "posix/") {
 		return nil, fmt.Errorf("the time zone %.100q is not one of the IANA database", name)
 	}

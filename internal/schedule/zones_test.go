@@ -173,3 +173,20 @@ func parseDay(t *testing.T, day string) time.Time {
 	}
 	return at
 }
+
+func TestAZoneHasOneNameAndNoPath(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"Europe//Berlin", "Europe/./Berlin", "./Europe/Berlin", "Europe/Berlin/", "./UTC", "./right/Europe/Berlin", "./posix/UTC", "./localtime",
+		"./posixrules", "Europe/../UTC", "/UTC", ".", "..", "right/UTC", "posix/UTC", "localtime", "Local", "",
+	} {
+		if zone, err := schedule.LoadZone(name); err == nil {
+			t.Errorf("%q is the zone %s", name, zone)
+		}
+	}
+	for _, name := range []string{"UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+1", "Factory"} {
+		if _, err := schedule.LoadZone(name); err != nil {
+			t.Error(err)
+		}
+	}
+}

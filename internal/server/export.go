@@ -180,7 +180,9 @@ func (e *export) send(w http.ResponseWriter, r *http.Request, connection *http.R
 			e.receipt.first = page.first
 		}
 		e.receipt.rows += int64(page.rows)
-		e.receipt.last = page.last
+		if page.rows > 0 {
+			e.receipt.last = page.last // the page behind one that is full may have none
+		}
 		if time.Since(checked) > exportPulse {
 			if err := e.list.server.mayRead(r, e.list.workspaceID); err != nil {
 				return errors.Join(errNoLongerReader, err)

@@ -89,7 +89,7 @@ func (w *worker) manyRuns(t testing.TB, n int) {
 func TestAnExportIsTheListWholeWithItsReceipt(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t, newHarness(t))
-	const runs = 700
+	const runs = 800 // so that the last page of the whole list is full
 	w.manyRuns(t, runs)
 	w.exec(t, "INSERT INTO backup_schedules (workspace_id, id, name, frequency, time_of_day) VALUES ($1, 2, 'x', 'daily', '00:00')", w.ID)
 	plain := &worker{harness: w.hurried(t), Workspace: w.Workspace, bearer: w.bearer} // the contract's runs have all members
