@@ -311,3 +311,29 @@ func TestTheServersRoleIsToldWhoseCommandItIs(t *testing.T) {
 		}
 	}
 }
+
+func TestNoSlugIsTakenForTheIDOfAnotherWorkspace(t *testing.T) {
+	t.Parallel()
+	databaseURL := dbtest.Fresh(t)
+	environ := []string{"RUNLEDGER_DATABASE_URL=" + databaseURL}
+	does(t, environ, "workspace", "create", "acme")
+	for _, digits := range []string{"1", "007", "9223372036854775807"} {
+		if code, _, stderr := command(t, environ, "workspace", "create", digits); code != exitUsage || !strings.Contains(stderr, "digits") {
+			t.Errorf("a workspace %s: %d, %s", digits, code, stderr)
+		}
+	}
+	pool := dbtest.Connect(t, databaseURL)
+	if _, err := pool.Exec(t.Context(), `WITH acme AS (SELECT id FROM workspaces WHERE slug = 'acme')
+		INSERT INTO workspaces (slug, name) SELECT id::text, 'made by hand' FROM acme`); err != nil {
+		t.Fatal(err)
+	}
+	var id string
+	if err := pool.QueryRow(t.Context(), "SELECT id::text FROM workspaces WHERE slug = 'acme'").Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"member", "add", id, "mallory", "--role", "owner"}, {"workspace", "archive", id}} {
+		if code, _, stderr := command(t, environ, args...); code != exitFailure || !strings.Contains(stderr, "slug of workspace") {
+			t.Errorf("%v: %d, %s", args, code, stderr)
+		}
+	}
+}

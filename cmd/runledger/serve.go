@@ -203,10 +203,14 @@ func shutdown(c config, log *slog.Logger, handler *server.Server, servers ...*gr
 	time.Sleep(c.ShutdownDelay) // load balancers notice meanwhile that readiness is gone
 	ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownGrace)
 	defer cancel()
-	for _, s := range servers {
+	var errs []error
+	for _, s := range servers { // each of them, or the process would go on for the sake of the other
 		if err := s.shutdown(ctx); err != nil {
-			return fmt.Errorf("requests were still running after the grace time of %s: %w", c.ShutdownGrace, err)
+			errs = append(errs, fmt.Errorf("requests were still running after the grace time of %s: %w", c.ShutdownGrace, err))
 		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
 	}
 	log.Info("stopped")
 	return nil

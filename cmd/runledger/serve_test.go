@@ -141,6 +141,45 @@ func TestSIGTERMLetsARequestFinishAndExitsWith0(t *testing.T) {
 	}
 }
 
+func TestARequestThatOutlastsTheGraceDoesNotKeepTheServer(t *testing.T) {
+	t.Parallel()
+	p := startServe(t, "RUNLEDGER_SHUTDOWN_GRACE=100ms")
+	w := dbtest.NewWorkspace(t, p.pool)
+	signer, err := auth.NewSecretSigner([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := signer.Sign(w.Owner.Subject, "i", "a", time.Hour, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := fmt.Fprintf(conn, "POST /workspaces/%d/operation-runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"+
+		"Content-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n{", w.ID, token); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil { // it says that it reads the body, which never comes
+		t.Fatal(err)
+	}
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.Wait() }()
+	select {
+	case err := <-ended:
+		if code := p.ProcessState.ExitCode(); code != exitFailure {
+			t.Errorf("it ends with %d: %v", code, err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the server goes on")
+	}
+}
+
 func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
 	t.Parallel()
 	p := startServe(t)

@@ -31,6 +31,9 @@ commands: a-z and 0-9, with single dashes between them, such as acme-2.`,
 		Args:    exactArgs("SLUG"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
 			slug := args[0]
+			if _, err := strconv.ParseInt(slug, 10, 64); err == nil {
+				return change{}, usageError{fmt.Errorf("a slug of digits alone, such as %q, would be taken for the id of another workspace", slug)}
+			}
 			if !slugPattern.MatchString(slug) {
 				return change{}, usageError{fmt.Errorf("a slug is made of a-z and 0-9 with single dashes between, unlike %q", slug)}
 			}
@@ -107,16 +110,22 @@ func (a *app) archiveCommand(
 }
 
 // findWorkspace finds a workspace by its slug or id.
-func findWorkspace(ctx context.Context, db dbsqlc.DBTX, name string) (dbsqlc.FindWorkspaceRow, error) {
-	found, err := dbsqlc.New().FindWorkspace(ctx, db, &name)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return found, fmt.Errorf("there is no workspace %q; runledger workspace list shows those that there are", name)
+func findWorkspace(ctx context.Context, db dbsqlc.DBTX, name string) (dbsqlc.FindWorkspacesRow, error) {
+	found, err := dbsqlc.New().FindWorkspaces(ctx, db, &name)
+	switch {
+	case err != nil:
+		return dbsqlc.FindWorkspacesRow{}, err
+	case len(found) == 0:
+		return dbsqlc.FindWorkspacesRow{}, fmt.Errorf("there is no workspace %q; runledger workspace list shows those that there are", name)
+	case len(found) > 1: // a slug of digits, which was not made here
+		return dbsqlc.FindWorkspacesRow{}, fmt.Errorf("%q is the slug of workspace %d and the id of another; name the former by its id, and give it another slug",
+			name, found[0].ID)
 	}
-	return found, err
+	return found[0], nil
 }
 
 // nameOf is the slug of a workspace, its id if it has none.
-func nameOf(found dbsqlc.FindWorkspaceRow) string {
+func nameOf(found dbsqlc.FindWorkspacesRow) string {
 	if found.Slug != nil {
 		return *found.Slug
 	}

@@ -12,6 +12,17 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
+func TestWhereThereIsAProviderALinkSignsNobodyIn(t *testing.T) {
+	t.Parallel()
+	s, _ := newProvidedSite(t)
+	p := s.blank(t)
+	p.navigate(s.path("/runs") + "#token=" + p.token)
+	p.awaitText("main.welcome", "You sign in at")
+	if got := p.address(); strings.Contains(got, "token") {
+		t.Errorf("the token stays in the address %q", got)
+	}
+}
+
 func TestADeepLinkSignsInAtTheProviderAndComesBackToItsPage(t *testing.T) {
 	t.Parallel()
 	s, at := newProvidedSite(t)

@@ -66,11 +66,11 @@ func (q *Queries) CreateWorkspace(ctx context.Context, db DBTX, arg CreateWorksp
 	return id, err
 }
 
-const findWorkspace = `-- name: FindWorkspace :one
-SELECT id, slug, name, archived_at FROM workspaces WHERE slug = $1 OR id::text = $1 ORDER BY slug = $1 DESC LIMIT 1
+const findWorkspaces = `-- name: FindWorkspaces :many
+SELECT id, slug, name, archived_at FROM workspaces WHERE slug = $1 OR id::text = $1 ORDER BY slug = $1 DESC NULLS LAST
 `
 
-type FindWorkspaceRow struct {
+type FindWorkspacesRow struct {
 	ID         int64
 	Slug       *string
 	Name       string
@@ -78,17 +78,31 @@ type FindWorkspaceRow struct {
 }
 
 // @sqlc-vet-disable workspace-scope
-// The operator names a workspace by its slug or id, from the command line only.
-func (q *Queries) FindWorkspace(ctx context.Context, db DBTX, name *string) (FindWorkspaceRow, error) {
-	row := db.QueryRow(ctx, findWorkspace, name)
-	var i FindWorkspaceRow
-	err := row.Scan(
-		&i.ID,
-		&i.Slug,
-		&i.Name,
-		&i.ArchivedAt,
-	)
-	return i, err
+// The operator names a workspace by its slug or id, from the command line only. Two answer to it if the
+// slug of the one, the first of them, is the id of the other.
+func (q *Queries) FindWorkspaces(ctx context.Context, db DBTX, name *string) ([]FindWorkspacesRow, error) {
+	rows, err := db.Query(ctx, findWorkspaces, name)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []FindWorkspacesRow
+	for rows.Next() {
+		var i FindWorkspacesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Slug,
+			&i.Name,
+			&i.ArchivedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const getLogPosition = `-- name: GetLogPosition :one

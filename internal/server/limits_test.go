@@ -206,3 +206,18 @@ func TestAnOpenStreamTakesNoPlaceOfARequest(t *testing.T) {
 	}
 	h.get(t, http.StatusOK, w.Owner.Subject, path)
 }
+
+func TestTheFirstInternalErrorOfARouteIsAnIncreaseOfItsCounter(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	newHarnessOn(t, dbtest.Pool(t), server.Options{Registry: registry})
+	all := told(t, registry)
+	for _, route := range []string{
+		`method="GET",route="/workspaces/{workspace_id}/operation-runs"`, `method="PATCH",route="/workspaces/{workspace_id}/operation-runs/{id}"`,
+		`method="",route=""`,
+	} {
+		if series := `runledger_http_requests_total{code="500",` + route + `} 0`; !strings.Contains(all, series) {
+			t.Errorf("before the first one there is no %s", series)
+		}
+	}
+}

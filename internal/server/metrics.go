@@ -98,7 +98,9 @@ func (m *httpMetrics) newRoute(method, pattern string) *routeMetrics {
 		m.duration.DeleteLabelValues(method, pattern)
 		route.duration = nil
 	}
-	route.byStatus.Store(&[]statusCounter{})
+	// A series that starts at 0 has an increase at the first of these, of which nobody should need a second.
+	const defect = http.StatusInternalServerError
+	route.byStatus.Store(&[]statusCounter{{defect, route.counter(defect)}})
 	return route
 }
 

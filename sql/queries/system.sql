@@ -53,10 +53,11 @@ LEFT JOIN workspace_memberships AS m ON m.workspace_id = w.id
 GROUP BY w.id
 ORDER BY w.id;
 
--- name: FindWorkspace :one
+-- name: FindWorkspaces :many
 -- @sqlc-vet-disable workspace-scope
--- The operator names a workspace by its slug or id, from the command line only.
-SELECT id, slug, name, archived_at FROM workspaces WHERE slug = @name OR id::text = @name ORDER BY slug = @name DESC LIMIT 1;
+-- The operator names a workspace by its slug or id, from the command line only. Two answer to it if the
+-- slug of the one, the first of them, is the id of the other.
+SELECT id, slug, name, archived_at FROM workspaces WHERE slug = @name OR id::text = @name ORDER BY slug = @name DESC NULLS LAST;
 
 -- name: ArchiveWorkspace :execrows
 -- @sqlc-vet-disable workspace-scope

@@ -27,7 +27,8 @@ export function onOwnerChange(listener) { changes.push(listener); }
 
 /**
  * Looks at the address for a sign-in that comes back, or for a token in its fragment, which is
- * removed at once. It says whether to go on.
+ * removed at once. Where there is a provider it counts for nothing: a link must not sign anybody in as
+ * whoever made it. It says whether to go on.
  * @returns {Promise<'go' | 'handed over' | string>} or why signing in failed
  */
 export async function begin() {
@@ -35,7 +36,7 @@ export async function begin() {
   const given = fragment.get('token');
   if (given) {
     history.replaceState(null, '', location.pathname + location.search);
-    current = given;
+    if (!provider.clientID) current = given;
     return 'go';
   }
   if (location.pathname !== `${home}callback`) return 'go';
