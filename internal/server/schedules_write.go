@@ -226,8 +226,8 @@ func (f *fields) days(row *dbsqlc.BackupSchedule) { //nolint:cyclop // each case
 	value, given := f.value("days_of_week")
 	var days schedule.Days
 	if given {
-		var err error
-		if days, err = schedule.ParseDays(value); err != nil || value[0] != '[' {
+		var ok bool
+		if days, ok = namedDays(value); !ok {
 			f.fault("days_of_week", "An array of days, 1 for Monday to 7 for Sunday.")
 			return
 		}
@@ -239,9 +239,30 @@ func (f *fields) days(row *dbsqlc.BackupSchedule) { //nolint:cyclop // each case
 		row.DaysOfWeek = nil
 	case row.Frequency == schedule.Weekly && days != 0:
 		row.DaysOfWeek = jsonDays(days)
-	case row.Frequency == schedule.Weekly && (given || f.isNull("days_of_week") || changed && len(row.DaysOfWeek) == 0):
+	case row.Frequency == schedule.Weekly && (given || f.isNull("days_of_week") || changed && !hasDays(row)):
 		f.fault("days_of_week", "A weekly schedule has at least one: 1 for Monday to 7 for Sunday.")
 	}
+}
+
+// namedDays reads the days of the week that a request names, all of them by numbers: the other ways to
+// name them are those of older stores.
+func namedDays(value json.RawMessage) (schedule.Days, bool) {
+	var list []any
+	err := json.Unmarshal(value, &list)
+	for _, day := range list {
+		if _, isNumber := day.(float64); !isNumber {
+			return 0, false
+		}
+	}
+	days, wrong := schedule.ParseDays(value)
+	return days, err == nil && wrong == nil
+}
+
+// hasDays tells whether a schedule has days of the week to be due on. Older stores left all kinds of
+// things beside a frequency that knows none.
+func hasDays(row *dbsqlc.BackupSchedule) bool {
+	days, err := schedule.ParseDays(row.DaysOfWeek)
+	return err == nil && days != 0
 }
 
 // jsonDays are days of the week as jsonb prints them.

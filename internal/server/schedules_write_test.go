@@ -156,6 +156,9 @@ func TestEverythingWrongWithAScheduleIsNamedAtOnce(t *testing.T) {
 		{http.MethodPatch, existing, `{"timezone":"right/Europe/Berlin"}`, "/timezone"},
 		{http.MethodPatch, existing, `{"timezone":"localtime"}`, "/timezone"},
 		{http.MethodPatch, existing, `{"tenant_id":1,"days_of_week":"[1]"}`, "/days_of_week /tenant_id"},
+		{http.MethodPost, "", `{"name":"a","frequency":"weekly","time_of_day":"02:30","days_of_week":["mon","3",0]}`, "/days_of_week"},
+		{http.MethodPost, "", `{"name":"a","frequency":"weekly","time_of_day":"02:30","days_of_week":[1,null]}`, "/days_of_week"},
+		{http.MethodPatch, existing, `{"frequency":"weekly","days_of_week":["2"]}`, "/days_of_week"},
 	} {
 		got := decode[problemBody](t, p.edit(t, http.StatusUnprocessableEntity, c.method, c.rest, c.body).body)
 		if places := strings.Join(slices.Compact(got.pointers()), " "); places != c.places {
@@ -164,6 +167,33 @@ func TestEverythingWrongWithAScheduleIsNamedAtOnce(t *testing.T) {
 	}
 	if got := p.versions(t, id); len(got) != 1 {
 		t.Errorf("what was refused left the versions %q", got)
+	}
+}
+
+func TestAScheduleBecomesWeeklyOnlyOnDaysThatCanBeRead(t *testing.T) {
+	t.Parallel()
+	p := newPlanner(t, newHarness(t))
+	for stored, want := range map[string][]time.Weekday{
+		`[]`: nil, `{}`: nil, `null`: nil, `["never"]`: nil, `"x"`: nil, // what older stores left beside "daily"
+		`["mon", "3"]`: {time.Monday, time.Wednesday}, `{"1": 5}`: {time.Friday},
+	} {
+		s := p.plan(t, `{"name":"Nightly","frequency":"daily","time_of_day":"02:30"}`)
+		p.exec(t, "UPDATE backup_schedules SET days_of_week = $3::text::jsonb WHERE workspace_id = $1 AND id = $2", p.ID, s.ID, stored)
+		path := fmt.Sprintf("/%d", s.ID)
+		if want == nil {
+			got := decode[problemBody](t, p.edit(t, http.StatusUnprocessableEntity, http.MethodPatch, path, `{"frequency":"weekly"}`).body)
+			if !slices.Equal(got.pointers(), []string{"/days_of_week"}) {
+				t.Errorf("%s: faults at %q", stored, got.pointers())
+			}
+			p.edit(t, http.StatusOK, http.MethodPatch, path, `{"frequency":"weekly","days_of_week":[2]}`)
+			continue
+		}
+		got := decode[struct { // the days are shown as they are stored
+			NextRunAt *time.Time `json:"next_run_at"`
+		}](t, p.edit(t, http.StatusOK, http.MethodPatch, path, `{"frequency":"weekly"}`).body)
+		if got.NextRunAt == nil || !slices.Contains(want, got.NextRunAt.Weekday()) {
+			t.Errorf("%s: weekly, it is next due at %v", stored, got.NextRunAt)
+		}
 	}
 }
 
