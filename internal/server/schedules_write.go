@@ -87,7 +87,7 @@ func (s *Server) patchBackupSchedule(w http.ResponseWriter, r *http.Request, ws 
 		if row.DeletedAt.Valid {
 			return false, errConflict(nil, "The schedule is deleted; its history is all that is left of it.")
 		}
-		return !samePlan(&before, row), nil
+		return !sameSchedule(&before, row), nil
 	})
 }
 
@@ -150,7 +150,7 @@ func (s *Server) editSchedule(
 	}
 }
 
-// writeSchedule writes a schedule with the version that begins with it. The error is pgx.ErrNoRows,
+// writeSchedule writes a schedule, with the version that begins with it if its plan is another one. The error is pgx.ErrNoRows,
 // or of class 23, if somebody else has edited it meanwhile.
 func (s *Server) writeSchedule(ctx context.Context, ws workspace.Scope, row *dbsqlc.BackupSchedule) (dbsqlc.BackupSchedule, error) {
 	_, err := s.queries.NoteScheduleEdits(ctx, s.db, dbsqlc.NoteScheduleEditsParams{
@@ -177,8 +177,8 @@ func nextRun(row *dbsqlc.BackupSchedule) pgtype.Timestamptz {
 	return timestamptz(plan.Next(time.Now()))
 }
 
-// samePlan tells whether two states of a schedule differ in nothing that can be edited.
-func samePlan(a, b *dbsqlc.BackupSchedule) bool {
+// sameSchedule tells whether two states of a schedule differ in nothing that can be edited.
+func sameSchedule(a, b *dbsqlc.BackupSchedule) bool {
 	grace := a.GraceSeconds == b.GraceSeconds ||
 		a.GraceSeconds != nil && b.GraceSeconds != nil && *a.GraceSeconds == *b.GraceSeconds
 	return grace && a.Name == b.Name && a.IsEnabled == b.IsEnabled && a.Timezone == b.Timezone &&

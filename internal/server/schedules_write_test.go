@@ -197,6 +197,47 @@ func TestAScheduleBecomesWeeklyOnlyOnDaysThatCanBeRead(t *testing.T) {
 	}
 }
 
+func TestAnEditThatMovesNoSlotTakesNoneAwayAndOneThatIsNoneOfThePlanMakesNoVersion(t *testing.T) {
+	t.Parallel()
+	p := newPlanner(t, newHarness(t))
+	s := p.plan(t, `{"name":"Nightly","frequency":"daily","time_of_day":"02:30"}`)
+	path := fmt.Sprintf("/%d", s.ID)
+	// A backup that is due, and that nobody has taken yet.
+	due := time.Now().UTC().Truncate(time.Second).Add(-time.Minute)
+	p.exec(t, "UPDATE backup_schedules SET next_run_at = $3 WHERE workspace_id = $1 AND id = $2", p.ID, s.ID, due)
+	for _, c := range []struct {
+		body     string
+		versions int
+	}{
+		{`{"name":"Renamed"}`, 1}, {`{"retention_keep_last":7}`, 1}, {`{"name":"Again","time_of_day":"02:30:00"}`, 1}, {`{"grace_seconds":600}`, 2},
+	} {
+		got := decode[scheduleBody](t, p.edit(t, http.StatusOK, http.MethodPatch, path, c.body).body)
+		if got.NextRunAt == nil || !got.NextRunAt.Equal(due) {
+			t.Errorf("%s: due at %v, which was %s", c.body, got.NextRunAt, due)
+		}
+		if versions := p.versions(t, s.ID); len(versions) != c.versions {
+			t.Errorf("%s: the versions are %q", c.body, versions)
+		}
+		// Whoever changes the plan with SQL and leaves updated_at as it is has not done it with this edit.
+		var compared bool
+		if err := p.pool.QueryRow(t.Context(), `SELECT v.compared_updated_at = s.updated_at FROM backup_schedules AS s
+			JOIN backup_schedule_versions AS v ON v.workspace_id = s.workspace_id AND v.schedule_id = s.id
+			WHERE s.workspace_id = $1 AND s.id = $2 ORDER BY v.version DESC LIMIT 1`, p.ID, s.ID).Scan(&compared); err != nil || !compared {
+			t.Errorf("%s: the newest version is not compared with the schedule as it is: %v", c.body, err)
+		}
+	}
+	for i, body := range []string{`{"time_of_day":"02:31"}`, `{"timezone":"Asia/Kathmandu"}`, `{"frequency":"weekly","days_of_week":[3]}`, `{"days_of_week":[4]}`} {
+		p.exec(t, "UPDATE backup_schedules SET next_run_at = $3 WHERE workspace_id = $1 AND id = $2", p.ID, s.ID, due)
+		got := decode[scheduleBody](t, p.edit(t, http.StatusOK, http.MethodPatch, path, body).body)
+		if got.NextRunAt == nil || !got.NextRunAt.After(due) {
+			t.Errorf("%s: due at %v by the plan that was", body, got.NextRunAt)
+		}
+		if versions := p.versions(t, s.ID); len(versions) != 3+i {
+			t.Errorf("%s: the versions are %q", body, versions)
+		}
+	}
+}
+
 func TestOnlyManagersEditSchedulesAndForeignOnesAreNotThere(t *testing.T) {
 	t.Parallel()
 	p := newPlanner(t, newHarness(t))

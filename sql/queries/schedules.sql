@@ -140,29 +140,46 @@ SELECT * FROM made;
 
 -- name: EditBackupSchedule :one
 -- Makes a schedule what the parameters say, if it is at that revision still, and writes the version that
--- begins with it. Two edits at once would write the same version; the second one fails by its key.
+-- begins with it, if its plan is another one than that of the last. Two edits at once would write the same
+-- version; the second one fails by its key. Where the slots stay what they are, so does next_run_at, which is
+-- for whoever takes the backups to move: one may be due that nobody has taken yet.
 WITH edited AS (
     UPDATE backup_schedules AS s
     SET name = @name, is_enabled = @is_enabled, timezone = @timezone, frequency = @frequency,
         time_of_day = @time_of_day, days_of_week = sqlc.narg(days_of_week), retention_keep_last = @retention_keep_last,
-        grace_seconds = sqlc.narg(grace_seconds), next_run_at = sqlc.narg(next_run_at),
+        grace_seconds = sqlc.narg(grace_seconds),
+        next_run_at = CASE
+            WHEN @delete::boolean
+              OR (s.is_enabled, s.timezone, s.frequency, s.time_of_day, s.days_of_week)
+                 IS DISTINCT FROM (@is_enabled, @timezone, @frequency, @time_of_day, sqlc.narg(days_of_week))
+            THEN sqlc.narg(next_run_at)::timestamptz ELSE s.next_run_at END,
         deleted_at = CASE WHEN @delete::boolean THEN now() ELSE s.deleted_at END,
         updated_at = now(), revision = s.revision + 1
     WHERE s.workspace_id = @workspace_id AND s.id = @id AND s.revision = @revision
       AND s.updated_at IS NOT DISTINCT FROM sqlc.narg(updated_at)
     RETURNING s.*
+), compared AS MATERIALIZED (
+    SELECT edited.*, v.version, v.valid_from,
+           (v.timezone, v.frequency, v.time_of_day, v.days_of_week, v.grace_seconds, v.is_enabled, v.is_deleted)
+           IS DISTINCT FROM (edited.timezone, edited.frequency, edited.time_of_day, edited.days_of_week,
+                             edited.grace_seconds, edited.is_enabled, edited.deleted_at IS NOT NULL) AS differs
+    FROM edited
+    LEFT JOIN LATERAL (
+        SELECT * FROM backup_schedule_versions AS newest
+        WHERE newest.workspace_id = @workspace_id AND newest.schedule_id = edited.id
+        ORDER BY newest.version DESC LIMIT 1
+    ) AS v ON true
+), marked AS (
+    UPDATE backup_schedule_versions AS v SET compared_updated_at = c.updated_at
+    FROM compared AS c
+    WHERE v.workspace_id = @workspace_id AND v.schedule_id = c.id AND v.version = c.version AND NOT c.differs
 ), version AS (
     INSERT INTO backup_schedule_versions (
         workspace_id, schedule_id, version, valid_from, timezone, frequency, time_of_day, days_of_week, grace_seconds,
         is_enabled, is_deleted, compared_updated_at, actor)
-    SELECT edited.workspace_id, edited.id, coalesce(v.version, 0) + 1, greatest(now(), v.valid_from), edited.timezone,
-           edited.frequency, edited.time_of_day, edited.days_of_week, edited.grace_seconds, edited.is_enabled,
-           edited.deleted_at IS NOT NULL, edited.updated_at, @actor::text
-    FROM edited
-    LEFT JOIN LATERAL (
-        SELECT newest.version, newest.valid_from FROM backup_schedule_versions AS newest
-        WHERE newest.workspace_id = @workspace_id AND newest.schedule_id = edited.id
-        ORDER BY newest.version DESC LIMIT 1
-    ) AS v ON true
+    SELECT c.workspace_id, c.id, coalesce(c.version, 0) + 1, greatest(now(), c.valid_from), c.timezone, c.frequency,
+           c.time_of_day, c.days_of_week, c.grace_seconds, c.is_enabled, c.deleted_at IS NOT NULL, c.updated_at, @actor::text
+    FROM compared AS c
+    WHERE c.differs
 )
 SELECT * FROM edited;
