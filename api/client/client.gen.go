@@ -2702,7 +2702,8 @@ type ListBackupScheduleSlotsParams struct {
 	// From Slots at or after this instant; 30 days ago if not given.
 	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
 
-	// Before Slots before this instant, at most 400 days after `from`; in 7 days if not given.
+	// Before Slots before this instant, at most 400 days after `from` (and one hour, for clocks that are
+	// set back between them); in 7 days if not given.
 	Before *time.Time `form:"before,omitempty" json:"before,omitempty"`
 
 	// Limit The most rows of a page. One above 1000 is lowered to 1000.
@@ -3705,7 +3706,8 @@ type ClientInterface interface {
 	//
 	// Buckets are hours, days or weeks (from Monday) of the clock in `timezone`, so that a day may
 	// have 23 or 25 hours; they have no gaps. The first and the last one count only what is in the
-	// range. A range has at most 31 days in hours, 400 days in days, and five years in weeks.
+	// range. A range has at most 31 days in hours, 400 days in days, and five years in weeks, and may
+	// be one hour longer, for clocks that are set back in it.
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/operation-runs/stats (the `GetOperationRunStats` operationId).
 	GetOperationRunStats(ctx context.Context, workspaceID WorkspaceID, params *GetOperationRunStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -4562,7 +4564,8 @@ func (c *Client) CountOperationRuns(ctx context.Context, workspaceID WorkspaceID
 //
 // Buckets are hours, days or weeks (from Monday) of the clock in `timezone`, so that a day may
 // have 23 or 25 hours; they have no gaps. The first and the last one count only what is in the
-// range. A range has at most 31 days in hours, 400 days in days, and five years in weeks.
+// range. A range has at most 31 days in hours, 400 days in days, and five years in weeks, and may
+// be one hour longer, for clocks that are set back in it.
 //
 // Corresponds with GET /workspaces/{workspace_id}/operation-runs/stats (the `GetOperationRunStats` operationId).
 func (c *Client) GetOperationRunStats(ctx context.Context, workspaceID WorkspaceID, params *GetOperationRunStatsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -9375,7 +9378,8 @@ type ClientWithResponsesInterface interface {
 	//
 	// Buckets are hours, days or weeks (from Monday) of the clock in `timezone`, so that a day may
 	// have 23 or 25 hours; they have no gaps. The first and the last one count only what is in the
-	// range. A range has at most 31 days in hours, 400 days in days, and five years in weeks.
+	// range. A range has at most 31 days in hours, 400 days in days, and five years in weeks, and may
+	// be one hour longer, for clocks that are set back in it.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -13546,7 +13550,8 @@ func (c *ClientWithResponses) CountOperationRunsWithResponse(ctx context.Context
 //
 // Buckets are hours, days or weeks (from Monday) of the clock in `timezone`, so that a day may
 // have 23 or 25 hours; they have no gaps. The first and the last one count only what is in the
-// range. A range has at most 31 days in hours, 400 days in days, and five years in weeks.
+// range. A range has at most 31 days in hours, 400 days in days, and five years in weeks, and may
+// be one hour longer, for clocks that are set back in it.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -46,6 +46,12 @@ func (p *params) fault(name, format string, args ...any) {
 	p.faults = append(p.faults, fault{Parameter: name, Detail: fmt.Sprintf(format, args...)})
 }
 
+// faulted tells whether something is wrong with one of some parameters, so that there is nothing to hold
+// others against: what stands in for it, nobody has asked for.
+func (p *params) faulted(names ...string) bool {
+	return slices.ContainsFunc(p.faults, func(f fault) bool { return slices.Contains(names, f.Parameter) })
+}
+
 // text is a parameter's value; ok is false if it was not given or cannot be used.
 func (p *params) text(name string) (value string, ok bool) {
 	p.known = append(p.known, name)

@@ -18,7 +18,7 @@ import (
 const (
 	slotsBack     = 30 * 24 * time.Hour  // before now, unless told otherwise
 	slotsAhead    = 7 * 24 * time.Hour   // after now, likewise
-	longestSlots  = 400 * 24 * time.Hour // the most that is told at once
+	longestSlots  = 400 * 24 * time.Hour // the most that is told at once, by the clock
 	largestAgenda = 1000                 // entries of a page: a year fits, and so do a thousand schedules
 )
 
@@ -63,9 +63,10 @@ func (p *params) slotsRange(now time.Time) (from, before time.Time) {
 		}
 	}
 	switch {
+	case p.faulted("from", "before"):
 	case !from.Before(before):
 		p.fault("before", "It is not after from, so that no slot could be in the range.")
-	case before.Sub(from) > longestSlots:
+	case before.Sub(from) > longestSlots+setBack:
 		p.fault("before", "It is more than 400 days after from.")
 	}
 	return from, before

@@ -95,9 +95,10 @@ func parseStats(p *params, now time.Time) statsRequest {
 	}
 	asked.from, asked.before = from, before
 	switch {
+	case p.faulted("from", "before"):
 	case !from.Before(before):
 		p.fault("before", "It is not after from, so that no run could be in the range.")
-	case hasFrom && before.Sub(from) > asked.unit.longest:
+	case hasFrom && !p.faulted("bucket") && before.Sub(from) > asked.unit.longest+setBack:
 		p.fault("before", "It is more than %d days after from, which is the longest range by the %s.",
 			asked.unit.longest/dayLength, asked.unit.name)
 	}

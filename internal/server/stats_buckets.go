@@ -9,7 +9,7 @@ import (
 // bucketUnit is how long the buckets of a statistic are, in the clock of a time zone.
 type bucketUnit struct {
 	name    string
-	longest time.Duration // the longest range that may be asked for
+	longest time.Duration // the longest range that may be asked for, by the clock
 	usual   time.Duration // the range where none is asked for
 	// start is the beginning of the bucket that an instant is in, next that of the one behind the
 	// bucket which begins at an instant.
@@ -17,6 +17,9 @@ type bucketUnit struct {
 }
 
 const dayLength = 24 * time.Hour
+
+// setBack is how much longer than by the clock a range may be, because the clocks were set back in it.
+const setBack = time.Hour
 
 // bucketUnits are the units by name. Each range holds at most some 750 buckets.
 var bucketUnits = map[string]bucketUnit{

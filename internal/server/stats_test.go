@@ -194,14 +194,23 @@ func TestStatsRefuseWhatTheyCannotCount(t *testing.T) {
 			t.Errorf("%s counts %+v", unit, got.Totals)
 		}
 	}
+	for _, query := range []string{ // the clocks go back in both
+		"?timezone=Europe/Berlin&bucket=hour&from=2026-10-01T00:00:00%2B02:00&before=2026-11-01T00:00:00%2B01:00",
+		"?timezone=Europe/Berlin&bucket=day&from=2025-10-01T00:00:00%2B02:00&before=2026-11-05T00:00:00%2B01:00",
+	} {
+		w.get(t, http.StatusOK, w.Readonly.Subject, w.path("/stats"+query))
+	}
 	for query, want := range map[string][]string{
 		"?bucket=month&timezone=Nowhere/Here&limit=3&from=x": {"bucket", "from", "limit", "timezone"},
 		"?timezone=Local": {"timezone"}, "?timezone=../etc/passwd": {"timezone"}, "?timezone=": {"timezone"},
-		"?from=2026-01-02T00:00:00Z&before=2026-01-02T00:00:00Z":             {"before"},
-		"?from=2026-01-01T00:00:00Z&before=2026-02-02T00:00:00Z&bucket=hour": {"before"},
-		"?from=2025-01-01T00:00:00Z&before=2026-02-06T00:00:00Z&bucket=day":  {"before"},
-		"?from=2020-01-01T00:00:00Z&before=2025-02-06T00:00:00Z&bucket=week": {"before"},
-		"?from=0000-01-01T00:00:00Z":                                         {"before"}, "?tenant_id=0&type=,": {"tenant_id", "type"},
+		"?from=2026-01-02T00:00:00Z&before=2026-01-02T00:00:00Z":               {"before"},
+		"?from=2026-01-01T00:00:00Z&before=2026-02-02T00:00:00Z&bucket=hour":   {"before"},
+		"?from=2025-01-01T00:00:00Z&before=2026-02-06T00:00:00Z&bucket=day":    {"before"},
+		"?from=2020-01-01T00:00:00Z&before=2025-02-06T00:00:00Z&bucket=week":   {"before"},
+		"?from=2026-10-01T00:00:00Z&before=2026-11-01T01:00:00.1Z&bucket=hour": {"before"},
+		"?from=2020-01-01T00:00:00Z&before=bad":                                {"before"}, "?from=2999-01-01T00:00:00Z&before=bad": {"before"},
+		"?from=bad&before=0001-01-01T00:00:00Z": {"from"}, "?from=2024-01-01T00:00:00Z&before=2026-01-01T00:00:00Z&bucket=weak": {"bucket"},
+		"?from=0000-01-01T00:00:00Z": {"before"}, "?tenant_id=0&type=,": {"tenant_id", "type"},
 	} {
 		got := decode[problemBody](t, w.get(t, http.StatusBadRequest, w.Readonly.Subject, w.path("/stats"+query)).body)
 		if !slices.Equal(got.pointers(), want) {
