@@ -91,7 +91,7 @@ func parseStats(p *params, now time.Time) statsRequest {
 		before = now.UTC().Truncate(time.Microsecond)
 	}
 	if !hasFrom {
-		from = asked.unit.start(before.Add(-asked.unit.usual).In(asked.zone))
+		from = asked.unit.bucketOf(before.Add(-asked.unit.usual).In(asked.zone))
 	}
 	asked.from, asked.before = from, before
 	switch {

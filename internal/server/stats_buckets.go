@@ -11,7 +11,7 @@ type bucketUnit struct {
 	name    string
 	longest time.Duration // the longest range that may be asked for, by the clock
 	usual   time.Duration // the range where none is asked for
-	// start is the beginning of the bucket that an instant is in, next that of the one behind the
+	// start is the beginning of a bucket at an instant or before it, next that of the one behind the
 	// bucket which begins at an instant.
 	start, next func(at time.Time) time.Time
 }
@@ -23,7 +23,7 @@ const setBack = time.Hour
 
 // bucketUnits are the units by name. Each range holds at most some 750 buckets.
 var bucketUnits = map[string]bucketUnit{
-	"hour": {"hour", 31 * dayLength, dayLength, startOfHour, nextHour},
+	"hour": {"hour", 31 * dayLength, dayLength, hourBefore, nextHour},
 	"day":  {"day", 400 * dayLength, 30 * dayLength, startOfDay, func(at time.Time) time.Time { return midnight(at, 1) }},
 	"week": {"week", 5 * 366 * dayLength, 26 * 7 * dayLength, startOfWeek, func(at time.Time) time.Time { return midnight(at, 7) }},
 }
@@ -31,11 +31,7 @@ var bucketUnits = map[string]bucketUnit{
 // buckets are where the buckets begin that hold the instants of a range, and where the last one
 // ends. They have no gaps: whatever the clock does, each instant is in one.
 func (u bucketUnit) buckets(from, before time.Time, zone *time.Location) []time.Time {
-	at := u.start(from.In(zone))
-	// Where the clocks were set back over midnight, a day came that had been over.
-	for next := u.next(at); !next.After(from); next = u.next(at) {
-		at = next
-	}
+	at := u.bucketOf(from.In(zone))
 	boundaries := []time.Time{at}
 	for at.Before(before) {
 		at = u.next(at)
@@ -43,6 +39,20 @@ func (u bucketUnit) buckets(from, before time.Time, zone *time.Location) []time.
 	}
 	return boundaries
 }
+
+// bucketOf is the beginning of the bucket that an instant is in.
+func (u bucketUnit) bucketOf(instant time.Time) time.Time {
+	at := u.start(instant)
+	// Where the clocks were set back over midnight, a day came that had been over.
+	for next := u.next(at); !next.After(instant); next = u.next(at) {
+		at = next
+	}
+	return at
+}
+
+// hourBefore is a full hour some hours before an instant. In the half hour after the clocks were set by
+// one, they do not tell when the bucket began; counted from before, it is known.
+func hourBefore(at time.Time) time.Time { return startOfHour(at.Add(-3 * time.Hour)) }
 
 // startOfHour is when the clock last showed a full hour.
 func startOfHour(at time.Time) time.Time {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -11,7 +12,7 @@ func TestBucketsFollowTheClockAndHaveNoGaps(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		unit, zone   string
-		from, before string   // local times without a zone
+		from, before string   // local times, with an offset where there are two
 		want         []string // RFC 3339, local
 	}{
 		{"day", "Europe/Berlin", "2026-03-28T15:00:00", "2026-03-30T12:00:00", []string{
@@ -25,6 +26,12 @@ func TestBucketsFollowTheClockAndHaveNoGaps(t *testing.T) {
 		}},
 		{"hour", "Australia/Lord_Howe", "2026-04-05T01:10:00", "2026-04-05T02:10:00", []string{
 			"2026-04-05T01:00:00+11:00", "2026-04-05T02:00:00+10:30", "2026-04-05T03:00:00+10:30",
+		}},
+		{"hour", "Australia/Lord_Howe", "2026-04-05T01:40:00+10:30", "2026-04-05T02:10:00", []string{ // after 01:59 came 01:30
+			"2026-04-05T01:00:00+11:00", "2026-04-05T02:00:00+10:30", "2026-04-05T03:00:00+10:30",
+		}},
+		{"hour", "Australia/Lord_Howe", "2026-10-04T02:40:00", "2026-10-04T03:10:00", []string{ // after 01:59 came 02:30
+			"2026-10-04T01:00:00+10:30", "2026-10-04T03:00:00+11:00", "2026-10-04T04:00:00+11:00",
 		}},
 		{"hour", "Asia/Kathmandu", "2026-04-05T01:10:00", "2026-04-05T01:20:00", []string{"2026-04-05T01:00:00+05:45", "2026-04-05T02:00:00+05:45"}},
 		{"day", "America/Sao_Paulo", "2018-11-03T01:00:00", "2018-11-05T00:00:00", []string{ // no midnight on the 4th
@@ -49,6 +56,9 @@ func TestBucketsFollowTheClockAndHaveNoGaps(t *testing.T) {
 		}
 		at := func(local string) time.Time {
 			t.Helper()
+			if parsed, err := time.Parse(time.RFC3339, local); err == nil {
+				return parsed
+			}
 			parsed, err := time.ParseInLocation("2006-01-02T15:04:05.999999", local, zone)
 			if err != nil {
 				t.Fatal(err)
@@ -83,6 +93,7 @@ func TestEachInstantIsInTheOneBucketThatHoldsIt(t *testing.T) {
 		// Where the clocks are set is where it goes wrong.
 		if _, until := from.In(zone).ZoneBounds(); !until.IsZero() && rapid.Bool().Draw(t, "at a change of the clocks") {
 			from = until.Add(time.Duration(rapid.IntRange(-48, 48).Draw(t, "hours off")) * time.Hour)
+			from = from.Add(time.Duration(rapid.IntRange(0, 59).Draw(t, "minutes off")) * time.Minute)
 		}
 		before := from.Add(time.Duration(rapid.IntRange(1, 40*24).Draw(t, "hours")) * time.Hour)
 		unit := bucketUnits[rapid.SampledFrom([]string{"hour", "day", "week"}).Draw(t, "unit")]
@@ -93,6 +104,16 @@ func TestEachInstantIsInTheOneBucketThatHoldsIt(t *testing.T) {
 		for i := range got[1:] {
 			if !got[i+1].After(got[i]) {
 				t.Fatalf("the bucket behind the one of %s begins at %s", got[i], got[i+1])
+			}
+		}
+		if unit.name != "hour" {
+			return
+		}
+		// A bucket is the same whatever the range that shows it.
+		earlier := unit.buckets(from.Add(-time.Duration(rapid.IntRange(1, 24*60).Draw(t, "minutes earlier"))*time.Minute), before, zone)
+		for _, at := range got {
+			if !slices.ContainsFunc(earlier, at.Equal) {
+				t.Fatalf("a bucket begins at %s in one range, and in one that begins earlier they begin at %s", at, earlier)
 			}
 		}
 	})
