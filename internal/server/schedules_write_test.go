@@ -238,6 +238,18 @@ func TestAnEditThatMovesNoSlotTakesNoneAwayAndOneThatIsNoneOfThePlanMakesNoVersi
 	}
 }
 
+func TestWhatMayBeLeftOutOfAScheduleMayBeNull(t *testing.T) {
+	t.Parallel()
+	p := newPlanner(t, newHarness(t))
+	s := p.plan(t, `{"name":"Nightly","frequency":"daily","time_of_day":"02:30","tenant_id":null,"is_enabled":null,"timezone":null,
+		"days_of_week":null,"retention_keep_last":null,"grace_seconds":null}`)
+	got := decode[scheduleBody](t, p.edit(t, http.StatusOK, http.MethodPatch, fmt.Sprintf("/%d", s.ID), `{"name":null,"is_enabled":null,
+		"timezone":null,"frequency":null,"time_of_day":null,"days_of_week":null,"retention_keep_last":null,"grace_seconds":null}`).body)
+	if got.Revision != 1 || got.Name != s.Name {
+		t.Errorf("an edit that says nothing made it %+v", got)
+	}
+}
+
 func TestOnlyManagersEditSchedulesAndForeignOnesAreNotThere(t *testing.T) {
 	t.Parallel()
 	p := newPlanner(t, newHarness(t))
