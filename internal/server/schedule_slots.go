@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -40,7 +41,8 @@ func (s *Server) listSlots(w http.ResponseWriter, r *http.Request, ws workspace.
 	entries, err := agenda.History(r.Context(), s.db, &row, from, before, now)
 	if errors.Is(err, agenda.ErrTooManyRuns) {
 		return errInvalidParameters([]fault{{
-			Parameter: "before", Detail: "The range holds more than " + strconv.Itoa(agenda.MostRuns) + " runs; ask for a shorter one.",
+			Parameter: "before", Detail: fmt.Sprintf("The range and the %d days before and after it, whose runs may be its slots', hold more than %d runs; ask for another one.",
+				schedule.Reach/(24*time.Hour), agenda.MostRuns),
 		}})
 	}
 	if err != nil {
