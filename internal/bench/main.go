@@ -136,12 +136,18 @@ func run(ctx context.Context, o options) (err error) {
 			}
 		}
 	}
-	if o.check && len(regressions) == 0 {
-		note("no ratio is worse than in %s by more than %.0f %%", o.document, 100*o.tolerance)
+	if o.check {
+		return judge(o, regressions)
 	}
+	return nil
+}
+
+// judge says what is worse than in the document, or that nothing is.
+func judge(o options, regressions []string) error {
 	if len(regressions) > 0 {
 		return fmt.Errorf("worse than %s by more than %.0f %%:\n  %s", o.document, 100*o.tolerance, strings.Join(regressions, "\n  "))
 	}
+	note("no ratio is worse than in %s by more than %.0f %%", o.document, 100*o.tolerance)
 	return nil
 }
 

@@ -135,7 +135,7 @@ func TestManyManualRunsHideNoBackup(t *testing.T) {
 	w := newWorker(t, newHarness(t))
 	id, _ := w.since(t, "nightly", "", append(slices.Repeat([]string{"succeeded"}, 7), "failed")...)
 	w.exec(t, `INSERT INTO operation_runs (workspace_id, type, status, outcome, created_at, started_at, completed_at, context)
-		SELECT $1, 'backup_schedule_run', 'completed', 'failed', at, at, at, jsonb_build_object('backup_schedule_id', $2::bigint)
+		SELECT $1, 'backup_schedule_run', 'completed', 'failed', at, at AS started, at AS completed, jsonb_build_object('backup_schedule_id', $2::bigint)
 		FROM (SELECT now() - interval '9 hours' + n * interval '1 second' AS at FROM generate_series(1, 2000) AS n) AS manual`, w.ID, id)
 	if got := w.healthOf(t, "")[0]; got.State != "failing" || got.Streak.Failed != 1 || got.Streak.Missed != 0 {
 		t.Errorf("beside many manual runs it is %s: %d failed, %d missed", got.State, got.Streak.Failed, got.Streak.Missed)

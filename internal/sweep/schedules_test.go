@@ -180,7 +180,7 @@ func TestNothingIsToldOfSlotsWhoseRunsAreTooManyToRead(t *testing.T) {
 		w.backup(t, id, time.Date(2026, time.March, day, 2, 0, 0, 0, time.UTC))
 	}
 	if _, err := w.pool.Exec(t.Context(), `INSERT INTO operation_runs (workspace_id, type, status, outcome, created_at, started_at, completed_at, context)
-		SELECT $1, 'backup_schedule_run', 'completed', 'failed', at, at, at, jsonb_build_object('backup_schedule_id', $2::bigint)
+		SELECT $1, 'backup_schedule_run', 'completed', 'failed', at, at AS started, at AS completed, jsonb_build_object('backup_schedule_id', $2::bigint)
 		FROM (SELECT timestamptz '2026-03-03 09:00Z' + n * interval '1 minute' AS at FROM generate_series(1, 1000) AS n) AS manual`,
 		w.workspace, id); err != nil {
 		t.Fatal(err)
