@@ -797,7 +797,7 @@ type BackupScheduleRetention struct {
 	// Release Runs whose backups would be let go.
 	Release []RunSummary `json:"release"`
 
-	// WithoutBackup Runs that made no backup, which do not count.
+	// WithoutBackup Runs that made no backup, or one that is not to be trusted, which do not count.
 	WithoutBackup []RunSummary `json:"without_backup"`
 }
 
@@ -3448,6 +3448,10 @@ type ClientInterface interface {
 	// and `release` those behind them. `without_backup` has the ones that `failed`, were `blocked` or
 	// `cancelled`: they made nothing to keep, and take nobody's place.
 	//
+	// A run that is `recalled` is in `without_backup` as well: its backup, if there is one, is not to
+	// be trusted, so that it takes the place of none that is. Neither is it let go: that is for
+	// somebody to decide.
+	//
 	// All pages together are all runs. A list that is empty on one page may not be on the next.
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/backup-schedules/{id}/retention (the `GetBackupScheduleRetention` operationId).
@@ -4095,6 +4099,10 @@ func (c *Client) EditBackupSchedule(ctx context.Context, workspaceID WorkspaceID
 // `keep` has the newest that `succeeded` or `partially_succeeded`, as many as `keep_last` says,
 // and `release` those behind them. `without_backup` has the ones that `failed`, were `blocked` or
 // `cancelled`: they made nothing to keep, and take nobody's place.
+//
+// A run that is `recalled` is in `without_backup` as well: its backup, if there is one, is not to
+// be trusted, so that it takes the place of none that is. Neither is it let go: that is for
+// somebody to decide.
 //
 // All pages together are all runs. A list that is empty on one page may not be on the next.
 //
@@ -9098,6 +9106,10 @@ type ClientWithResponsesInterface interface {
 	// and `release` those behind them. `without_backup` has the ones that `failed`, were `blocked` or
 	// `cancelled`: they made nothing to keep, and take nobody's place.
 	//
+	// A run that is `recalled` is in `without_backup` as well: its backup, if there is one, is not to
+	// be trusted, so that it takes the place of none that is. Neither is it let go: that is for
+	// somebody to decide.
+	//
 	// All pages together are all runs. A list that is empty on one page may not be on the next.
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -13143,6 +13155,10 @@ func (c *ClientWithResponses) EditBackupScheduleWithResponse(ctx context.Context
 // `keep` has the newest that `succeeded` or `partially_succeeded`, as many as `keep_last` says,
 // and `release` those behind them. `without_backup` has the ones that `failed`, were `blocked` or
 // `cancelled`: they made nothing to keep, and take nobody's place.
+//
+// A run that is `recalled` is in `without_backup` as well: its backup, if there is one, is not to
+// be trusted, so that it takes the place of none that is. Neither is it let go: that is for
+// somebody to decide.
 //
 // All pages together are all runs. A list that is empty on one page may not be on the next.
 //

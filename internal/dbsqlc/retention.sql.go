@@ -105,7 +105,7 @@ const findKeptBackupPosition = `-- name: FindKeptBackupPosition :one
 SELECT coalesce(created_at, '-infinity')::timestamptz AS position, id
 FROM operation_runs
 WHERE workspace_id = $1 AND context ->> 'backup_schedule_id' = $2::text
-  AND type = 'backup_schedule_run' AND outcome IN ('succeeded', 'partially_succeeded')
+  AND type = 'backup_schedule_run' AND outcome IN ('succeeded', 'partially_succeeded') AND NOT recalled
 ORDER BY coalesce(created_at, '-infinity') DESC, id DESC
 LIMIT 1 OFFSET $3
 `
@@ -121,7 +121,8 @@ type FindKeptBackupPositionRow struct {
 	ID       int64
 }
 
-// The last of a schedule's latest runs that made a backup and that its retention keeps.
+// The last of a schedule's latest runs that made a backup and that its retention keeps. A recalled
+// one is not to be trusted, and keeps no place from one that is.
 func (q *Queries) FindKeptBackupPosition(ctx context.Context, db DBTX, arg FindKeptBackupPositionParams) (FindKeptBackupPositionRow, error) {
 	row := db.QueryRow(ctx, findKeptBackupPosition, arg.WorkspaceID, arg.ScheduleID, arg.Newer)
 	var i FindKeptBackupPositionRow
@@ -168,7 +169,7 @@ func (q *Queries) FindKeptPosition(ctx context.Context, db DBTX, arg FindKeptPos
 }
 
 const listCompletedBackups = `-- name: ListCompletedBackups :many
-SELECT id, type, status, outcome, created_at, started_at, completed_at
+SELECT id, type, status, outcome, created_at, started_at, completed_at, recalled
 FROM operation_runs
 WHERE workspace_id = $1 AND context ->> 'backup_schedule_id' = $2::text
   AND type = 'backup_schedule_run' AND outcome <> 'pending'
@@ -193,6 +194,7 @@ type ListCompletedBackupsRow struct {
 	CreatedAt   pgtype.Timestamptz
 	StartedAt   pgtype.Timestamptz
 	CompletedAt pgtype.Timestamptz
+	Recalled    bool
 }
 
 // The completed runs of a backup schedule behind a position, the newest first.
@@ -219,6 +221,7 @@ func (q *Queries) ListCompletedBackups(ctx context.Context, db DBTX, arg ListCom
 			&i.CreatedAt,
 			&i.StartedAt,
 			&i.CompletedAt,
+			&i.Recalled,
 		); err != nil {
 			return nil, err
 		}

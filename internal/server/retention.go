@@ -77,12 +77,14 @@ func (s *Server) lastKeptBackup(r *http.Request, ws workspace.Scope, scheduleID 
 }
 
 // retentionOf is the list that a completed run belongs to. One that made no backup neither takes
-// the place of one that did, nor has anything to let go.
+// the place of one that did, nor has anything to let go. A recalled one is like it: nobody can rely
+// on its backup, but it is not the retention's to let go, since it may be all there is, and the mark
+// of a run that names a recalled one may go again.
 func retentionOf(run *dbsqlc.ListCompletedBackupsRow, lastKept position) string {
 	made := run.Outcome == string(ledger.OutcomeSucceeded) || run.Outcome == string(ledger.OutcomePartiallySucceeded)
 	at := positionAt(run.CreatedAt, run.ID)
 	switch {
-	case !made:
+	case !made || run.Recalled:
 		return "without_backup"
 	case at.compare(lastKept) >= 0:
 		return "keep"

@@ -132,6 +132,31 @@ func TestAScheduleNeverLetsItsLastBackupGoAndKeepsAllIfThereAreFew(t *testing.T)
 	}
 }
 
+func TestARecalledBackupIsNeitherKeptNorInTheWayOfAGoodOne(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w := newWorker(t, h)
+	schedule := backupSchedule(t, h, w.ID, 1)
+	number := strconv.FormatInt(schedule, 10)
+	path := fmt.Sprintf("/workspaces/%d/backup-schedules/%d/retention", w.ID, schedule)
+	want := func(want retained) {
+		t.Helper()
+		got, _ := h.retention(t, w.Readonly.Subject, path, 2)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	older := backupRun(t, h, w.ID, "backup_schedule_run", number, "succeeded", 72)
+	good := backupRun(t, h, w.ID, "backup_schedule_run", number, "succeeded", 48)
+	bad := backupRun(t, h, w.ID, "backup_schedule_run", number, "succeeded", 24)
+	want(retained{Keep: []int64{bad}, Release: []int64{good, older}})
+	w.recall(t, bad, "The disk was full.")
+	want(retained{Keep: []int64{good}, Release: []int64{older}, WithoutBackup: []int64{bad}})
+	w.recall(t, good, "The disk was full before, too.")
+	w.recall(t, older, "It always was.")
+	want(retained{WithoutBackup: []int64{bad, good, older}})
+}
+
 func TestTheRetentionOfAScheduleIsReadFromItsIndexInOrder(t *testing.T) {
 	t.Parallel()
 	pool, seen := newRecordedPool(t, dbtest.Fresh(t))

@@ -97,17 +97,18 @@ DELETE FROM operation_runs WHERE workspace_id = @workspace_id AND id = ANY (@ids
 SELECT id FROM tenants WHERE workspace_id = @workspace_id ORDER BY id;
 
 -- name: FindKeptBackupPosition :one
--- The last of a schedule's latest runs that made a backup and that its retention keeps.
+-- The last of a schedule's latest runs that made a backup and that its retention keeps. A recalled
+-- one is not to be trusted, and keeps no place from one that is.
 SELECT coalesce(created_at, '-infinity')::timestamptz AS position, id
 FROM operation_runs
 WHERE workspace_id = @workspace_id AND context ->> 'backup_schedule_id' = @schedule_id::text
-  AND type = 'backup_schedule_run' AND outcome IN ('succeeded', 'partially_succeeded')
+  AND type = 'backup_schedule_run' AND outcome IN ('succeeded', 'partially_succeeded') AND NOT recalled
 ORDER BY coalesce(created_at, '-infinity') DESC, id DESC
 LIMIT 1 OFFSET @newer;
 
 -- name: ListCompletedBackups :many
 -- The completed runs of a backup schedule behind a position, the newest first.
-SELECT id, type, status, outcome, created_at, started_at, completed_at
+SELECT id, type, status, outcome, created_at, started_at, completed_at, recalled
 FROM operation_runs
 WHERE workspace_id = @workspace_id AND context ->> 'backup_schedule_id' = @schedule_id::text
   AND type = 'backup_schedule_run' AND outcome <> 'pending'

@@ -13,7 +13,7 @@ export function retention(view, path, schedule) {
   const texts = {
     keep: ['Kept', 'the newest backups'],
     release: ['Would be let go', 'older than those'],
-    without_backup: ['Made no backup', 'they take nobody’s place'],
+    without_backup: ['Made no backup', 'or a recalled one; they take nobody’s place'],
   };
   /** @type {Record<string, any[]>} */
   let runs = { keep: [], release: [], without_backup: [] };
