@@ -2,8 +2,11 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"reflect"
+	"strconv"
+	"strings"
 )
 
 // Failure is an entry of a run's failure_summary.
@@ -12,8 +15,8 @@ type Failure struct {
 	Message string `json:"message"`
 }
 
-// SameJSON tells whether two documents say the same: the same members in any order, the same
-// numbers as they are written.
+// SameJSON tells whether two documents say the same: the same members in any order, and numbers of
+// the same value however they are written, since the database writes them in its own way.
 func SameJSON(a, b json.RawMessage) bool {
 	left, err := decode(a)
 	if err != nil {
@@ -51,7 +54,7 @@ func unchanged(target, patch any) bool {
 	return true
 }
 
-// decode reads a document with its numbers as they are written; an absent one is null.
+// decode reads a document with its numbers in their normal form; an absent one is null.
 func decode(document json.RawMessage) (any, error) {
 	if document == nil {
 		document = json.RawMessage("null")
@@ -60,5 +63,45 @@ func decode(document json.RawMessage) (any, error) {
 	decoder.UseNumber()
 	var tree any
 	err := decoder.Decode(&tree)
-	return tree, err
+	return normal(tree), err
+}
+
+// normal is a value with its numbers in their normal form.
+func normal(value any) any {
+	switch value := value.(type) {
+	case json.Number:
+		return normalNumber(value)
+	case map[string]any:
+		for name, member := range value {
+			value[name] = normal(member)
+		}
+	case []any:
+		for i, element := range value {
+			value[i] = normal(element)
+		}
+	}
+	return value
+}
+
+// normalNumber is the one way to write a number: its digits from the first to the last that is not
+// 0, and a power of ten. Nothing is expanded, so that a large exponent costs nothing; one that is
+// beyond all that the database can hold leaves the number as it is written.
+func normalNumber(number json.Number) json.Number {
+	mantissa, exponent, _ := strings.Cut(strings.ToLower(string(number)), "e")
+	sign := ""
+	if mantissa[0] == '-' {
+		sign, mantissa = "-", mantissa[1:]
+	}
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits := strings.TrimLeft(whole+fraction, "0")
+	significant := strings.TrimRight(digits, "0")
+	if significant == "" {
+		return "0" // be it negative
+	}
+	power, err := strconv.ParseInt(cmp.Or(exponent, "0"), 10, 32)
+	if err != nil {
+		return number
+	}
+	power += int64(len(digits) - len(significant) - len(fraction))
+	return json.Number(sign + significant + "e" + strconv.FormatInt(power, 10))
 }

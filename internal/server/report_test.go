@@ -85,6 +85,23 @@ func TestTheSameReportAgainChangesNothingAndAnotherIsAConflictThatCarriesTheRun(
 	w.wantEvents(t, run.ID, "created", "completed")
 }
 
+func TestAReportIsTheSameHoweverItsNumbersAreWritten(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	for _, said := range []string{
+		`"context":{"ratio":1e-7}`, `"context":{"n":[1E+3,-12.50e1]}`, `"context":{"n":-0.0}`, `"summary_counts":{"n":-0}`,
+	} {
+		report := `{"status":"completed","outcome":"succeeded",` + said + `}`
+		path := fmt.Sprintf("/%d", w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`).ID)
+		first := w.must(t, http.StatusOK, http.MethodPatch, path, report)
+		if again := w.must(t, http.StatusOK, http.MethodPatch, path, report); again.body != first.body {
+			t.Errorf("%s again leaves %s, not %s", said, again.body, first.body)
+		}
+		other := strings.NewReplacer("1e-7", "2e-7", "1E+3", "1E+4", "-0.0", "-0.1", "-0}", "1}").Replace(report)
+		w.refused(t, http.StatusConflict, http.MethodPatch, path, other)
+	}
+}
+
 func TestEverythingWrongWithAReportIsNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t, newHarness(t))
