@@ -181,6 +181,25 @@ func TestAWorkerTellsTheInstantWithinTheRunsLife(t *testing.T) {
 	}
 }
 
+func TestAWorkerTellsTheInstantOfARunOfWhichNobodyKnowsWhenItWasCreated(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	id := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`).ID
+	w.exec(t, "UPDATE operation_runs SET created_at = NULL WHERE workspace_id = $1 AND id = $2", w.ID, id)
+	started := time.Date(2026, time.January, 31, 19, 0, 0, 0, time.UTC)
+	if run := w.report(t, id, `{"status":"running","at":"2026-01-31T19:00:00Z"}`); !run.StartedAt.Equal(started) {
+		t.Errorf("it started at %s, not %s", run.StartedAt, started)
+	}
+	const ended = `{"status":"completed","outcome":"succeeded","at":"2026-01-31T%sZ"}`
+	early := w.refused(t, http.StatusUnprocessableEntity, http.MethodPatch, fmt.Sprintf("/%d", id), fmt.Sprintf(ended, "18:59:59"))
+	if !slices.Equal(early.pointers(), []string{"/at"}) {
+		t.Errorf("faults at %v", early.pointers())
+	}
+	if run := w.report(t, id, fmt.Sprintf(ended, "19:00:01")); !run.CompletedAt.Equal(started.Add(time.Second)) {
+		t.Errorf("it ended at %s", run.CompletedAt)
+	}
+}
+
 func TestIfMatchHoldsAReportToTheRevisionItKnows(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t, newHarness(t))

@@ -130,7 +130,7 @@ WITH report AS (
     WHERE r.workspace_id = @workspace_id AND r.id = move.id
       AND (r.status IN ('queued', 'running') OR r.status = 'completed' AND r.stalled = 'no_heartbeat')
       AND NOT (move.new_status = 'queued' AND r.status <> 'queued')
-      AND (move.at IS NULL OR move.at >= r.created_at AND (move.new_status <> 'completed' OR move.at >= coalesce(r.started_at, move.at)))
+      AND (move.at IS NULL OR move.at >= coalesce(r.created_at, move.at) AND (move.new_status <> 'completed' OR move.at >= coalesce(r.started_at, move.at)))
       AND (move.revision IS NULL OR move.revision = r.revision)
       AND (move.context_patch IS NULL
            OR octet_length(runledger_merge_patch(r.context, move.context_patch)::text) <= greatest(@context_limit::integer, octet_length(r.context::text)))
