@@ -80,6 +80,7 @@ type planNode struct {
 	Relation   string     `json:"Relation Name"`
 	Index      string     `json:"Index Name"`
 	Rows       float64    `json:"Actual Rows"`
+	Loops      float64    `json:"Actual Loops"`
 	Hit        int        `json:"Shared Hit Blocks"`
 	Read       int        `json:"Shared Read Blocks"`
 	Plans      []planNode `json:"Plans"`

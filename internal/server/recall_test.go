@@ -10,6 +10,7 @@ import (
 
 	"github.com/runledger/runledger/internal/dbtest"
 	"github.com/runledger/runledger/internal/retention"
+	"github.com/runledger/runledger/internal/server"
 )
 
 // recalledBody is what the tests read of a recalled run.
@@ -127,6 +128,63 @@ func TestARunThatIsReplacedAlreadyIsNotMarked(t *testing.T) {
 	naming := w.done(t, fmt.Sprintf(drift, bad), "succeeded")
 	w.recall(t, bad, "wrong")
 	w.wantMarked(t, "operation-runs", bad, naming)
+}
+
+func TestARunThatAReportMakesNameARecalledRunIsMarkedFromThenOn(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	older := w.start(t, http.StatusCreated, `{"type":"drift_generate_findings","identity":"older"}`).ID
+	bad := w.done(t, `{"type":"inventory_sync"}`, "succeeded")
+	w.recall(t, bad, "wrong")
+	want := []int64{bad}
+	for _, naming := range []string{
+		`{"baseline_operation_run_id":%d}`, `{"current_operation_run_id":"%d"}`, `{"operation_run_id":%d}`,
+	} {
+		id := w.start(t, http.StatusCreated, fmt.Sprintf(`{"type":"drift_generate_findings","identity":%q,"context":{"n":1}}`, naming)).ID
+		w.report(t, id, fmt.Sprintf(`{"status":"running","context":{"operation_run_id":"x%[1]d","n":%[1]d,"deep":{"operation_run_id":%[1]d}}}`, bad))
+		w.wantMarked(t, "operation-runs", want...)
+		w.report(t, id, fmt.Sprintf(`{"context":`+naming+`}`, bad))
+		want = append(want, id)
+		w.wantMarked(t, "operation-runs", want...)
+		w.report(t, id, `{"status":"completed","outcome":"succeeded","context":{"n":2}}`)
+		w.wantMarked(t, "operation-runs", want...)
+		w.wantEvents(t, id, "created", "started", "reported", "completed")
+	}
+	// Only later runs rest on it.
+	w.report(t, older, fmt.Sprintf(`{"status":"completed","outcome":"succeeded","context":{"baseline_operation_run_id":%d}}`, bad))
+	w.wantMarked(t, "operation-runs", want...)
+}
+
+func TestWhetherAReportNamesARecalledRunIsLookedUpInItsIndexAndOnlyIfItMay(t *testing.T) {
+	t.Parallel()
+	pool, seen := newRecordedPool(t, dbtest.Fresh(t))
+	w := newWorker(t, newHarnessOn(t, pool, server.Options{}))
+	fillForPlans(t, pool, w.ID)
+	id := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`).ID
+	conn, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	for report, want := range map[string]float64{
+		`{"status":"running","summary_counts":{"n":1}}`:         0,
+		`{"status":"running","context":{"operation_run_id":1}}`: 1,
+	} {
+		w.report(t, id, report)
+		sent := seen.last(t, "ReportRuns")
+		for _, generic := range []bool{false, true} {
+			plan, text := explain(t, conn.Conn(), sent, generic)
+			looked := -1.0
+			plan.visit(func(n planNode) {
+				if n.Index == "operation_runs_recalled_id_idx" {
+					looked = n.Loops
+				}
+			})
+			if looked != want {
+				t.Errorf("%s: the recalled runs are looked up %v times, want %v: %s", report, looked, want, text)
+			}
+		}
+	}
 }
 
 func TestOnlyManagersRecallAndOnlyWhatIsCompleted(t *testing.T) {

@@ -115,6 +115,15 @@ WITH report AS (
             ELSE r.failure_summary END),
         context = CASE WHEN move.context_patch IS NULL THEN r.context
                        ELSE runledger_merge_patch(r.context, move.context_patch) END,
+        -- What a report makes name a recalled run that came before it rests on it from then on. The
+        -- context that a run had before was looked at when it started, or by the recall.
+        recalled = r.recalled OR move.context_patch IS NOT NULL AND EXISTS (
+            SELECT FROM operation_runs AS named
+            WHERE named.workspace_id = @workspace_id AND named.recalled_at IS NOT NULL
+              AND named.id::text IN (move.context_patch ->> 'baseline_operation_run_id',
+                                     move.context_patch ->> 'current_operation_run_id',
+                                     move.context_patch ->> 'operation_run_id')
+              AND (coalesce(named.created_at, '-infinity'), named.id) < (coalesce(r.created_at, '-infinity'), r.id)),
         heartbeat_at = now(),
         progressed_at = CASE WHEN move.summary_counts <> r.summary_counts OR r.progressed_at IS NULL
                              THEN now() ELSE r.progressed_at END,
