@@ -486,13 +486,14 @@ WITH report AS (
            OR octet_length(runledger_merge_patch(r.context, move.context_patch)::text) <= greatest($10::integer, octet_length(r.context::text)))
     RETURNING r.id, r.workspace_id, r.tenant_id, r.user_id, r.initiator_name, r.type, r.status, r.outcome, r.run_identity_hash, r.summary_counts, r.failure_summary, r.context, r.started_at, r.completed_at, r.created_at, r.updated_at, r.idempotency_key, r.heartbeat_at, r.progressed_at, r.stalled_at, r.stalled, r.cancel_requested_at, r.retry_of_id, r.attempt, r.revision, r.recalled_at, r.recalled_by_user_id, r.recall_reason, r.recalled
 ), replaced AS (
-    -- What named a recalled run is replaced by a run of the same identity that does not.
+    -- What named a recalled run is replaced by a newer run of the same identity that does not.
     UPDATE operation_runs AS old
     SET recalled = false, updated_at = now()
     FROM run
     WHERE old.workspace_id = $9 AND old.run_identity_hash = run.run_identity_hash
       AND old.tenant_id IS NOT DISTINCT FROM run.tenant_id AND old.recalled AND old.recalled_at IS NULL
       AND run.outcome IN ('succeeded', 'partially_succeeded') AND NOT run.recalled
+      AND (coalesce(old.created_at, '-infinity'), old.id) < (coalesce(run.created_at, '-infinity'), run.id)
       AND old.id <> ALL ($1::bigint[])
     RETURNING old.workspace_id, old.id, run.id AS by_id
 ), event AS (

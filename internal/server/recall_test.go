@@ -187,6 +187,23 @@ func TestWhetherAReportNamesARecalledRunIsLookedUpInItsIndexAndOnlyIfItMay(t *te
 	}
 }
 
+func TestTheLateSuccessOfAnOlderRunReplacesNoNewerOne(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	bad := w.done(t, `{"type":"inventory_sync"}`, "succeeded")
+	older := w.start(t, http.StatusCreated, `{"type":"drift_generate_findings","identity":"drift"}`).ID
+	w.report(t, older, `{"status":"running"}`)
+	w.giveUp(t, older)
+	w.recall(t, bad, "wrong")
+	naming := w.done(t, fmt.Sprintf(`{"type":"drift_generate_findings","identity":"drift","context":{"baseline_operation_run_id":%d}}`, bad), "succeeded")
+	w.report(t, older, `{"status":"completed","outcome":"succeeded"}`)
+	w.wantMarked(t, "operation-runs", bad, naming)
+	w.wantEvents(t, naming, "created", "completed")
+	w.done(t, `{"type":"drift_generate_findings","identity":"drift"}`, "succeeded")
+	w.wantMarked(t, "operation-runs", bad)
+	w.wantEvents(t, naming, "created", "completed", "replaced")
+}
+
 func TestOnlyManagersRecallAndOnlyWhatIsCompleted(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

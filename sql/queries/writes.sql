@@ -145,13 +145,14 @@ WITH report AS (
            OR octet_length(runledger_merge_patch(r.context, move.context_patch)::text) <= greatest(@context_limit::integer, octet_length(r.context::text)))
     RETURNING r.*
 ), replaced AS (
-    -- What named a recalled run is replaced by a run of the same identity that does not.
+    -- What named a recalled run is replaced by a newer run of the same identity that does not.
     UPDATE operation_runs AS old
     SET recalled = false, updated_at = now()
     FROM run
     WHERE old.workspace_id = @workspace_id AND old.run_identity_hash = run.run_identity_hash
       AND old.tenant_id IS NOT DISTINCT FROM run.tenant_id AND old.recalled AND old.recalled_at IS NULL
       AND run.outcome IN ('succeeded', 'partially_succeeded') AND NOT run.recalled
+      AND (coalesce(old.created_at, '-infinity'), old.id) < (coalesce(run.created_at, '-infinity'), run.id)
       AND old.id <> ALL (@ids::bigint[])
     RETURNING old.workspace_id, old.id, run.id AS by_id
 ), event AS (
