@@ -242,7 +242,7 @@ WITH item AS (
            nullif(unnest($6::text[]), '') AS category,
            nullif(unnest($7::text[]), '') AS platform,
            unnest($8::text[]) AS meta,
-           nullif(unnest($9::timestamptz[]), '-infinity') AS last_seen_at
+           unnest($9::timestamptz[]) AS last_seen_at
 ), candidate AS MATERIALIZED (
     SELECT nextval('inventory_items_id_seq') AS id, item.place, item.tenant_id, item.policy_type, item.external_id, item.display_name, item.category, item.platform, item.meta, item.last_seen_at
     FROM item

@@ -432,7 +432,7 @@ WITH report AS (
            nullif(unnest($4::text[]), '')::jsonb AS summary_counts,
            nullif(unnest($5::text[]), '')::jsonb AS failure_summary,
            nullif(unnest($6::text[]), '')::jsonb AS context_patch,
-           nullif(unnest($7::timestamptz[]), '-infinity') AS at,
+           unnest($7::timestamptz[]) AS at,
            nullif(unnest($8::bigint[]), 0) AS revision
 ), before AS MATERIALIZED (
     SELECT operation_runs.id, operation_runs.status

@@ -13,7 +13,7 @@ import (
 	"github.com/runledger/runledger/internal/workspace"
 )
 
-// seenItem is an inventory item as a run saw it. What is empty or 0 was not given.
+// seenItem is an inventory item as a run saw it. What is empty, 0 or not valid was not given.
 type seenItem struct {
 	pointer     string // where it stands in the body
 	tenantID    int64
@@ -23,7 +23,7 @@ type seenItem struct {
 	category    string
 	platform    string
 	meta        string
-	lastSeenAt  time.Time
+	lastSeenAt  pgtype.Timestamptz
 }
 
 // itemKey is what makes two inventory items of a workspace the same.
@@ -83,7 +83,7 @@ func parseItem(f *fields) seenItem {
 		item.meta = string(redacted(f, "meta", meta))
 	}
 	if at, ok := f.instant("last_seen_at"); ok {
-		item.lastSeenAt = at
+		item.lastSeenAt = pgtype.Timestamptz{Time: at, Valid: true}
 		if time.Until(at) > maxFuture {
 			f.fault("last_seen_at", "It is more than %s in the future.", maxFuture)
 		}
@@ -98,10 +98,6 @@ const maxDisplayName = 1000
 func (s *Server) writeItems(ctx context.Context, ws workspace.Scope, runID int64, items []seenItem) ([]observed, error) {
 	p := dbsqlc.UpsertInventoryItemsParams{WorkspaceID: ws.ID(), OperationRunID: runID}
 	for i, item := range items {
-		at := pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
-		if !item.lastSeenAt.IsZero() {
-			at = pgtype.Timestamptz{Time: item.lastSeenAt, Valid: true}
-		}
 		p.Places = append(p.Places, int64(i))
 		p.TenantIds = append(p.TenantIds, item.tenantID)
 		p.PolicyTypes = append(p.PolicyTypes, item.policyType)
@@ -110,7 +106,7 @@ func (s *Server) writeItems(ctx context.Context, ws workspace.Scope, runID int64
 		p.Categories = append(p.Categories, item.category)
 		p.Platforms = append(p.Platforms, item.platform)
 		p.Metas = append(p.Metas, item.meta)
-		p.LastSeenAts = append(p.LastSeenAts, at)
+		p.LastSeenAts = append(p.LastSeenAts, item.lastSeenAt)
 	}
 	ctx = withPlanning(ctx, planForValues) // many rows at once, also into a table that was empty a moment ago
 	written, err := s.queries.UpsertInventoryItems(ctx, s.db, p)

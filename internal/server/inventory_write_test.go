@@ -97,6 +97,19 @@ func TestEachItemOfABatchIsAnsweredByItself(t *testing.T) {
 	w.below(t, 422, http.MethodPost, inventoryBatch, fmt.Sprintf(`{"operation_run_id":%d}`, run))
 }
 
+func TestAnItemMayHaveBeenSeenAtAnyInstant(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	run := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`).ID
+	for _, at := range []string{"0001-01-01T00:00:00Z", "0001-01-01T00:00:01Z", "1970-01-01T00:00:00Z"} {
+		got := w.below207(t, inventoryBatch, fmt.Sprintf(`{"operation_run_id":%d,"items":[
+			{"policy_type":"p","external_id":%q,"last_seen_at":%q}]}`, run, at, at), http.StatusCreated)[0].Item
+		if got.LastSeenAt.Format(time.RFC3339) != at {
+			t.Errorf("seen at %s, it says %s", at, got.LastSeenAt)
+		}
+	}
+}
+
 // The run that holds the row may be one that the waiting statement began before: whichever comes
 // first, the newer run's word stands.
 func TestOfTwoRunsThatWriteAnItemAtOnceTheNewerOnesWordStands(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 	"github.com/runledger/runledger/internal/workspace"
 )
 
-// report is what a worker says of a run. What is empty or zero was not said.
+// report is what a worker says of a run. What is empty, zero or not valid was not said.
 type report struct {
 	id           int64
 	status       ledger.Status
@@ -29,7 +29,7 @@ type report struct {
 	counts       json.RawMessage
 	failures     json.RawMessage
 	contextPatch json.RawMessage
-	at           time.Time
+	at           pgtype.Timestamptz
 	revision     int64
 }
 
@@ -155,7 +155,7 @@ func parseReport(f *fields) report {
 		item.contextPatch = redacted(f, "context", patch)
 	}
 	if at, ok := f.instant("at"); ok {
-		item.at = at.Truncate(time.Microsecond) // as the database will, so that the same report is the same
+		item.at = pgtype.Timestamptz{Time: at.Truncate(time.Microsecond), Valid: true} // as the database will, so that the same report is the same
 		switch {
 		case item.status != ledger.StatusRunning && !completes:
 			f.fault("at", "It is when the run started or completed: give it together with that status.")
@@ -222,17 +222,13 @@ func (s *Server) reportMany(ctx context.Context, ws workspace.Scope, items []rep
 func (s *Server) reportDistinct(ctx context.Context, ws workspace.Scope, items []report) ([]result, error) {
 	p := dbsqlc.ReportRunsParams{WorkspaceID: ws.ID(), Actor: ws.UserName(), ContextLimit: maxContext}
 	for _, item := range items {
-		at := pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
-		if !item.at.IsZero() {
-			at = pgtype.Timestamptz{Time: item.at, Valid: true}
-		}
 		p.Ids = append(p.Ids, item.id)
 		p.Statuses = append(p.Statuses, string(item.status))
 		p.Outcomes = append(p.Outcomes, string(item.outcome))
 		p.SummaryCounts = append(p.SummaryCounts, string(item.counts))
 		p.FailureSummaries = append(p.FailureSummaries, string(item.failures))
 		p.ContextPatches = append(p.ContextPatches, string(item.contextPatch))
-		p.Ats = append(p.Ats, at)
+		p.Ats = append(p.Ats, item.at)
 		p.Revisions = append(p.Revisions, item.revision)
 	}
 	rows, refused := s.queries.ReportRuns(ctx, s.db, p)
@@ -311,9 +307,9 @@ func isFinal(run *dbsqlc.OperationRun) bool {
 // whyRefused is which part of a report the guard refused for a run that may still change.
 func whyRefused(item report, run *dbsqlc.OperationRun) error {
 	switch {
-	case !item.at.IsZero() && item.at.Before(run.CreatedAt.Time):
+	case item.at.Valid && run.CreatedAt.Valid && item.at.Time.Before(run.CreatedAt.Time):
 		return errInvalidFields(fault{Pointer: "/at", Detail: "It is before the run was created."})
-	case !item.at.IsZero() && item.status == ledger.StatusCompleted && item.at.Before(run.StartedAt.Time):
+	case item.at.Valid && item.status == ledger.StatusCompleted && run.StartedAt.Valid && item.at.Time.Before(run.StartedAt.Time):
 		return errInvalidFields(fault{Pointer: "/at", Detail: "It is before the run started."})
 	case item.status == ledger.StatusQueued && run.Status != string(ledger.StatusQueued):
 		return errConflict(run, "The run has left the queue and does not go back.")
@@ -333,5 +329,5 @@ func (i report) saysNothingNew(run *dbsqlc.OperationRun) bool {
 		(i.counts == nil || ledger.SameJSON(i.counts, run.SummaryCounts)) &&
 		(i.failures == nil || ledger.SameJSON(i.failures, run.FailureSummary)) &&
 		(i.contextPatch == nil || ledger.ChangesNothing(run.Context, i.contextPatch)) &&
-		(i.at.IsZero() || i.at.Equal(run.CompletedAt.Time))
+		(!i.at.Valid || i.at.Time.Equal(run.CompletedAt.Time))
 }

@@ -163,6 +163,7 @@ func TestAWorkerTellsTheInstantWithinTheRunsLife(t *testing.T) {
 	}
 	refuse(running, created.Add(-time.Microsecond))
 	refuse(ended, created.Add(-time.Microsecond))
+	refuse(running, time.Time{}) // an instant like any other, not none
 	refuse(running, time.Now().Add(2*time.Minute))
 	started := created.Add(time.Hour)
 	if run = w.report(t, run.ID, at(running, started)); !run.StartedAt.Equal(started) {

@@ -80,13 +80,9 @@ func (w *world) report(ctx context.Context, status, outcome string, ids []int64)
 		}
 		return all
 	}
-	ats := make([]pgtype.Timestamptz, n)
-	for i := range ats {
-		ats[i] = pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
-	}
 	runs, err := dbsqlc.New().ReportRuns(ctx, w.pool, dbsqlc.ReportRunsParams{
 		WorkspaceID: w.workspace, Ids: ids, Statuses: texts(status), Outcomes: texts(outcome), SummaryCounts: texts(""),
-		FailureSummaries: texts(""), ContextPatches: texts(""), Ats: ats, Revisions: make([]int64, n),
+		FailureSummaries: texts(""), ContextPatches: texts(""), Ats: make([]pgtype.Timestamptz, n), Revisions: make([]int64, n),
 		ContextLimit: 65536, Actor: "worker",
 	})
 	return len(runs), err

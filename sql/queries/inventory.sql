@@ -34,7 +34,7 @@ WITH item AS (
            nullif(unnest(@categories::text[]), '') AS category,
            nullif(unnest(@platforms::text[]), '') AS platform,
            unnest(@metas::text[]) AS meta,
-           nullif(unnest(@last_seen_ats::timestamptz[]), '-infinity') AS last_seen_at
+           unnest(@last_seen_ats::timestamptz[]) AS last_seen_at
 ), candidate AS MATERIALIZED (
     SELECT nextval('inventory_items_id_seq') AS id, item.*
     FROM item

@@ -91,7 +91,7 @@ WITH report AS (
            nullif(unnest(@summary_counts::text[]), '')::jsonb AS summary_counts,
            nullif(unnest(@failure_summaries::text[]), '')::jsonb AS failure_summary,
            nullif(unnest(@context_patches::text[]), '')::jsonb AS context_patch,
-           nullif(unnest(@ats::timestamptz[]), '-infinity') AS at,
+           unnest(@ats::timestamptz[]) AS at,
            nullif(unnest(@revisions::bigint[]), 0) AS revision
 ), before AS MATERIALIZED (
     SELECT operation_runs.id, operation_runs.status
