@@ -3,9 +3,12 @@ package auth
 import (
 	"context"
 	"crypto"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"slices"
 	"sync"
@@ -32,6 +35,9 @@ const (
 	// twice as long each time up to maxRetryDelay.
 	minRetryDelay = time.Second
 	maxRetryDelay = time.Minute
+
+	// maxLoggedIDs is how many key ids one line of the log has at most.
+	maxLoggedIDs = 10
 )
 
 // A jwks holds the keys of a JSON Web Key Set and keeps them fresh. The keys last
@@ -68,20 +74,13 @@ func newJWKS(algorithms []string, fetch fetchFunc, log *slog.Logger) *jwks {
 	}
 }
 
-// fetchJWKS returns a fetchFunc for an address. It leaves the protocol to jwkset
-// and makes a new storage each time, because that library's own refreshing would
-// replace good keys by an empty set, let each caller with an unknown key id fetch
-// on its own, and give up a fetch with the request that asked for it. What the source sends
-// is bounded by fetchTimeout, not by size.
-func fetchJWKS(address string) fetchFunc {
+// fetchJWKS returns a fetchFunc for an address. Only single keys are left to jwkset:
+// its own fetch gives up the whole set for one malformed key, and its refreshing
+// would replace good keys by an empty set, let each caller with an unknown key id
+// fetch on its own, and give up a fetch with the request that asked for it.
+func fetchJWKS(address string, log *slog.Logger) fetchFunc {
 	return func(ctx context.Context) ([]jwkset.JWK, error) {
-		storage, err := jwkset.NewStorageFromHTTP(address, jwkset.HTTPClientStorageOptions{
-			Ctx:         ctx,
-			HTTPTimeout: fetchTimeout,
-			// One key with an unknown "use" would cost all the others. What can
-			// be used is decided by newKeySet.
-			ValidateOptions: jwkset.JWKValidateOptions{SkipAll: true},
-		})
+		body, err := download(ctx, address)
 		if err != nil {
 			// A url.Error repeats the address, whose query could be a secret.
 			if inner, ok := errors.AsType[*url.Error](err); ok {
@@ -89,12 +88,63 @@ func fetchJWKS(address string) fetchFunc {
 			}
 			return nil, fmt.Errorf("fetch JWKS: %w", err)
 		}
-		keys, err := storage.KeyReadAll(ctx)
-		if err != nil {
+		var set struct {
+			Keys []json.RawMessage `json:"keys"`
+		}
+		if err := json.Unmarshal(body, &set); err != nil {
 			return nil, fmt.Errorf("read JWKS: %w", err)
 		}
-		return keys, nil
+		return parseKeys(ctx, set.Keys, log), nil
 	}
+}
+
+// download gets what is at an address. How long it takes is bounded by fetchTimeout,
+// not how much there is.
+func download(ctx context.Context, address string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return io.ReadAll(resp.Body)
+}
+
+// parseKeys decodes the keys that are well formed and understood, and leaves out the
+// others (RFC 7517, section 5). It logs which ones are malformed, but not why: what
+// the library says of a key could repeat a part of it.
+func parseKeys(ctx context.Context, raw []json.RawMessage, log *slog.Logger) []jwkset.JWK {
+	keys := make([]jwkset.JWK, 0, len(raw))
+	var malformed int
+	var ids []string
+	for _, text := range raw {
+		// A key with an unknown "use" would be refused. What can be used is
+		// decided by newKeySet.
+		key, err := jwkset.NewJWKFromRawJSON(text, jwkset.JWKMarshalOptions{Private: true}, jwkset.JWKValidateOptions{SkipAll: true})
+		switch {
+		case err == nil:
+			keys = append(keys, key)
+		case !errors.Is(err, jwkset.ErrUnsupportedKey):
+			malformed++
+			var named struct {
+				ID string `json:"kid"`
+			}
+			if json.Unmarshal(text, &named) == nil && isKeyID(named.ID) && len(ids) < maxLoggedIDs {
+				ids = append(ids, named.ID)
+			}
+		}
+	}
+	if malformed > 0 {
+		log.WarnContext(ctx, "the JWKS has malformed keys; they are ignored",
+			slog.Int("keys", malformed), slog.Any("kids", ids))
+	}
+	return keys
 }
 
 // run fetches the keys, and again when they have become old or are asked for,

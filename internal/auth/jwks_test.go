@@ -302,3 +302,46 @@ func TestTheAddressOfAJWKSIsNotLogged(t *testing.T) {
 		t.Errorf("the log has the address: %s", log.String())
 	}
 }
+
+func TestAMalformedKeyDoesNotCostTheOthers(t *testing.T) {
+	t.Parallel()
+	for name, bad := range map[string]string{
+		"RSA without n":              `{"kty":"RSA","kid":"bad","e":"AQAB"}`,
+		"x5c that is no certificate": strings.TrimSuffix(jwk(t, "RS256", `kid="bad"`, `use="enc"`), "}") + `,"x5c":["AAAA"]}`,
+		"oct without k":              `{"kty":"oct","kid":"bad"}`,
+		"off its curve":              `{"kty":"EC","crv":"P-256","kid":"bad","x":"AQ","y":"AQ"}`,
+		"n that is no string":        `{"kty":"RSA","kid":"bad","e":"AQAB","n":7}`,
+		"kid that is no string":      `{"kty":"RSA","kid":7,"e":"AQAB"}`,
+		"no object":                  `"bad"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newIdentityProvider(t, keySet(bad, jwk(t, "ES256", `kid="good"`), bad))
+			v := newVerifier(t, jwksConfig(p.url))
+			accept(t, v, withKid(t, "ES256", "good"))
+			refuse(t, v, withKid(t, "RS256", "bad"))
+		})
+	}
+}
+
+func TestMalformedKeysAreLoggedOnceAFetchWithoutTheirMaterial(t *testing.T) {
+	t.Parallel()
+	p := newIdentityProvider(t, keySet(
+		`{"kty":"EC","crv":"P-256","kid":"first","x":"hidden","y":"hidden","d":"hidden"}`,
+		`{"kty":"oct","kid":"second","k":"hidden!"}`,
+		`{"kty":"AKP","kid":"future","alg":"ML-DSA-44","pub":"AA"}`,
+		jwk(t, "ES256", `kid="good"`)))
+	var log syncWriter
+	v, err := auth.NewVerifier(t.Context(), jwksConfig(p.url), slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	accept(t, v, withKid(t, "ES256", "good"))
+	got := log.String()
+	if strings.Count(got, "\n") != 1 || !strings.Contains(got, `keys=2 kids="[first second]"`) {
+		t.Errorf("got %s", got)
+	}
+	if strings.Contains(got, "hidden") || strings.Contains(got, "future") {
+		t.Errorf("the log says too much: %s", got)
+	}
+}

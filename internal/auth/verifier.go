@@ -49,7 +49,7 @@ func NewVerifier(ctx context.Context, c Config, log *slog.Logger) (*Verifier, er
 	}
 	keysInUse := func() *keySet { return nil }
 	if c.JWKSURL != "" {
-		source := newJWKS(t.algorithms, fetchJWKS(c.JWKSURL), log)
+		source := newJWKS(t.algorithms, fetchJWKS(c.JWKSURL, log), log)
 		go source.run(ctx)
 		v.findKey, keysInUse = source.find, source.keys.Load
 	}
