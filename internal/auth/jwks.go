@@ -36,6 +36,12 @@ const (
 	minRetryDelay = time.Second
 	maxRetryDelay = time.Minute
 
+	// maxRedirects is how many redirects one fetch follows.
+	maxRedirects = 3
+
+	// maxJWKSBytes is the length of the longest JWKS that is read.
+	maxJWKSBytes = 1 << 20
+
 	// maxLoggedIDs is how many key ids one line of the log has at most.
 	maxLoggedIDs = 10
 )
@@ -98,14 +104,26 @@ func fetchJWKS(address string, log *slog.Logger) fetchFunc {
 	}
 }
 
-// download gets what is at an address. How long it takes is bounded by fetchTimeout,
-// not how much there is.
+// client follows redirects, but only to where the configuration could have pointed.
+var client = &http.Client{
+	CheckRedirect: func(req *http.Request, via []*http.Request) error {
+		if len(via) > maxRedirects {
+			return fmt.Errorf("more than %d redirects", maxRedirects)
+		}
+		if err := checkJWKSURL(req.URL.String()); err != nil {
+			return fmt.Errorf("redirect: %w", err)
+		}
+		return nil
+	},
+}
+
+// download gets what is at an address, if that is not longer than maxJWKSBytes.
 func download(ctx context.Context, address string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +131,14 @@ func download(ctx context.Context, address string) ([]byte, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("status %d", resp.StatusCode)
 	}
-	return io.ReadAll(resp.Body)
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxJWKSBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > maxJWKSBytes {
+		return nil, fmt.Errorf("longer than %d bytes", maxJWKSBytes)
+	}
+	return body, nil
 }
 
 // parseKeys decodes the keys that are well formed and understood, and leaves out the

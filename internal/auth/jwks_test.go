@@ -345,3 +345,56 @@ func TestMalformedKeysAreLoggedOnceAFetchWithoutTheirMaterial(t *testing.T) {
 		t.Errorf("the log says too much: %s", got)
 	}
 }
+
+func TestARedirectLeadsOnlyWhereTheConfigurationMay(t *testing.T) {
+	t.Parallel()
+	p := newIdentityProvider(t, keySet(jwk(t, "ES256", `kid="good"`)))
+	for name, c := range map[string]struct {
+		to   string
+		good bool
+	}{
+		"loopback":   {p.url, true},
+		"plain http": {strings.Replace(p.url, "127.0.0.1", "0.0.0.0", 1), false},
+		"a password": {strings.Replace(p.url, "127.0.0.1", "user:hidden@127.0.0.1", 1), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewServer(http.RedirectHandler(c.to, http.StatusFound))
+			t.Cleanup(s.Close)
+			_, err := newVerifier(t, jwksConfig(s.URL)).Verify(t.Context(), withKid(t, "ES256", "good"))
+			if c.good && err != nil || !c.good && !errors.Is(err, auth.ErrKeysUnavailable) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestRedirectsWithoutEndAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	var hits atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hits.Add(1)
+		http.Redirect(w, r, "/again", http.StatusFound)
+	}))
+	t.Cleanup(s.Close)
+	v := newVerifier(t, jwksConfig(s.URL))
+	if _, err := v.Verify(t.Context(), withKid(t, "ES256", "any")); !errors.Is(err, auth.ErrKeysUnavailable) {
+		t.Errorf("got %v, want ErrKeysUnavailable", err)
+	}
+	// The first fetch, and at most one more that the token asked for.
+	if n := hits.Load(); n > 2*4 {
+		t.Errorf("%d requests, want at most 4 a fetch", n)
+	}
+}
+
+func TestAJWKSLongerThanAMebibyteIsRefused(t *testing.T) {
+	t.Parallel()
+	set := keySet(jwk(t, "ES256", `kid="good"`))
+	for length, want := range map[int]error{1 << 20: nil, 1<<20 + 1: auth.ErrKeysUnavailable} {
+		p := newIdentityProvider(t, set+strings.Repeat(" ", length-len(set)))
+		_, err := newVerifier(t, jwksConfig(p.url)).Verify(t.Context(), withKid(t, "ES256", "good"))
+		if !errors.Is(err, want) {
+			t.Errorf("%d bytes: got %v, want %v", length, err, want)
+		}
+	}
+}
