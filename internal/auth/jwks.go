@@ -27,8 +27,8 @@ const (
 	// refreshInterval is how old a JWKS becomes before it is fetched again.
 	refreshInterval = 10 * time.Minute
 
-	// demandInterval is the least time between two fetches that unknown key ids
-	// set off, however many tokens bring one.
+	// demandInterval is the least time between two fetches that tokens without a
+	// fitting key set off, however many there are.
 	demandInterval = 10 * time.Second
 
 	// After a failed fetch the next one follows after minRetryDelay, then after
@@ -231,7 +231,7 @@ func (j *jwks) replaceKeys(ctx context.Context) error {
 		return err
 	}
 	keys := newKeySet(fetched, j.algorithms)
-	if len(keys.ids) == 0 {
+	if keys.usable == 0 {
 		// No issuer means this; a broken one would shut everybody out.
 		return fmt.Errorf("none of the %d keys in the JWKS can verify %q", len(fetched), j.algorithms)
 	}
@@ -239,21 +239,24 @@ func (j *jwks) replaceKeys(ctx context.Context) error {
 	return nil
 }
 
-// find is a [keyFinder]. A key id that is not known has the keys fetched again, if
-// that did not happen just before.
+// find is a [keyFinder]. A token that no key fits has the keys fetched again, if that
+// did not happen just before: whether it names a key or not, an issuer may have
+// published a new one since.
 func (j *jwks) find(ctx context.Context, h header) (any, *keySet, error) {
 	keys := j.keys.Load()
-	if !keys.decides(h) {
+	key, ok := keys.find(h)
+	if !ok {
 		if err := j.awaitFetch(ctx); err != nil {
 			return nil, nil, err
 		}
 		keys = j.keys.Load()
+		key, ok = keys.find(h)
 	}
-	if keys == nil {
-		return nil, nil, ErrKeysUnavailable
-	}
-	if key, ok := keys.find(h); ok {
+	switch {
+	case ok:
 		return key, keys, nil
+	case keys == nil:
+		return nil, nil, ErrKeysUnavailable
 	}
 	return nil, nil, invalid(errors.New("header: no key of the JWKS has this kid and alg"))
 }
@@ -289,8 +292,8 @@ func (j *jwks) awaitFetch(ctx context.Context) error {
 
 // A keySet is an immutable set of public keys.
 type keySet struct {
-	keys map[header]any
-	ids  map[string]bool // of all keys; "" of those that have none
+	keys   map[header]any
+	usable int // how many can verify, also those that no token clearly means
 }
 
 // newKeySet picks the keys that can verify one of the algorithms. Symmetric keys,
@@ -298,7 +301,7 @@ type keySet struct {
 // mistake the public part is used. Of several keys with the same id the first one
 // for an algorithm counts.
 func newKeySet(fetched []jwkset.JWK, algorithms []string) *keySet {
-	set := &keySet{keys: make(map[header]any), ids: make(map[string]bool)}
+	set := &keySet{keys: make(map[header]any)}
 	usable := make(map[string]int)
 	for _, jwk := range fetched {
 		key := jwk.Key()
@@ -315,7 +318,7 @@ func newKeySet(fetched []jwkset.JWK, algorithms []string) *keySet {
 				continue
 			}
 			usable[alg]++
-			set.ids[params.KID] = true
+			set.usable++
 			set.add(header{alg, params.KID}, key)
 			set.add(header{alg, ""}, key)
 		}
@@ -342,13 +345,11 @@ func isForVerification(params jwkset.JWKMarshal) bool {
 		(len(params.KEYOPS) == 0 || slices.Contains(params.KEYOPS, jwkset.KeyOpsVerify))
 }
 
-// decides reports whether a newer set could not have a key that this one lacks: it
-// knows the key id, be it for another algorithm, or the token has none.
-func (s *keySet) decides(h header) bool {
-	return s != nil && (h.kid == "" || s.ids[h.kid])
-}
-
+// find returns the key for a token. No set, nil, has none.
 func (s *keySet) find(h header) (any, bool) {
+	if s == nil {
+		return nil, false
+	}
 	key, ok := s.keys[h]
 	return key, ok
 }

@@ -398,3 +398,27 @@ func TestAJWKSLongerThanAMebibyteIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestANewKeyIsFetchedForATokenWithoutAKeyID(t *testing.T) {
+	t.Parallel()
+	p := newIdentityProvider(t, keySet(jwk(t, "ES256", `use="sig"`)))
+	v := newVerifier(t, jwksConfig(p.url))
+	accept(t, v, forge(t, "ES256", headerText("ES256"), claimsText()))
+	p.serve(keySet(jwk(t, "EdDSA", `use="sig"`)))
+	accept(t, v, forge(t, "EdDSA", headerText("EdDSA"), claimsText()))
+	for range 20 {
+		refuse(t, v, forge(t, "ES256", headerText("ES256"), claimsText()))
+	}
+	if n := p.hits.Load(); n != 2 {
+		t.Errorf("%d fetches, want 2", n)
+	}
+}
+
+func TestANewKeyIsFetchedForAKeyIDThatIsKnownForAnotherAlgorithm(t *testing.T) {
+	t.Parallel()
+	p := newIdentityProvider(t, keySet(jwk(t, "ES256", `kid="same"`)))
+	v := newVerifier(t, jwksConfig(p.url))
+	accept(t, v, withKid(t, "ES256", "same"))
+	p.serve(keySet(jwk(t, "ES256", `kid="same"`), jwk(t, "EdDSA", `kid="same"`)))
+	accept(t, v, withKid(t, "EdDSA", "same"))
+}
