@@ -146,7 +146,10 @@ func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr
 	if replica != nil {
 		defer replica.Close()
 	}
-	verifier, err := auth.NewVerifier(ctx, c.auth(), log)
+	// Tokens are verified until the last request is answered, after ctx has ended.
+	verifying, stopVerifying := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopVerifying()
+	verifier, err := auth.NewVerifier(verifying, c.auth(), log)
 	if err != nil {
 		return usageError{err}
 	}

@@ -3,10 +3,13 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -213,5 +216,39 @@ func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
 	}
 	if status := <-answered; status != 0 {
 		t.Errorf("the request that was running gets %d", status)
+	}
+}
+
+func TestKeysAreFetchedWhileTheServerShutsDown(t *testing.T) {
+	t.Parallel()
+	fetched := make(chan struct{}, 10)
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"old","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)
+		fetched <- struct{}{}
+	}))
+	t.Cleanup(issuer.Close)
+	p := startServe(t, "RUNLEDGER_JWT_HS256_SECRET=", "RUNLEDGER_JWT_JWKS_URL="+issuer.URL, "RUNLEDGER_SHUTDOWN_DELAY=1m")
+	<-fetched
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.says(t, "shutting down")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.addr+"/workspaces", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	req.Header.Set("Authorization", "Bearer "+encode([]byte(`{"alg":"EdDSA","kid":"new"}`))+"."+encode([]byte(`{}`))+".AAAA")
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	// The server has waited for the fetch that the new key id set off before it answered.
+	select {
+	case <-fetched:
+	default:
+		t.Errorf("a token with a new key id gets %d without a fetch", resp.StatusCode)
 	}
 }
