@@ -3345,9 +3345,9 @@ type ClientInterface interface {
 
 	// GetReadiness Tell whether the server can do its work
 	//
-	// Ready is a server that is not shutting down, and whose database answers within a second,
-	// has the schema that this server knows and takes writes. When it fails, send requests
-	// elsewhere; it recovers by itself.
+	// Ready is a server that is not shutting down, that has once loaded the keys that tokens are
+	// verified with, and whose database answers within a second, has the schema that this server
+	// knows and takes writes. When it fails, send requests elsewhere; it recovers by itself.
 	//
 	// Corresponds with GET /readyz (the `GetReadiness` operationId).
 	GetReadiness(ctx context.Context, params *GetReadinessParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3887,9 +3887,9 @@ func (c *Client) GetLiveness(ctx context.Context, params *GetLivenessParams, req
 
 // GetReadiness Tell whether the server can do its work
 //
-// Ready is a server that is not shutting down, and whose database answers within a second,
-// has the schema that this server knows and takes writes. When it fails, send requests
-// elsewhere; it recovers by itself.
+// Ready is a server that is not shutting down, that has once loaded the keys that tokens are
+// verified with, and whose database answers within a second, has the schema that this server
+// knows and takes writes. When it fails, send requests elsewhere; it recovers by itself.
 //
 // Corresponds with GET /readyz (the `GetReadiness` operationId).
 func (c *Client) GetReadiness(ctx context.Context, params *GetReadinessParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -8989,9 +8989,9 @@ type ClientWithResponsesInterface interface {
 
 	// GetReadinessWithResponse Tell whether the server can do its work
 	//
-	// Ready is a server that is not shutting down, and whose database answers within a second,
-	// has the schema that this server knows and takes writes. When it fails, send requests
-	// elsewhere; it recovers by itself.
+	// Ready is a server that is not shutting down, that has once loaded the keys that tokens are
+	// verified with, and whose database answers within a second, has the schema that this server
+	// knows and takes writes. When it fails, send requests elsewhere; it recovers by itself.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -12973,9 +12973,9 @@ func (c *ClientWithResponses) GetLivenessWithResponse(ctx context.Context, param
 
 // GetReadinessWithResponse Tell whether the server can do its work
 //
-// Ready is a server that is not shutting down, and whose database answers within a second,
-// has the schema that this server knows and takes writes. When it fails, send requests
-// elsewhere; it recovers by itself.
+// Ready is a server that is not shutting down, that has once loaded the keys that tokens are
+// verified with, and whose database answers within a second, has the schema that this server
+// knows and takes writes. When it fails, send requests elsewhere; it recovers by itself.
 //
 // Returns a wrapper object for the known response body format(s).
 //

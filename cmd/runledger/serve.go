@@ -158,7 +158,7 @@ func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr
 		registry.MustRegister(telemetry.NewReplicaPool(replica))
 	}
 	handler := server.New(server.Options{
-		Pool: pool, Verify: verifier.Verify, Log: log, SchemaVersion: db.LatestVersion(),
+		Pool: pool, Verify: verifier.Verify, HaveKeys: verifier.HaveKeys, Log: log, SchemaVersion: db.LatestVersion(),
 		AcquireTimeout: c.DatabaseAcquireTimeout, QueryTimeout: c.StatementTimeout + time.Second, Staleness: c.MaxStaleness,
 		Replica: replica, ReplicaMaxLag: c.DatabaseReplicaMaxLag,
 		Console:    c.console(),

@@ -254,6 +254,9 @@ func TestASourceThatIsDownAtTheStartIsUsedOnceItAnswers(t *testing.T) {
 	if _, err := v.Verify(t.Context(), token); !errors.Is(err, auth.ErrKeysUnavailable) || errors.Is(err, auth.ErrInvalidToken) {
 		t.Errorf("while the source is down: got %v, want ErrKeysUnavailable", err)
 	}
+	if err := v.HaveKeys(); !errors.Is(err, auth.ErrKeysUnavailable) {
+		t.Errorf("while the source is down: there are keys: %v", err)
+	}
 	p.serve(keySet(jwk(t, "ES256", `kid="good"`)))
 	// It is retried at once for a token, if none has asked for that yet, and by
 	// itself a second later.
@@ -266,6 +269,14 @@ func TestASourceThatIsDownAtTheStartIsUsedOnceItAnswers(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-p.hit
+	}
+	if err := v.HaveKeys(); err != nil {
+		t.Error(err)
+	}
+	p.serve("")
+	refuse(t, v, withKid(t, "ES256", "unknown"))
+	if err := v.HaveKeys(); err != nil {
+		t.Errorf("after a failed refresh: %v", err)
 	}
 }
 

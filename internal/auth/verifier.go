@@ -26,6 +26,7 @@ type Verifier struct {
 	algorithms []string
 	findKey    keyFinder
 	known      *knownTokens
+	keysInUse  func() *keySet // nil if the key never changes
 }
 
 // A keyFinder returns the key that a token with this header has to be signed with:
@@ -51,7 +52,8 @@ func NewVerifier(ctx context.Context, c Config, log *slog.Logger) (*Verifier, er
 	if c.JWKSURL != "" {
 		source := newJWKS(t.algorithms, fetchJWKS(c.JWKSURL, log), log)
 		go source.run(ctx)
-		v.findKey, keysInUse = source.find, source.keys.Load
+		keysInUse = source.keys.Load
+		v.findKey, v.keysInUse = source.find, keysInUse
 	}
 	timely := []jwt.ParserOption{
 		jwt.WithExpirationRequired(),
@@ -86,6 +88,15 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Subject, error) {
 	}
 	v.known.remember(sum, c, keys)
 	return c.subject, nil
+}
+
+// HaveKeys returns [ErrKeysUnavailable] until there is a key to verify tokens with. It
+// fetches nothing. Keys that have been loaded once stay good.
+func (v *Verifier) HaveKeys() error {
+	if v.keysInUse != nil && v.keysInUse() == nil {
+		return ErrKeysUnavailable
+	}
+	return nil
 }
 
 // verify checks a token whose form is good, and returns its claims and the set of the

@@ -39,6 +39,7 @@ type check struct {
 type health struct {
 	config   *pgx.ConnConfig
 	schema   int64
+	keys     func() error // nil if there is always a key
 	log      *slog.Logger
 	draining atomic.Bool
 
@@ -56,8 +57,8 @@ type connected struct {
 	err  error
 }
 
-func newHealth(config *pgx.ConnConfig, schema int64, log *slog.Logger) *health {
-	return &health{config: config, schema: schema, log: log}
+func newHealth(config *pgx.ConnConfig, schema int64, keys func() error, log *slog.Logger) *health {
+	return &health{config: config, schema: schema, keys: keys, log: log}
 }
 
 // checks tells how things are, at most healthFresh ago.
@@ -79,6 +80,9 @@ func (h *health) checks(ctx context.Context) []check {
 		}
 		if readOnly {
 			now[2].err = errReadOnly
+		}
+		if h.keys != nil {
+			now = append(now, check{name: "keys", err: h.keys()})
 		}
 		h.tell(ctx, now)
 		h.last, h.checked = now, time.Now()

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -446,4 +447,21 @@ func TestAPanicIsA500WithoutItsCause(t *testing.T) {
 	if !strings.Contains(log, "the cause") || strings.Contains(log, "a-secret-token") || strings.Contains(log, "hunter2") {
 		t.Errorf("the log tells %s", log)
 	}
+}
+
+func TestAServerWithoutKeysIsNotReady(t *testing.T) {
+	t.Parallel()
+	var loaded atomic.Bool
+	h := newHarnessOn(t, dbtest.Pool(t), server.Options{HaveKeys: func() error {
+		if loaded.Load() {
+			return nil
+		}
+		return auth.ErrKeysUnavailable
+	}})
+	got := h.do(t, http.MethodGet, "/readyz?verbose", "")
+	if got.status != http.StatusServiceUnavailable || got.body != "[+] serving ok\n[+] database ok\n[+] schema ok\n[+] writes ok\n[-] keys failed\nnot ready\n" {
+		t.Errorf("%d %q", got.status, got.body)
+	}
+	loaded.Store(true)
+	h.becomes(t, "/readyz", http.StatusOK)
 }

@@ -29,6 +29,7 @@ import (
 type Options struct {
 	Pool           *pgxpool.Pool                                                 // the database of the requests
 	Verify         func(ctx context.Context, token string) (auth.Subject, error) // decides on bearer tokens
+	HaveKeys       func() error                                                  // why no token can be judged yet; nil if any can from the start
 	Log            *slog.Logger                                                  // one line a request
 	SchemaVersion  int64                                                         // the schema this binary knows
 	AcquireTimeout time.Duration                                                 // longest wait for a connection, 2 s if 0
@@ -107,7 +108,7 @@ func New(o Options) *Server {
 		queries: dbsqlc.New(),
 		verify:  o.Verify,
 		log:     o.Log,
-		health:  newHealth(o.Pool.Config().ConnConfig, o.SchemaVersion, o.Log),
+		health:  newHealth(o.Pool.Config().ConnConfig, o.SchemaVersion, o.HaveKeys, o.Log),
 		streams: newStreamLimits(o.MaxStreams),
 		exports: newExportLimits(int(o.Pool.Config().MaxConns)),
 
