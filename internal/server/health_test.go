@@ -321,6 +321,7 @@ func TestADatabaseThatTakesNoWritesIsNotReadyAndIsRead(t *testing.T) {
 		t.Errorf("?verbose says %q", got.body)
 	}
 	list := fmt.Sprintf("/workspaces/%d/operation-runs", w.ID)
+	newHarness(t).get(t, http.StatusOK, w.Readonly.Subject, list) // the first list of all makes the key of the cursors
 	h.get(t, http.StatusOK, w.Readonly.Subject, list)
 	start, err := h.send(http.MethodPost, list, h.token(t, w.Operator.Subject), `{"type":"inventory_sync"}`)
 	if err != nil || start.status != http.StatusServiceUnavailable || start.header.Get("Retry-After") == "" {
