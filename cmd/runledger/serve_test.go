@@ -21,7 +21,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/dbtest"
 )
 
@@ -91,15 +90,7 @@ func (p *process) says(t *testing.T, what string) {
 // of answered, 0 if there is none.
 func (p *process) holdARequest(t *testing.T) (release func(), answered <-chan int) {
 	t.Helper()
-	w := dbtest.NewWorkspace(t, p.pool)
-	signer, err := auth.NewSecretSigner([]byte(secret))
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := signer.Sign(w.Owner.Subject, "i", "a", time.Hour, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	w, token := p.member(t)
 	lock, err := p.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -147,20 +138,8 @@ func TestSIGTERMLetsARequestFinishAndExitsWith0(t *testing.T) {
 func TestARequestThatOutlastsTheGraceDoesNotKeepTheServer(t *testing.T) {
 	t.Parallel()
 	p := startServe(t, "RUNLEDGER_SHUTDOWN_GRACE=100ms")
-	w := dbtest.NewWorkspace(t, p.pool)
-	signer, err := auth.NewSecretSigner([]byte(secret))
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := signer.Sign(w.Owner.Subject, "i", "a", time.Hour, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.Dial("tcp", p.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
+	w, token := p.member(t)
+	conn := p.dial(t)
 	if _, err := fmt.Fprintf(conn, "POST /workspaces/%d/operation-runs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n"+
 		"Content-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n{", w.ID, token); err != nil {
 		t.Fatal(err)
