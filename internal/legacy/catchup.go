@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // catchUp looks again, in batches, at all rows that the application had written when it began, and
@@ -17,33 +18,64 @@ func (r *Removal) catchUp(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var left, total int64
-	if err := r.conn.QueryRow(ctx, "SELECT count(*) FROM runledger_removal.dirty").Scan(&left); err != nil {
+	left, err := r.notes(ctx)
+	if err != nil {
 		return 0, err
 	}
-	r.progress.begin("catch up", 0, left)
-	for left > 0 {
+	var total int64
+	r.progress.begin("catch up", 0, int64(len(left)))
+	for len(left) > 0 {
+		batch := left[:min(size, len(left))]
 		var did caughtUp
 		err := r.inTx(ctx, "catch up", func(tx pgx.Tx) error {
-			var err error
-			did, err = catchUpBatch(ctx, tx, size, unassigned)
+			taken, _, err := take(ctx, tx, "DELETE FROM runledger_removal.dirty WHERE ctid = ANY($1) RETURNING kind, id", placesOf(batch))
+			if err != nil {
+				return err
+			}
+			did, err = catchUpWith(ctx, tx, taken, size, unassigned)
 			return err
 		})
 		if err != nil {
 			return total, err
 		}
-		if did.notes == 0 {
-			break
-		}
-		left += did.back - did.notes
+		left = append(left[len(batch):], did.back...)
 		total += did.rows
-		r.progress.advance(did.notes)
+		r.progress.advance(int64(len(batch)))
 	}
 	return total, nil
 }
 
-// caughtUp says how many notes a batch took, how many rows it filled, and how many it noted again.
-type caughtUp struct{ notes, rows, back int64 }
+// note says that the application has written a row: all that stands in the table of notes of that row,
+// which it may have written often. A note's place is good for as long as the note is there; should the
+// table be written anew, another note is taken in its place, and this one the next time.
+type note struct {
+	Kind   string
+	ID     int64
+	Places []pgtype.TID
+}
+
+// notes are all that there are now. Tenants come first, for what belongs to them is found by them.
+func (r *Removal) notes(ctx context.Context) ([]note, error) {
+	rows, err := r.conn.Query(ctx, "SELECT kind, id, array_agg(ctid) AS places FROM runledger_removal.dirty GROUP BY kind, id ORDER BY kind = 'tenant' DESC, kind, id")
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByName[note])
+}
+
+func placesOf(notes []note) []pgtype.TID {
+	var places []pgtype.TID
+	for i := range notes {
+		places = append(places, notes[i].Places...)
+	}
+	return places
+}
+
+// caughtUp says how many rows a batch filled, and which it noted again.
+type caughtUp struct {
+	rows int64
+	back []note
+}
 
 // kinds are the notes' names for rows of tables.
 var kinds = map[string]string{
@@ -52,11 +84,17 @@ var kinds = map[string]string{
 
 // putBack notes all but the first size ids again, for a transaction of their own: a tenant that moves
 // takes all of its rows along, and nobody must wait for a row until all of those are done.
-func putBack(ctx context.Context, tx pgx.Tx, kind string, ids []int64, size int) ([]int64, error) {
+func (did *caughtUp) putBack(ctx context.Context, tx pgx.Tx, kind string, ids []int64, size int) ([]int64, error) {
 	if len(ids) <= size {
 		return ids, nil
 	}
-	_, err := tx.Exec(ctx, "INSERT INTO runledger_removal.dirty (kind, id) SELECT $1, unnest($2::bigint[])", kind, ids[size:])
+	rows, err := tx.Query(ctx, `INSERT INTO runledger_removal.dirty (kind, id) SELECT $1, unnest($2::bigint[])
+		RETURNING kind, id, ARRAY[ctid] AS places`, kind, ids[size:])
+	if err != nil {
+		return nil, err
+	}
+	back, err := pgx.CollectRows(rows, pgx.RowToStructByName[note])
+	did.back = append(did.back, back...)
 	return ids[:size], err
 }
 
@@ -85,32 +123,25 @@ func (n noted) of(kind string) []int64 {
 	return slices.Compact(n[kind])
 }
 
-// catchUpBatch takes up to size notes and fills the rows that they concern.
-func catchUpBatch(ctx context.Context, tx pgx.Tx, size int, unassigned int64) (did caughtUp, err error) {
-	taken, notes, err := takeNotes(ctx, tx, size)
-	if err != nil || notes == 0 {
-		return did, err
-	}
-	did.notes = notes
+// catchUpWith fills the rows that notes concern, up to size of each kind.
+func catchUpWith(ctx context.Context, tx pgx.Tx, taken noted, size int, unassigned int64) (did caughtUp, err error) {
 	if err := spread(ctx, tx, taken); err != nil {
 		return did, fmt.Errorf("find what depends on rows written meanwhile: %w", err)
 	}
-	gone := taken.of(released)
-	did.back += int64(max(len(gone)-size, 0))
-	if gone, err = putBack(ctx, tx, released, gone, size); err != nil {
+	gone, err := did.putBack(ctx, tx, released, taken.of(released), size)
+	if err != nil {
 		return did, err
 	}
 	if err := release(ctx, tx, gone); err != nil {
 		return did, fmt.Errorf("forget references to deleted runs: %w", err)
 	}
 	for _, t := range tasks() {
-		which := taken.of(kinds[t.table])
+		which, err := did.putBack(ctx, tx, kinds[t.table], taken.of(kinds[t.table]), size)
+		if err != nil {
+			return did, err
+		}
 		if len(which) == 0 {
 			continue
-		}
-		did.back += int64(max(len(which)-size, 0))
-		if which, err = putBack(ctx, tx, kinds[t.table], which, size); err != nil {
-			return did, err
 		}
 		_, n, err := t.fill(ctx, tx, unassigned, "r.id = ANY($1)", which)
 		if err != nil {
@@ -124,23 +155,18 @@ func catchUpBatch(ctx context.Context, tx pgx.Tx, size int, unassigned int64) (d
 	return did, nil
 }
 
-// takeNotes takes up to size notes out of the table of those.
-func takeNotes(ctx context.Context, tx pgx.Tx, size int) (noted, int64, error) {
-	rows, err := tx.Query(ctx, `
-		WITH taken AS (
-			DELETE FROM runledger_removal.dirty
-			WHERE ctid = ANY(ARRAY(SELECT ctid FROM runledger_removal.dirty LIMIT $1 FOR UPDATE SKIP LOCKED))
-			RETURNING kind, id)
-		SELECT kind, id, count(*) FROM taken GROUP BY kind, id`, size)
+// take takes notes out of the table of those by a statement that returns them, and tells how many.
+func take(ctx context.Context, tx pgx.Tx, sql string, args ...any) (noted, int64, error) {
+	rows, err := tx.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, 0, err
 	}
 	taken := noted{}
 	var kind string
-	var id, n, total int64
-	_, err = pgx.ForEachRow(rows, []any{&kind, &id, &n}, func() error {
+	var id, total int64
+	_, err = pgx.ForEachRow(rows, []any{&kind, &id}, func() error {
 		taken[kind] = append(taken[kind], id)
-		total += n
+		total++
 		return nil
 	})
 	return taken, total, err

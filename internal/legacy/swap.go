@@ -157,19 +157,22 @@ func (s *swapping) catchUp(ctx context.Context) error {
 		s.last[name] = last
 	}
 	for {
-		did, err := catchUpBatch(ctx, s.tx, most, unassigned)
+		taken, notes, err := take(ctx, s.tx, "DELETE FROM runledger_removal.dirty RETURNING kind, id")
 		if err != nil {
 			return fmt.Errorf("catch up: %w", err)
 		}
-		if did.back > 0 { // one note may concern all rows of a tenant
+		if notes == 0 {
+			return nil
+		}
+		did, err := catchUpWith(ctx, s.tx, taken, most, unassigned)
+		if err != nil {
+			return fmt.Errorf("catch up: %w", err)
+		}
+		if len(did.back) > 0 { // one note may concern all rows of a tenant
 			return errFarBehind
 		}
 		s.report.CaughtUp += did.rows
-		if did.notes == 0 {
-			break
-		}
 	}
-	return nil
 }
 
 // advanceSequences keeps the service from giving out ids that the application's tables were loaded
