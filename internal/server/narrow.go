@@ -161,10 +161,20 @@ func (n narrowed) planning() planning {
 	if f.filters() <= mostPrepared && slices.ContainsFunc(f.choices, leading) && !f.selective {
 		return planForAll // the index that leads is the best for any value
 	}
+	if f.typesAndOutcomes() {
+		return planForAll // one index holds both
+	}
 	if f.filters() > 1 || len(f.choices) == 1 && len(f.choices[0]) > f.maxBranches() {
 		return planForValues
 	}
 	return planForAll
+}
+
+// typesAndOutcomes tells whether all that is asked for is each of several types with each of several outcomes.
+func (f *filter) typesAndOutcomes() bool {
+	return len(f.all)+len(f.ranges) == 0 && len(f.choices) == 2 && !f.byCreation &&
+		f.choices[0][0].column == "type" && f.choices[1][0].column == "outcome" &&
+		len(f.choices[0])*len(f.choices[1]) <= f.maxBranches()
 }
 
 func (n narrowed) narrow(sql string, args []any) (string, []any) {

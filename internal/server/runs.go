@@ -124,14 +124,23 @@ func (s *Server) getRun(w http.ResponseWriter, r *http.Request, ws workspace.Sco
 	return answerRun(w, r, http.StatusOK, &run)
 }
 
+var activeStatuses = texts(slices.DeleteFunc(slices.Clone(ledger.Statuses), func(s ledger.Status) bool { return !s.Active() }))
+
 // runFilter reads the filters of a list of runs. Each has an index in the list's order.
 func runFilter(p *params) filter {
 	var f filter
 	f.anyOf("type", p.list("type"))
-	f.anyOf("status", p.list("status", texts(ledger.Statuses)...))
-	f.anyOf("outcome", p.list("outcome", texts(ledger.Outcomes)...))
-	if id, ok := p.id("tenant_id"); ok {
-		f.andCarried("tenant_id", "(tenant_id + 0)", id)
+	statuses := p.list("status", texts(ledger.Statuses)...)
+	outcomes := p.list("outcome", texts(ledger.Outcomes)...)
+	tenantID, ofTenant := p.id("tenant_id")
+	if ofTenant && len(statuses) == 0 && slices.Equal(outcomes, []string{string(ledger.OutcomePending)}) {
+		// A run is pending as long as it is active, and the index of statuses holds tenants.
+		statuses, outcomes = activeStatuses, nil
+	}
+	f.anyOf("status", statuses)
+	f.anyOf("outcome", outcomes)
+	if ofTenant {
+		f.andCarried("tenant_id", "(tenant_id + 0)", tenantID)
 	}
 	if id, ok := p.id("user_id"); ok {
 		f.andCarried("user_id", "(user_id + 0)", id)
