@@ -95,7 +95,7 @@ func TestFilteredPagesVisitFewRows(t *testing.T) {
 			}
 			for _, generic := range []bool{false, true} {
 				most := 700 // a third of them is for the entries of the identity
-				switch { // what is planned for its values
+				switch {    // what is planned for its values
 				case generic && strings.Contains(filters, lists):
 					most = 2000 // the entries of the identity are read for each of the types, twice
 				case generic && strings.Contains(filters, "pending"):
