@@ -438,7 +438,7 @@ WITH report AS (
     SELECT operation_runs.id, operation_runs.status
     FROM operation_runs
     WHERE operation_runs.workspace_id = $9 AND operation_runs.id = ANY ($1::bigint[])
-    ORDER BY operation_runs.id
+    ORDER BY operation_runs.tenant_id, operation_runs.run_identity_hash, operation_runs.id -- as starts take them
     FOR NO KEY UPDATE
 ), move AS (
     SELECT report.id, report.status, report.outcome, report.summary_counts, report.failure_summary, report.context_patch, report.at, report.revision, before.status AS old_status,

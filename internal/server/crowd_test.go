@@ -51,7 +51,7 @@ func (w *worker) crowd(t *testing.T, path string, tokens ...string) (leave func(
 func TestACrowdThatAsksForOnePageSharesStatements(t *testing.T) {
 	t.Parallel()
 	lists := &heldRead{prefix: "-- name: List"}
-	w := newWorker(t, newHarnessOn(t, newTracedPool(t, lists), server.Options{}))
+	w := newWorker(t, newHarnessOn(t, newTracedPool(t, dbtest.URL(t), lists), server.Options{}))
 	f := newFixture(t, w.harness)
 	w.client.Transport = w.plainTransport(t)
 	tokens := []string{w.token(t, f.Owner.Subject), w.token(t, f.Operator.Subject), w.token(t, f.Readonly.Subject)}
@@ -143,7 +143,7 @@ func (*heldRead) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQuer
 func TestWhoHasWrittenIsGivenNoPageThatWasReadBefore(t *testing.T) {
 	t.Parallel()
 	h := &heldRead{prefix: "-- name: ListRuns "}
-	w := newWorker(t, newHarnessOn(t, newTracedPool(t, h), server.Options{}))
+	w := newWorker(t, newHarnessOn(t, newTracedPool(t, dbtest.URL(t), h), server.Options{}))
 	w.start(t, http.StatusCreated, `{"type":"inventory_sync","identity":1}`)
 	path := w.path("?limit=1")
 	newest := func() (int64, error) {

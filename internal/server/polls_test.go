@@ -101,7 +101,7 @@ var polledRoutes = []string{
 func TestAPollIsAnsweredFromMemoryAsItWouldBeByItsQuery(t *testing.T) {
 	t.Parallel()
 	counter := &statementCounter{}
-	pool, statements := newTracedPool(t, counter), &counter.all
+	pool, statements := newTracedPool(t, dbtest.URL(t), counter), &counter.all
 	p := newPolled(t, pool, time.Second)
 	f := newFixture(t, p.harness)
 	newRuns(t, p.harness, f.ID, 3, 1)
@@ -315,7 +315,7 @@ func heldList(t *testing.T) (pool *pgxpool.Pool, read <-chan struct{}, letGo fun
 	t.Helper()
 	arrived, released := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	pool = newTracedPool(t, endTracer(func(sql string) {
+	pool = newTracedPool(t, dbtest.URL(t), endTracer(func(sql string) {
 		if strings.HasPrefix(sql, "-- name: ListRuns ") {
 			once.Do(func() {
 				close(arrived)

@@ -5,8 +5,12 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
+
+	"github.com/runledger/runledger/internal/dbtest"
+	"github.com/runledger/runledger/internal/server"
 )
 
 // scale is a number of the tests' size: what suits every run of the suite, unless the environment
@@ -182,5 +186,46 @@ func TestEveryMoveByManyAtOnceHappensOnceAndNoneAfterTheEnd(t *testing.T) {
 			next := w.start(t, http.StatusOK, `{"type":"inventory_sync","identity":"race"}`)
 			w.report(t, next.ID, `{"status":"completed","outcome":"cancelled"}`)
 		}
+	}
+}
+
+func TestStartsAndReportsOfTheSameRunsWaitInOneOrder(t *testing.T) {
+	t.Parallel()
+	counter := &statementCounter{}
+	w := newWorker(t, newHarnessOn(t, newTracedPool(t, dbtest.Fresh(t), counter), server.Options{}))
+	start := func(n int) string { return `{"start":{"type":"inventory_sync",` + identityMember(n) + `}}` }
+	report := func(id int64) string { return fmt.Sprintf(`{"report":{"id":%d,"status":"running"}}`, id) }
+	const first, second = 1, 2 // by identity, and started the other way round
+	later := w.operations(t, start(second)).Results[0].OperationRun.ID
+	sooner := w.operations(t, start(first)).Results[0].OperationRun.ID
+	tx, err := w.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	if _, err := tx.Exec(t.Context(), "SELECT FROM operation_runs WHERE id = $1 FOR NO KEY UPDATE", sooner); err != nil {
+		t.Fatal(err)
+	}
+	var both sync.WaitGroup
+	send := func(operations ...string) {
+		both.Go(func() {
+			got, err := w.send(http.MethodPost, w.path("/batch"), w.bearer, `{"operations":[`+strings.Join(operations, ",")+`]}`)
+			if err != nil || got.status != http.StatusMultiStatus || strings.Contains(got.body, "problem") {
+				t.Errorf("status %d, %v: %s", got.status, err, got.body)
+			}
+		})
+	}
+	const waiting = "count(*) >= $1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+	before := counter.starts.Load()
+	send(start(first), start(second))
+	dbtest.Await(t, w.pool, waiting, 1)
+	send(report(later), report(sooner))
+	dbtest.Await(t, w.pool, waiting, 2)
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	both.Wait()
+	if starts, reports := counter.starts.Load()-before, counter.reports.Load(); starts != 1 || reports != 1 {
+		t.Errorf("%d statements of starts and %d of reports: each waited for the other", starts, reports)
 	}
 }

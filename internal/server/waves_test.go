@@ -156,17 +156,19 @@ func TestABatchIsAnsweredAsItsOperationsOneByOne(t *testing.T) {
 	})
 }
 
-// statementCounter counts the statements of a pool, and apart those that start runs and those of the
-// gate.
-type statementCounter struct{ all, starts, gate atomic.Int64 }
+// statementCounter counts the statements of a pool, and apart those that start runs, that report on
+// runs, and those of the gate.
+type statementCounter struct{ all, starts, reports, gate atomic.Int64 }
 
 // TraceQueryStart counts one.
 func (c *statementCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryStartData) context.Context {
 	c.all.Add(1)
-	if strings.HasPrefix(query.SQL, "-- name: StartRuns ") {
+	switch name, _, _ := strings.Cut(strings.TrimPrefix(query.SQL, "-- name: "), " "); name {
+	case "StartRuns":
 		c.starts.Add(1)
-	}
-	if strings.HasPrefix(query.SQL, "-- name: ResolveMemberships ") {
+	case "ReportRuns":
+		c.reports.Add(1)
+	case "ResolveMemberships":
 		c.gate.Add(1)
 	}
 	return ctx
@@ -176,9 +178,9 @@ func (c *statementCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, que
 func (*statementCounter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 // newTracedPool is a pool whose statements a tracer sees.
-func newTracedPool(t testing.TB, tracer pgx.QueryTracer) *pgxpool.Pool {
+func newTracedPool(t testing.TB, databaseURL string, tracer pgx.QueryTracer) *pgxpool.Pool {
 	t.Helper()
-	config, err := pgxpool.ParseConfig(dbtest.URL(t))
+	config, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +197,7 @@ func newTracedPool(t testing.TB, tracer pgx.QueryTracer) *pgxpool.Pool {
 func newCountedWorker(t testing.TB) (*worker, *statementCounter) {
 	t.Helper()
 	counter := &statementCounter{}
-	return newWorker(t, newHarnessOn(t, newTracedPool(t, counter), server.Options{})), counter
+	return newWorker(t, newHarnessOn(t, newTracedPool(t, dbtest.URL(t), counter), server.Options{})), counter
 }
 
 func TestALargeMixedBatchIsAnsweredInOrderInFewStatements(t *testing.T) {

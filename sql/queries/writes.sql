@@ -97,7 +97,7 @@ WITH report AS (
     SELECT operation_runs.id, operation_runs.status
     FROM operation_runs
     WHERE operation_runs.workspace_id = @workspace_id AND operation_runs.id = ANY (@ids::bigint[])
-    ORDER BY operation_runs.id
+    ORDER BY operation_runs.tenant_id, operation_runs.run_identity_hash, operation_runs.id -- as starts take them
     FOR NO KEY UPDATE
 ), move AS (
     SELECT report.*, before.status AS old_status,
