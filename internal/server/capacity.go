@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"sync/atomic"
+
+	"github.com/runledger/runledger/internal/auth"
 )
 
 // errOverloaded is the answer to what comes while there is too much to do. It has no cause: a line
@@ -71,16 +73,32 @@ func (s slots) await(ctx context.Context) (leave func(), err error) {
 
 func (s slots) leave() { <-s }
 
-// place is what one request has of the capacity.
+// place is what one request has of the capacity, and of its subject's share of it.
 type place struct {
 	capacity *capacity
-	left     atomic.Bool
+	shares   *shares // nil as long as it has none of one
+	subject  auth.Subject
+	left     bool
+}
+
+// share counts the place as one of the subject's, who may not have all of them.
+func (p *place) share(s *shares, subject auth.Subject) error {
+	if err := s.take(subject); err != nil {
+		return err
+	}
+	p.shares, p.subject = s, subject
+	return nil
 }
 
 // leave gives the place back; a second call does nothing.
 func (p *place) leave() {
-	if p.capacity != nil && p.left.CompareAndSwap(false, true) {
-		p.capacity.taken.Add(-1)
+	if p.capacity == nil || p.left {
+		return
+	}
+	p.left = true
+	p.capacity.taken.Add(-1)
+	if p.shares != nil {
+		p.shares.giveBack(p.subject)
 	}
 }
 

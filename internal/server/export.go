@@ -33,14 +33,18 @@ const (
 
 // exportLimits bounds the exports of a server.
 type exportLimits struct {
-	slots slots // for each export one
+	slots  slots // for each export one
+	shares *shares
 	// reading is for those of them that a page is being read for: however many there are, they leave half
 	// of the connections to all others. Who sends to a slow client is not among them.
 	reading slots
 }
 
-func newExportLimits(connections int) exportLimits {
-	return exportLimits{slots: make(slots, maxExports), reading: make(slots, max(connections/2, 1))}
+func newExportLimits(connections int, m *httpMetrics) exportLimits {
+	return exportLimits{
+		slots: make(slots, maxExports), shares: newShares("exports", maxExports, m.refusal(refusedShare)),
+		reading: make(slots, max(connections/2, 1)),
+	}
 }
 
 // errNoLongerReader says that the reader of an export is no longer a member.
@@ -112,6 +116,11 @@ func (s *Server) exportRuns(
 		return errOverloaded
 	}
 	defer leave()
+	subject := requestOf(r).subject
+	if err := s.exports.shares.take(subject); err != nil {
+		return err
+	}
+	defer s.exports.shares.giveBack(subject)
 	const firstRows = 200
 	e := &export{list: list, format: format, show: show, limit: firstRows, receipt: receipt{sum: sha256.New()}}
 	first := e.page(r.Context(), list.order.first(), nil)

@@ -44,6 +44,11 @@ func (s *Server) signedIn(h signedInHandler) http.HandlerFunc {
 		if err := s.subjects.take(subject); err != nil {
 			return err
 		}
+		req := requestOf(r)
+		if err := req.place.share(s.shares, subject); err != nil {
+			return err
+		}
+		req.subject = subject
 		return h(w, r, subject)
 	})
 }

@@ -94,13 +94,13 @@ func (w *wire) cut() {
 }
 
 // becomes asks until the answer has the status.
-func (h *harness) becomes(t *testing.T, path string, status int) answer {
+func (h *harness) becomes(t *testing.T, path, token string, status int) answer {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(20 * time.Second)
 	for {
-		got := h.do(t, http.MethodGet, path, "")
+		got := h.do(t, http.MethodGet, path, token)
 		if got.status == status {
 			return got
 		}
@@ -135,10 +135,10 @@ func TestReadinessFollowsTheDatabaseAndLivenessDoesNot(t *testing.T) {
 	token := h.token(t, w.Readonly.Subject)
 	list := fmt.Sprintf("/workspaces/%d/operation-runs", w.ID)
 	for range 2 { // down and up again, twice
-		h.becomes(t, "/readyz", http.StatusOK)
-		h.becomes(t, "/healthz", http.StatusOK)
+		h.becomes(t, "/readyz", "", http.StatusOK)
+		h.becomes(t, "/healthz", "", http.StatusOK)
 		line.cut()
-		got := h.becomes(t, "/readyz", http.StatusServiceUnavailable)
+		got := h.becomes(t, "/readyz", "", http.StatusServiceUnavailable)
 		if got.body != "not ready\n" || got.header.Get("Retry-After") == "" || got.header.Get("Cache-Control") != "no-store" {
 			t.Errorf("not ready is %q with %v", got.body, got.header)
 		}
@@ -153,7 +153,7 @@ func TestReadinessFollowsTheDatabaseAndLivenessDoesNot(t *testing.T) {
 		}
 		line.mend(t)
 	}
-	h.becomes(t, "/readyz", http.StatusOK)
+	h.becomes(t, "/readyz", "", http.StatusOK)
 	if got := h.do(t, http.MethodGet, list, token); got.status != http.StatusOK {
 		t.Errorf("a list is %d when the database is back", got.status)
 	}
@@ -163,8 +163,8 @@ func TestADatabaseThatIsSlowToConnectToBecomesReady(t *testing.T) {
 	t.Parallel()
 	_, through := newSlowWire(t, dbtest.URL(t), 1500*time.Millisecond) // longer than a check takes
 	h := newHarnessOn(t, connectPool(t, through, 1), server.Options{})
-	h.becomes(t, "/readyz", http.StatusServiceUnavailable)
-	h.becomes(t, "/readyz", http.StatusOK)
+	h.becomes(t, "/readyz", "", http.StatusServiceUnavailable)
+	h.becomes(t, "/readyz", "", http.StatusOK)
 }
 
 func TestAnOlderSchemaIsNotReady(t *testing.T) {
@@ -184,7 +184,7 @@ func TestWhyAServerIsNotReadyIsLoggedWhenItChanges(t *testing.T) {
 		SchemaVersion: 987_654, Log: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	for range 3 {
-		h.becomes(t, "/readyz", http.StatusServiceUnavailable)
+		h.becomes(t, "/readyz", "", http.StatusServiceUnavailable)
 	}
 	old := []string{"level=WARN", `msg="not ready"`, "check=schema", "wants version 987654: runledger migrate up"}
 	if n := log.count(old...); n != 1 {
@@ -284,7 +284,7 @@ func TestDrainingIsNotReadyAndGoesOnServing(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	w := dbtest.NewWorkspace(t, h.pool)
-	h.becomes(t, "/readyz", http.StatusOK)
+	h.becomes(t, "/readyz", "", http.StatusOK)
 	h.server.Drain()
 	if got := h.do(t, http.MethodGet, "/readyz?verbose", ""); got.status != http.StatusServiceUnavailable || !strings.HasPrefix(got.body, "[-] serving failed\n") {
 		t.Errorf("%d %q", got.status, got.body)
@@ -316,7 +316,7 @@ func TestADatabaseThatTakesNoWritesIsNotReadyAndIsRead(t *testing.T) {
 	t.Cleanup(pool.Close)
 	h := newHarnessOn(t, pool, server.Options{})
 	w := dbtest.NewWorkspace(t, dbtest.Pool(t))
-	got := h.becomes(t, "/readyz?verbose", http.StatusServiceUnavailable)
+	got := h.becomes(t, "/readyz?verbose", "", http.StatusServiceUnavailable)
 	if got.body != "[+] serving ok\n[+] database ok\n[+] schema ok\n[-] writes failed\nnot ready\n" {
 		t.Errorf("?verbose says %q", got.body)
 	}
@@ -464,5 +464,5 @@ func TestAServerWithoutKeysIsNotReady(t *testing.T) {
 		t.Errorf("%d %q", got.status, got.body)
 	}
 	loaded.Store(true)
-	h.becomes(t, "/readyz", http.StatusOK)
+	h.becomes(t, "/readyz", "", http.StatusOK)
 }

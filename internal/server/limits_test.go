@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -173,6 +174,41 @@ func TestWhatThereIsNoPlaceForIsRefusedAtOnce(t *testing.T) {
 	}
 	h.get(t, http.StatusOK, w.Owner.Subject, path)
 	if text := told(t, registry); !strings.Contains(text, `runledger_http_refused_total{reason="capacity"} 1`+"\n") {
+		t.Errorf("the refusal is not counted:\n%s", text)
+	}
+}
+
+func TestNobodyHoldsAllPlacesByBodiesThatDoNotCome(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	h := newHarnessOn(t, dbtest.Pool(t), server.Options{Registry: registry, Limits: server.Limits{MaxRequests: 32}})
+	w := dbtest.NewWorkspace(t, h.pool)
+	path := fmt.Sprintf("/workspaces/%d/operation-runs", w.ID)
+	stranger := h.token(t, dbtest.NewUser(t, h.pool).Subject)
+	const share = 16
+	var conns []net.Conn
+	for range share {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(h.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{", path, stranger); err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+	}
+	refused := h.becomes(t, path, stranger, http.StatusTooManyRequests) // as soon as all of them have come
+	if refused.header.Get("Retry-After") == "" || !strings.Contains(refused.body, "16 requests at once") {
+		t.Errorf("%v: %s", refused.header, refused.body)
+	}
+	h.get(t, http.StatusOK, w.Owner.Subject, path)
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	h.becomes(t, path, stranger, http.StatusNotFound)
+	if text := told(t, registry); !strings.Contains(text, `runledger_http_refused_total{reason="subject_share"} `) ||
+		strings.Contains(text, `runledger_http_refused_total{reason="subject_share"} 0`) {
 		t.Errorf("the refusal is not counted:\n%s", text)
 	}
 }

@@ -46,6 +46,7 @@ type statusCounter struct {
 const (
 	refusedAddressRate = "address_rate"
 	refusedSubjectRate = "subject_rate"
+	refusedShare       = "subject_share"
 	refusedCapacity    = "capacity"
 	refusedQueue       = "queue"
 	refusedStreams     = "streams"

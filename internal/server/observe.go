@@ -15,6 +15,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/workspace"
 )
 
@@ -24,6 +25,7 @@ type request struct {
 	userID      int64
 	workspaceID int64
 	route       *routeMetrics // nil until a route has taken it
+	subject     auth.Subject  // of its token
 	place       place         // what it has of the capacity
 	refused     bool          // because there was no place for it
 	moment      moment        // what the gate saw

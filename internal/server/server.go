@@ -82,6 +82,7 @@ type Server struct {
 	subjects      *buckets[auth.Subject]
 	proxies       []netip.Prefix
 	capacity      *capacity
+	shares        *shares                         // of the capacity
 	shared        func(http.Handler) http.Handler // with pages of other origins
 	compressed    func(http.Handler) http.Handler
 }
@@ -109,8 +110,8 @@ func New(o Options) *Server {
 		verify:  o.Verify,
 		log:     o.Log,
 		health:  newHealth(o.Pool.Config().ConnConfig, o.SchemaVersion, o.HaveKeys, o.Log),
-		streams: newStreamLimits(o.MaxStreams),
-		exports: newExportLimits(int(o.Pool.Config().MaxConns)),
+		streams: newStreamLimits(o.MaxStreams, m),
+		exports: newExportLimits(int(o.Pool.Config().MaxConns), m),
 
 		metrics:   m,
 		addresses: newBuckets[netip.Addr]("address", o.Limits.PerAddress, m.refusal(refusedAddressRate)),
@@ -120,6 +121,7 @@ func New(o Options) *Server {
 			most: int64(o.Limits.MaxRequests), busiest: max(int64(requestsPerTurn*o.Pool.Config().MaxConns), leastBusiest),
 			turns: queued.turns, refused: m.refusal(refusedCapacity),
 		},
+		shares:     newShares("requests", o.Limits.MaxRequests, m.refusal(refusedShare)),
 		shared:     shareWith(o.Origins),
 		compressed: compressed(),
 	}

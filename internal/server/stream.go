@@ -16,7 +16,8 @@ import (
 
 // streamLimits bounds the streams of a server.
 type streamLimits struct {
-	slots slots // for each open stream one
+	slots  slots // for each open stream one
+	shares *shares
 	// pulse is how often a stream without events shows that it lives, and how often it is checked
 	// whether the reader still may read.
 	pulse time.Duration
@@ -36,11 +37,14 @@ const (
 	streamRetry = "2000"
 )
 
-func newStreamLimits(streams int) streamLimits {
+func newStreamLimits(streams int, m *httpMetrics) streamLimits {
 	if streams == 0 {
 		streams = defaultMaxStreams
 	}
-	return streamLimits{slots: make(slots, streams), pulse: streamPulse, patience: streamPatience}
+	return streamLimits{
+		slots: make(slots, streams), shares: newShares("streams", streams, m.refusal(refusedShare)),
+		pulse: streamPulse, patience: streamPatience,
+	}
 }
 
 // errPositionGone is the answer for positions of a history that the database no longer has.
@@ -74,6 +78,11 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, ws worksp
 		return errOverloaded
 	}
 	defer leave()
+	subject := requestOf(r).subject
+	if err := s.streams.shares.take(subject); err != nil {
+		return err
+	}
+	defer s.streams.shares.giveBack(subject)
 	requestOf(r).place.leave() // the streams have a limit of their own
 	subscription, err := s.feed.Subscribe(r.Context(), ws.ID(), after)
 	if err != nil {

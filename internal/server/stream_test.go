@@ -255,6 +255,21 @@ func TestThereIsALimitOfStreams(t *testing.T) {
 	h.server.AwaitStreamSlot()
 }
 
+func TestNobodyHasAllStreams(t *testing.T) {
+	t.Parallel()
+	h := newHarnessOn(t, dbtest.Pool(t), server.Options{MaxStreams: 64})
+	f := newFixture(t, h)
+	const share = 16
+	for range share {
+		h.follow(t, f.Owner.Subject, f.ID, "")
+	}
+	over := h.listen(t, f.Owner.Subject, f.ID, "")
+	if over.status != http.StatusTooManyRequests || over.header.Get("Retry-After") == "" {
+		t.Errorf("status %d, Retry-After %q", over.status, over.header.Get("Retry-After"))
+	}
+	h.follow(t, f.Operator.Subject, f.ID, "")
+}
+
 func TestAClientThatTakesNothingIsGivenUp(t *testing.T) {
 	t.Parallel()
 	h := newHarnessOn(t, dbtest.Pool(t), server.Options{MaxStreams: 1})
