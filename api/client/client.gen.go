@@ -2488,7 +2488,8 @@ type GetReadinessParams struct {
 
 // ListWorkspacesParams defines parameters for ListWorkspaces.
 type ListWorkspacesParams struct {
-	// Limit The most rows of a page. One above 200 is lowered to 200.
+	// Limit The most rows of a page. One above 200 is lowered to 200. A page of large rows ends with the
+	// one that makes it 8 MiB; next_cursor says whether more follow.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
@@ -2521,7 +2522,8 @@ type ListBackupSchedulesParams struct {
 	// IsEnabled Schedules that are enabled (`true`), or that are not (`false`).
 	IsEnabled *IsEnabled `form:"is_enabled,omitempty" json:"is_enabled,omitempty"`
 
-	// Limit The most rows of a page. One above 200 is lowered to 200.
+	// Limit The most rows of a page. One above 200 is lowered to 200. A page of large rows ends with the
+	// one that makes it 8 MiB; next_cursor says whether more follow.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
@@ -2602,7 +2604,8 @@ type EditBackupScheduleParams struct {
 
 // GetBackupScheduleRetentionParams defines parameters for GetBackupScheduleRetention.
 type GetBackupScheduleRetentionParams struct {
-	// Limit The most rows of a page. One above 200 is lowered to 200.
+	// Limit The most rows of a page. One above 200 is lowered to 200. A page of large rows ends with the
+	// one that makes it 8 MiB; next_cursor says whether more follow.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
@@ -2677,7 +2680,8 @@ type ListBackupScheduleRunsParams struct {
 	// page to page. Name each once.
 	Fields *RunFields `form:"fields,omitempty" json:"fields,omitempty"`
 
-	// Limit The most rows of a page. One above 200 is lowered to 200.
+	// Limit The most rows of a page. One above 200 is lowered to 200. A page of large rows ends with the
+	// one that makes it 8 MiB; next_cursor says whether more follow.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
@@ -2749,7 +2753,8 @@ type ListFindingsParams struct {
 	// page to page. Name each once.
 	Fields *FindingFields `form:"fields,omitempty" json:"fields,omitempty"`
 
-	// Limit The most rows of a page. One above 200 is lowered to 200.
+	// Limit The most rows of a page. One above 200 is lowered to 200. A page of large rows ends with the
+	// one that makes it 8 MiB; next_cursor says whether more follow.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
@@ -2832,7 +2837,8 @@ type ListInventoryItemsParams struct {
 	// page to page. Name each once.
 	Fields *InventoryItemFields `form:"fields,omitempty" json:"fields,omitempty"`
 
-	// Limit The most rows of a page. One above 200 is lowered to 200.
+	// Limit The most rows of a page. One above 200 is lowered to 200. A page of large rows ends with the
+	// one that makes it 8 MiB; next_cursor says whether more follow.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
@@ -2941,7 +2947,8 @@ type ListOperationRunsParams struct {
 	// page to page. Name each once.
 	Fields *RunFields `form:"fields,omitempty" json:"fields,omitempty"`
 
-	// Limit The most rows of a page. One above 200 is lowered to 200.
+	// Limit The most rows of a page. One above 200 is lowered to 200. A page of large rows ends with the
+	// one that makes it 8 MiB; next_cursor says whether more follow.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
@@ -2988,7 +2995,8 @@ type ListOperationRunChangesParams struct {
 	// of the stream, as it came. It holds for the same workspace. `now` is the end at this moment.
 	After *After `form:"after,omitempty" json:"after,omitempty"`
 
-	// Limit The most rows of a page. One above 200 is lowered to 200.
+	// Limit The most rows of a page. One above 200 is lowered to 200. A page of large rows ends with the
+	// one that makes it 8 MiB; next_cursor says whether more follow.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
@@ -3147,7 +3155,8 @@ type CancelOperationRunParams struct {
 
 // ListOperationRunDependentsParams defines parameters for ListOperationRunDependents.
 type ListOperationRunDependentsParams struct {
-	// Limit The most rows of a page. One above 200 is lowered to 200.
+	// Limit The most rows of a page. One above 200 is lowered to 200. A page of large rows ends with the
+	// one that makes it 8 MiB; next_cursor says whether more follow.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
@@ -3178,7 +3187,8 @@ type GetOperationRunDiffParams struct {
 
 // ListOperationRunEventsParams defines parameters for ListOperationRunEvents.
 type ListOperationRunEventsParams struct {
-	// Limit The most rows of a page. One above 200 is lowered to 200.
+	// Limit The most rows of a page. One above 200 is lowered to 200. A page of large rows ends with the
+	// one that makes it 8 MiB; next_cursor says whether more follow.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,

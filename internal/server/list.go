@@ -127,14 +127,19 @@ type listing struct {
 	page
 	buffer
 
-	rows int      // so far
-	last position // of the last row that is shown
+	rows  int      // so far
+	shown int      // of them
+	last  position // of the last row that is shown, if no more fit
 }
+
+// largestPage is how many bytes a page has when no more rows fit, however few they are: what others have
+// written into rows of their own is not to take a server's memory.
+const largestPage = 8 << 20
 
 // restart makes the page one without rows.
 func (l *listing) restart() {
 	l.body = l.body[:0]
-	l.rows = 0
+	l.rows, l.shown = 0, 0
 }
 
 // begin makes sure that the page has begun.
@@ -147,21 +152,22 @@ func (l *listing) begin() {
 	}
 }
 
-// add adds a row, unless it is the one more that tells that a page follows.
+// add adds a row, unless none fits any more: then it tells that a page follows.
 func (l *listing) add(appendRow func(b []byte) []byte, at func() position) {
 	l.begin()
 	l.rows++
-	if l.rows > l.limit {
+	if l.full() {
 		return
 	}
-	if l.rows > 1 {
-		l.body = append(l.body, ',')
-	}
-	l.body = appendRow(l.body)
-	if l.rows == l.limit {
+	l.body = appendRow(separated(l.body, l.shown))
+	l.shown++
+	if l.full() {
 		l.last = at()
 	}
 }
+
+// full tells whether no more rows fit.
+func (l *listing) full() bool { return l.shown == l.limit || len(l.body) >= largestPage }
 
 // sheet is a page that is ready to be sent, to everybody for whom it was made.
 type sheet struct {
@@ -187,7 +193,7 @@ func (s *Server) makeSheet(r *http.Request, pg page, fill func(l *listing) error
 	l.begin()
 	l.body = append(l.body, `],"next_cursor":`...)
 	made := &sheet{rows: l.rows}
-	if l.rows <= l.limit {
+	if l.rows == l.shown {
 		l.body = append(l.body, "null}"...)
 	} else {
 		next := s.cursors.seal(l.last, pg.binding)

@@ -77,6 +77,32 @@ func (h *harness) visit(t *testing.T, token, path string, show func(page)) {
 	}
 }
 
+func TestAPageOfLargeRowsEndsBeforeItsLimit(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w := dbtest.NewWorkspace(t, h.pool)
+	const runs, each, most = 20, 1 << 20, 8 << 20
+	if _, err := h.pool.Exec(t.Context(), `INSERT INTO operation_runs (workspace_id, type, run_identity_hash, context)
+		SELECT $1, 'inventory_sync', n, jsonb_build_object('text', repeat('x', $3)) FROM generate_series(1, $2) AS n`, w.ID, runs, each); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[any]bool{}
+	var pages []int
+	for _, limit := range []int{runs, 5} {
+		clear(seen)
+		pages = nil
+		h.visit(t, h.token(t, w.Readonly.Subject), fmt.Sprintf("/workspaces/%d/operation-runs?limit=%d", w.ID, limit), func(p page) {
+			pages = append(pages, len(p.Data))
+			for _, run := range p.Data {
+				seen[run["id"]] = true
+			}
+		})
+		if len(seen) != runs || slices.Max(pages) > min(most/each, limit) {
+			t.Errorf("limit %d: %d runs in pages of %v", limit, len(seen), pages)
+		}
+	}
+}
+
 // TestAListShowsEveryRunOnceWhileOthersInsert walks 100,000 runs both ways while 20 writers add
 // more before, behind and between them.
 func TestAListShowsEveryRunOnceWhileOthersInsert(t *testing.T) {

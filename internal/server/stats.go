@@ -66,14 +66,6 @@ func (s *Server) getRunStats(w http.ResponseWriter, r *http.Request, ws workspac
 	})
 }
 
-// separated puts a comma before each element but the first.
-func separated(b []byte, i int) []byte {
-	if i > 0 {
-		b = append(b, ',')
-	}
-	return b
-}
-
 // parseStats reads what a request asks for.
 func parseStats(p *params, now time.Time) statsRequest {
 	asked := statsRequest{unit: bucketUnits[p.choice("bucket", "day", "hour", "week")], zone: time.UTC}

@@ -196,3 +196,11 @@ func appendQuoted(b []byte, s string) []byte {
 	b = append(b, s[plain:]...)
 	return append(b, '"')
 }
+
+// separated puts a comma before each element but the first.
+func separated(b []byte, i int) []byte {
+	if i > 0 {
+		b = append(b, ',')
+	}
+	return b
+}
