@@ -77,10 +77,15 @@ func answerBody(w http.ResponseWriter, r *http.Request, status int, tag string, 
 
 // answerParts writes the answers of a batch to each of its n parts: a 207 in the manner of RFC 4918
 // section 13. status is that of a part, or why it has no row; row appends the row, which stands under name.
+// It is sent as it is made.
 func answerParts(
 	w http.ResponseWriter, r *http.Request, name string, n int,
 	status func(i int) (int, error), row func(b []byte, i int) []byte,
 ) error {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusMultiStatus)
 	requestID := requestOf(r).id
 	b := borrowBuffer()
 	defer b.giveBack()
@@ -96,12 +101,12 @@ func answerParts(
 			b.body = row(appendKey(b.body, name), i)
 		}
 		b.body = append(b.body, '}')
+		if len(b.body) >= largestKeptBuffer { // the rows are in memory as they are
+			_, _ = w.Write(b.body)
+			b.body = b.body[:0]
+		}
 	}
 	b.body = append(b.body, `]}`...)
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusMultiStatus)
 	_, _ = w.Write(b.body) // a client that hung up is nobody to report to
 	return nil
 }

@@ -163,3 +163,20 @@ func TestAKeyInABatchIsTheKeyOfASingleStart(t *testing.T) {
 		t.Errorf("after its end the key is answered with %+v", again.Results[0])
 	}
 }
+
+func TestABatchOfLargeRunsIsAnsweredWhole(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	const runs, size = 5, 1 << 20
+	w.exec(t, `INSERT INTO operation_runs (workspace_id, type, run_identity_hash, context)
+		SELECT $1, 'inventory_sync', n, jsonb_build_object('text', repeat('x', $3)) FROM generate_series(1, $2) AS n`, w.ID, runs, size)
+	var reports []string
+	for _, run := range w.list(t, w.Readonly.Subject, w.path("")).Data {
+		reports = append(reports, fmt.Sprintf(`{"report":{"id":%v,"status":"running"}}`, run["id"]))
+	}
+	for i, result := range w.operations(t, reports...).Results {
+		if result.Status != http.StatusOK || len(result.OperationRun.Context) < size {
+			t.Errorf("result %d: status %d, %v", i, result.Status, result.Problem)
+		}
+	}
+}
