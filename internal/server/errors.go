@@ -219,11 +219,17 @@ func beneath(pointer string, err error) error {
 		return err
 	}
 	moved := *answer
-	moved.faults = slices.Clone(answer.faults)
-	for i := range moved.faults {
-		moved.faults[i].Pointer = pointer + moved.faults[i].Pointer
-	}
+	moved.faults = pointedFrom(pointer, answer.faults)
 	return &moved
+}
+
+// pointedFrom are faults told from the root of the body, not of a part of it at pointer.
+func pointedFrom(pointer string, faults []fault) []fault {
+	moved := slices.Clone(faults)
+	for i := range moved {
+		moved[i].Pointer = pointer + moved[i].Pointer
+	}
+	return moved
 }
 
 // answerFor finds the answer for an error: its own, or the one for what the database said.

@@ -8,9 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/ledger"
@@ -74,7 +72,7 @@ func (s *Server) startRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 	f := parseFields(body, "")
 	item := parseStart(f, ws)
 	if faults := f.faultless(); len(faults) > 0 {
-		return errInvalidFields(faults...)
+		return errInvalidFields(append(faults, s.alsoWrong(r.Context(), ws, []start{item})[0]...)...)
 	}
 	item.idempotencyKey, item.requestHash = key, requestHash(body)
 	return s.answerStart(w, r, ws, s.starts.ask(r.Context(), ws, item))
@@ -250,60 +248,6 @@ func identityOf(tenantID *int64, hash string) identity {
 		return identity{0, hash}
 	}
 	return identity{*tenantID, hash}
-}
-
-// explainMissing writes to results why the statement left out the starts at places.
-func (s *Server) explainMissing(ctx context.Context, ws workspace.Scope, items []start, places []int, results []result) error {
-	if len(places) == 0 {
-		return nil
-	}
-	types, err := s.queries.ListOperationTypes(ctx, s.db)
-	if err != nil {
-		return err
-	}
-	accepted := make([]string, 0, len(types))
-	for _, t := range types {
-		if t.AcceptsNewRuns {
-			accepted = append(accepted, t.Name)
-		}
-	}
-	wanted := make([]int64, 0, len(places))
-	for _, i := range places {
-		wanted = append(wanted, items[i].tenantID)
-	}
-	tenants, err := s.queries.FindTenants(ctx, s.db, dbsqlc.FindTenantsParams{WorkspaceID: ws.ID(), Ids: wanted})
-	if err != nil {
-		return err
-	}
-	for _, i := range places {
-		results[i].err = s.whyNotStarted(ctx, ws, items[i], accepted, tenants)
-	}
-	return nil
-}
-
-// whyNotStarted is why the statement left a start out; accepted are the types that it may have, and
-// tenants those of the workspace.
-func (s *Server) whyNotStarted(ctx context.Context, ws workspace.Scope, item start, accepted []string, tenants []int64) error {
-	var faults []fault
-	if !slices.Contains(accepted, item.runType) {
-		faults = append(faults, fault{
-			Pointer: "/type", Detail: "No new runs of this type. Types that take new runs: " + strings.Join(accepted, ", ") + ".",
-		})
-	}
-	if item.tenantID != 0 && !slices.Contains(tenants, item.tenantID) {
-		faults = append(faults, fault{Pointer: "/tenant_id", Detail: noSuchTenant})
-	}
-	switch {
-	case len(faults) > 0:
-		return errInvalidFields(faults...)
-	case item.retryOfID == 0:
-		return errUnavailable // what was wrong with it has passed meanwhile, so that it may be tried again
-	}
-	old, err := s.queries.GetRun(ctx, s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: item.retryOfID})
-	if err != nil {
-		return err // it may be gone by now
-	}
-	return errConflict(&old, "The run became active again; only a completed run can be started again.")
 }
 
 // startedRun is the run in a row of StartRuns.

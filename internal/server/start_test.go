@@ -114,11 +114,20 @@ func TestEverythingWrongWithAStartIsNamedAtOnce(t *testing.T) {
 		`{"type":"inventory_sync","context":"x","status":"running","outcome":"failed"}`:                {"/context", "/outcome", "/status"},
 		`{"type":"inventory_sync","context":{"a":"` + strings.Repeat("x", 64<<10) + `"}}`:              {"/context"},
 		`{"type":"no_such_type"}`: {"/type"},
-		fmt.Sprintf(`{"type":"inventory_sync","tenant_id":%d}`, foreign): {"/tenant_id"},
-		fmt.Sprintf(`{"type":"no_such_type","tenant_id":%d}`, foreign):   {"/tenant_id", "/type"},
+		fmt.Sprintf(`{"type":"inventory_sync","tenant_id":%d}`, foreign):                    {"/tenant_id"},
+		fmt.Sprintf(`{"type":"no_such_type","tenant_id":%d}`, foreign):                      {"/tenant_id", "/type"},
+		fmt.Sprintf(`{"type":"no_such_type","tenant_id":%d,"context":1,"what":2}`, foreign): {"/context", "/tenant_id", "/type", "/what"},
 	} {
 		if got := w.refused(t, http.StatusUnprocessableEntity, http.MethodPost, "", body); !slices.Equal(got.pointers(), want) {
 			t.Errorf("%.100s: faults at %v, want %v", body, got.pointers(), want)
+		}
+	}
+	const twice = `"identity":1,` // and its hash, which no schema forbids
+	batched := w.operations(t,
+		`{"start":{"type":"no_such_type",`+twice+identityMember(1)+`}}`, `{"start":{"type":"inventory_sync",`+twice+identityMember(1)+`}}`)
+	for i, want := range [][]string{{"/operations/0/start/run_identity_hash", "/operations/0/start/type"}, {"/operations/1/start/run_identity_hash"}} {
+		if got := batched.Results[i].Problem.pointers(); !slices.Equal(got, want) {
+			t.Errorf("in a batch: faults at %v, want %v", got, want)
 		}
 	}
 	unknown := w.refused(t, http.StatusUnprocessableEntity, http.MethodPost, "", `{"type":"no_such_type"}`)

@@ -19,6 +19,7 @@ type subject struct {
 // doOperations does operations as if one after the other, and returns their results.
 func (s *Server) doOperations(ctx context.Context, ws workspace.Scope, operations []operation) []result {
 	results := make([]result, len(operations))
+	s.completeFaults(ctx, ws, operations)
 	subjects, err := s.subjectsOf(ctx, ws, operations)
 	for i, op := range operations {
 		if len(op.faults) > 0 {
