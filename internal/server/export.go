@@ -28,7 +28,8 @@ const (
 	// exportPulse is how often it is checked whether the reader still may read.
 	exportPulse = 12 * time.Second
 	// maxExports is how many exports are sent at once, each of which has about two pages in memory.
-	maxExports = 32
+	maxExports      = 32
+	maxExportsOfOne = 8 // subject
 )
 
 // exportLimits bounds the exports of a server.
@@ -42,7 +43,7 @@ type exportLimits struct {
 
 func newExportLimits(connections int, m *httpMetrics) exportLimits {
 	return exportLimits{
-		slots: make(slots, maxExports), shares: newShares("exports", maxExports, m.refusal(refusedShare)),
+		slots: make(slots, maxExports), shares: newShares("exports", maxExportsOfOne, m.refusal(refusedShare)),
 		reading: make(slots, max(connections/2, 1)),
 	}
 }

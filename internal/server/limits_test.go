@@ -181,11 +181,11 @@ func TestWhatThereIsNoPlaceForIsRefusedAtOnce(t *testing.T) {
 func TestNobodyHoldsAllPlacesByBodiesThatDoNotCome(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	h := newHarnessOn(t, dbtest.Pool(t), server.Options{Registry: registry, Limits: server.Limits{MaxRequests: 32}})
+	h := newHarnessOn(t, dbtest.Pool(t), server.Options{Registry: registry, Limits: server.Limits{MaxRequests: 160}})
 	w := dbtest.NewWorkspace(t, h.pool)
 	path := fmt.Sprintf("/workspaces/%d/operation-runs", w.ID)
 	stranger := h.token(t, dbtest.NewUser(t, h.pool).Subject)
-	const share = 16
+	const share = 128
 	var conns []net.Conn
 	for range share {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(h.url, "http://"))
@@ -199,7 +199,7 @@ func TestNobodyHoldsAllPlacesByBodiesThatDoNotCome(t *testing.T) {
 		conns = append(conns, conn)
 	}
 	refused := h.becomes(t, path, stranger, http.StatusTooManyRequests) // as soon as all of them have come
-	if refused.header.Get("Retry-After") == "" || !strings.Contains(refused.body, "16 requests at once") {
+	if refused.header.Get("Retry-After") == "" || !strings.Contains(refused.body, "128 requests at once") {
 		t.Errorf("%v: %s", refused.header, refused.body)
 	}
 	h.get(t, http.StatusOK, w.Owner.Subject, path)

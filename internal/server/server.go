@@ -121,7 +121,7 @@ func New(o Options) *Server {
 			most: int64(o.Limits.MaxRequests), busiest: max(int64(requestsPerTurn*o.Pool.Config().MaxConns), leastBusiest),
 			turns: queued.turns, refused: m.refusal(refusedCapacity),
 		},
-		shares:     newShares("requests", o.Limits.MaxRequests, m.refusal(refusedShare)),
+		shares:     newShares("requests", largestShare(o.Limits.MaxRequests), m.refusal(refusedShare)),
 		shared:     shareWith(o.Origins),
 		compressed: compressed(),
 	}

@@ -20,14 +20,15 @@ type shares struct {
 	held map[auth.Subject]int // without those that hold nothing
 }
 
-const (
-	largestShare = 4  // what one subject may hold is one of so many parts
-	leastShare   = 16 // or this, where a part of it is less
-)
+// largestShare is what one subject may hold of so many: a quarter, or 128 where that is less.
+func largestShare(of int) int {
+	const parts, least = 4, 128
+	return max(of/parts, min(of, least))
+}
 
-// newShares makes the shares of so many of what.
-func newShares(what string, of int, refuse func()) *shares {
-	return &shares{what: what, most: max(of/largestShare, min(of, leastShare)), refuse: refuse, held: map[auth.Subject]int{}}
+// newShares makes shares of what, of which one subject may hold most.
+func newShares(what string, most int, refuse func()) *shares {
+	return &shares{what: what, most: most, refuse: refuse, held: map[auth.Subject]int{}}
 }
 
 // take takes one more for a subject. The error is the answer where it holds as many as it may, with

@@ -42,7 +42,7 @@ func newStreamLimits(streams int, m *httpMetrics) streamLimits {
 		streams = defaultMaxStreams
 	}
 	return streamLimits{
-		slots: make(slots, streams), shares: newShares("streams", streams, m.refusal(refusedShare)),
+		slots: make(slots, streams), shares: newShares("streams", largestShare(streams), m.refusal(refusedShare)),
 		pulse: streamPulse, patience: streamPatience,
 	}
 }

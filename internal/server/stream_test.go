@@ -257,9 +257,9 @@ func TestThereIsALimitOfStreams(t *testing.T) {
 
 func TestNobodyHasAllStreams(t *testing.T) {
 	t.Parallel()
-	h := newHarnessOn(t, dbtest.Pool(t), server.Options{MaxStreams: 64})
+	h := newHarnessOn(t, dbtest.Pool(t), server.Options{MaxStreams: 160})
 	f := newFixture(t, h)
-	const share = 16
+	const share = 128
 	for range share {
 		h.follow(t, f.Owner.Subject, f.ID, "")
 	}
