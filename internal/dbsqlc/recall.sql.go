@@ -105,6 +105,31 @@ func (q *Queries) ListDependents(ctx context.Context, db DBTX, arg ListDependent
 	return items, nil
 }
 
+const listWorkspacesWithRecalls = `-- name: ListWorkspacesWithRecalls :many
+SELECT DISTINCT workspace_id FROM operation_runs WHERE recalled_at >= $1 ORDER BY workspace_id
+`
+
+// The workspaces in which a run was recalled since.
+func (q *Queries) ListWorkspacesWithRecalls(ctx context.Context, db DBTX, since pgtype.Timestamptz) ([]int64, error) {
+	rows, err := db.Query(ctx, listWorkspacesWithRecalls, since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var workspace_id int64
+		if err := rows.Scan(&workspace_id); err != nil {
+			return nil, err
+		}
+		items = append(items, workspace_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const recallRun = `-- name: RecallRun :one
 
 WITH run AS (
@@ -123,7 +148,7 @@ WITH run AS (
     SELECT n.id FROM operation_runs AS n WHERE n.workspace_id = $3 AND n.context ->> 'operation_run_id' = ($4)::text
 ), marked AS (
     UPDATE operation_runs AS n
-    SET recalled = true, updated_at = now()
+    SET recalled = true, updated_at = now(), revision = n.revision + 1
     FROM run
     WHERE n.workspace_id = $3 AND n.id IN (SELECT naming.id FROM naming) AND n.id <> run.id AND NOT n.recalled
       AND (coalesce(n.created_at, '-infinity'), n.id) > (coalesce(run.created_at, '-infinity'), run.id)
@@ -232,4 +257,67 @@ func (q *Queries) RecallRun(ctx context.Context, db DBTX, arg RecallRunParams) (
 		&i.Recalled,
 	)
 	return i, err
+}
+
+const reconcileRecalls = `-- name: ReconcileRecalls :one
+WITH recall AS MATERIALIZED (
+    SELECT r.id, r.created_at, r.recalled_at FROM operation_runs AS r
+    WHERE r.workspace_id = $1 AND r.recalled_at >= $2
+), naming AS MATERIALIZED (
+    SELECT n.id, recall.id AS recalled_id FROM recall JOIN operation_runs AS n
+        ON n.workspace_id = $1 AND n.retry_of_id = recall.id AND n.created_at <= recall.recalled_at
+    UNION
+    SELECT n.id, recall.id FROM recall JOIN operation_runs AS n
+        ON n.workspace_id = $1 AND n.context ->> 'baseline_operation_run_id' = recall.id::text
+    UNION
+    SELECT n.id, recall.id FROM recall JOIN operation_runs AS n
+        ON n.workspace_id = $1 AND n.context ->> 'current_operation_run_id' = recall.id::text
+    UNION
+    SELECT n.id, recall.id FROM recall JOIN operation_runs AS n
+        ON n.workspace_id = $1 AND n.context ->> 'operation_run_id' = recall.id::text
+), resting AS (
+    SELECT n.id, max(recall.id) AS recalled_id
+    FROM naming JOIN recall ON recall.id = naming.recalled_id
+    JOIN operation_runs AS n ON n.workspace_id = $1 AND n.id = naming.id
+    WHERE (coalesce(n.created_at, '-infinity'), n.id) > (coalesce(recall.created_at, '-infinity'), recall.id)
+    GROUP BY n.id
+), judged AS (
+    SELECT n.id, resting.recalled_id, (
+        SELECT max(newer.id) FROM operation_runs AS newer
+        WHERE newer.workspace_id = $1 AND newer.run_identity_hash = n.run_identity_hash
+          AND newer.tenant_id IS NOT DISTINCT FROM n.tenant_id
+          AND newer.outcome IN ('succeeded', 'partially_succeeded') AND NOT newer.recalled
+          AND newer.id NOT IN (SELECT resting.id FROM resting)
+          AND (coalesce(newer.created_at, '-infinity'), newer.id) > (coalesce(n.created_at, '-infinity'), n.id)) AS by_id
+    FROM resting JOIN operation_runs AS n ON n.workspace_id = $1 AND n.id = resting.id
+), changed AS (
+    UPDATE operation_runs AS n
+    SET recalled = judged.by_id IS NULL, updated_at = now(), revision = n.revision + 1
+    FROM judged
+    WHERE n.workspace_id = $1 AND n.id = judged.id AND n.recalled_at IS NULL
+      AND n.recalled <> (judged.by_id IS NULL)
+    RETURNING n.workspace_id, n.id, n.recalled, judged.recalled_id, judged.by_id
+), event AS (
+    INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
+    SELECT changed.workspace_id, changed.id, CASE WHEN changed.recalled THEN 'recalled' ELSE 'replaced' END, $3,
+           jsonb_build_object('operation_run_id', coalesce(changed.by_id, changed.recalled_id))
+    FROM changed
+)
+SELECT count(*) FROM changed
+`
+
+type ReconcileRecallsParams struct {
+	WorkspaceID int64
+	Since       pgtype.Timestamptz
+	Actor       string
+}
+
+// Marks what rests on runs that were recalled since, and unmarks what was replaced, where the statements
+// for that knew nothing of each other: a start, a report and a recall that are under way at the same
+// moment each see the rows as they were before. It changes nothing otherwise, and returns how much it did.
+func (q *Queries) ReconcileRecalls(ctx context.Context, db DBTX, arg ReconcileRecallsParams) (int64, error) {
+	row := db.QueryRow(ctx, reconcileRecalls, arg.WorkspaceID, arg.Since, arg.Actor)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }

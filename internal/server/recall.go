@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"log/slog"
 	"math"
 	"net/http"
 
@@ -38,6 +39,13 @@ func (s *Server) recallRun(w http.ResponseWriter, r *http.Request, ws workspace.
 	}
 	if err != nil {
 		return err
+	}
+	// What was under way at the same moment knew nothing of it, and the other way round. What still is,
+	// the sweep finds.
+	if _, err := s.queries.ReconcileRecalls(r.Context(), s.db, dbsqlc.ReconcileRecallsParams{
+		WorkspaceID: ws.ID(), Since: run.RecalledAt, Actor: ws.UserName(),
+	}); err != nil {
+		s.log.LogAttrs(r.Context(), slog.LevelWarn, "what rests on a recalled run is looked for by the next sweep", slog.Any("error", err))
 	}
 	return answerRun(w, r, http.StatusOK, &run)
 }

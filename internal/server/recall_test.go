@@ -63,6 +63,59 @@ func (w *worker) wantMarked(t testing.TB, noun string, ids ...int64) {
 	}
 }
 
+// whileRecalled recalls a run and does something while the recall waits for the run's row.
+func (w *worker) whileRecalled(t *testing.T, id int64, do func()) {
+	t.Helper()
+	tx, err := w.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	if _, err := tx.Exec(t.Context(), "SELECT FROM operation_runs WHERE id = $1 FOR NO KEY UPDATE", id); err != nil {
+		t.Fatal(err)
+	}
+	bearer := w.token(t, w.Manager.Subject)
+	recalled := make(chan answer)
+	go func() {
+		defer close(recalled)
+		if got, err := w.send(http.MethodPost, w.path(fmt.Sprintf("/%d/recall", id)), bearer, `{"reason":"At the same moment."}`); err == nil {
+			recalled <- got
+		}
+	}()
+	dbtest.AwaitBlocked(t, w.pool, tx, 1)
+	do()
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-recalled; got.status != http.StatusOK {
+		t.Fatalf("status %d: %s", got.status, got.body)
+	}
+}
+
+func TestWhatHappensDuringARecallIsMarkedAndUnmarked(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	bad := w.done(t, `{"type":"inventory_sync"}`, "succeeded")
+	naming := func(identity string) string {
+		return fmt.Sprintf(`{"type":"drift_generate_findings","identity":%q,"context":{"baseline_operation_run_id":%d}}`, identity, bad)
+	}
+	replaced, patched := w.done(t, naming("replaced"), "succeeded"), w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`).ID
+	before := decode[runBody](t, w.must(t, http.StatusOK, http.MethodGet, fmt.Sprintf("/%d", replaced), "").body)
+	var started int64
+	w.whileRecalled(t, bad, func() {
+		started = w.start(t, http.StatusCreated, naming("started")).ID
+		w.report(t, patched, fmt.Sprintf(`{"context":{"operation_run_id":%d}}`, bad))
+		w.done(t, `{"type":"drift_generate_findings","identity":"replaced"}`, "succeeded")
+	})
+	w.wantMarked(t, "operation-runs", bad, started, patched)
+	w.wantEvents(t, started, "created", "recalled")
+	w.wantEvents(t, replaced, "created", "completed", "recalled", "replaced")
+	after := decode[runBody](t, w.must(t, http.StatusOK, http.MethodGet, fmt.Sprintf("/%d", replaced), "").body)
+	if after.Revision != before.Revision+2 {
+		t.Errorf("marked and unmarked, the run went from revision %d to %d", before.Revision, after.Revision)
+	}
+}
+
 // rests records a finding of a fingerprint on two runs, and returns its id.
 func (w *worker) rests(t testing.TB, status int, fingerprint string, baseline, current int64) int64 {
 	t.Helper()

@@ -409,3 +409,23 @@ func TestTextsComeBackAsTheyWereSent(t *testing.T) {
 		t.Errorf("numbers come back as %s, want %s", got, want)
 	}
 }
+
+func TestAContextOfThousandsOfMembersIsMergedLikeAnyOther(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	object := func(value string) string {
+		var members []string
+		for n := range 5000 {
+			members = append(members, fmt.Sprintf(`"k%04d":%s`, n, value))
+		}
+		return "{" + strings.Join(members, ",") + "}"
+	}
+	id := w.start(t, http.StatusCreated, `{"type":"inventory_sync","context":`+object("1")+`}`).ID
+	run := w.report(t, id, `{"context":`+object("2")+`}`)
+	if got := strings.Count(string(run.Context), ": 2"); got != 5000 {
+		t.Errorf("%d members are merged", got)
+	}
+	if run = w.report(t, id, `{"context":`+object("null")+`}`); string(run.Context) != "{}" {
+		t.Errorf("the context is %.100s", run.Context)
+	}
+}

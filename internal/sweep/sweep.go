@@ -5,6 +5,8 @@
 // run_stalled. A run that sends heartbeats while its counts do not move is marked no_progress and
 // never failed for it. Queued runs are nobody's yet and are left alone.
 //
+// It marks what rests on runs that were just recalled and was under way when they were (see recalls.go).
+//
 // It also looks after the backup schedules, once a minute: it notes edits that were made past the
 // service, and tells of slots that were missed (see the packages agenda and schedule).
 //
@@ -116,6 +118,7 @@ func (s *Sweeper) turn(ctx context.Context) error {
 		s.options.Log.LogAttrs(ctx, slog.LevelInfo, "found stalled runs", slog.Int("no_heartbeat", swept.NoHeartbeat),
 			slog.Int("no_progress", swept.NoProgress), slog.Int("failed", swept.Failed))
 	}
+	err = errors.Join(err, s.reconcileRecalls(ctx, s.conn))
 	if now := time.Now(); now.Sub(s.watched) >= watchEvery {
 		s.watched = now
 		err = errors.Join(err, s.watchSchedules(ctx, s.conn, now))

@@ -20,7 +20,7 @@ WITH run AS (
     SELECT n.id FROM operation_runs AS n WHERE n.workspace_id = @workspace_id AND n.context ->> 'operation_run_id' = (@id)::text
 ), marked AS (
     UPDATE operation_runs AS n
-    SET recalled = true, updated_at = now()
+    SET recalled = true, updated_at = now(), revision = n.revision + 1
     FROM run
     WHERE n.workspace_id = @workspace_id AND n.id IN (SELECT naming.id FROM naming) AND n.id <> run.id AND NOT n.recalled
       AND (coalesce(n.created_at, '-infinity'), n.id) > (coalesce(run.created_at, '-infinity'), run.id)
@@ -42,6 +42,59 @@ WITH run AS (
     FROM marked
 )
 SELECT * FROM run;
+
+-- name: ReconcileRecalls :one
+-- Marks what rests on runs that were recalled since, and unmarks what was replaced, where the statements
+-- for that knew nothing of each other: a start, a report and a recall that are under way at the same
+-- moment each see the rows as they were before. It changes nothing otherwise, and returns how much it did.
+WITH recall AS MATERIALIZED (
+    SELECT r.id, r.created_at, r.recalled_at FROM operation_runs AS r
+    WHERE r.workspace_id = @workspace_id AND r.recalled_at >= @since
+), naming AS MATERIALIZED (
+    SELECT n.id, recall.id AS recalled_id FROM recall JOIN operation_runs AS n
+        ON n.workspace_id = @workspace_id AND n.retry_of_id = recall.id AND n.created_at <= recall.recalled_at
+    UNION
+    SELECT n.id, recall.id FROM recall JOIN operation_runs AS n
+        ON n.workspace_id = @workspace_id AND n.context ->> 'baseline_operation_run_id' = recall.id::text
+    UNION
+    SELECT n.id, recall.id FROM recall JOIN operation_runs AS n
+        ON n.workspace_id = @workspace_id AND n.context ->> 'current_operation_run_id' = recall.id::text
+    UNION
+    SELECT n.id, recall.id FROM recall JOIN operation_runs AS n
+        ON n.workspace_id = @workspace_id AND n.context ->> 'operation_run_id' = recall.id::text
+), resting AS (
+    SELECT n.id, max(recall.id) AS recalled_id
+    FROM naming JOIN recall ON recall.id = naming.recalled_id
+    JOIN operation_runs AS n ON n.workspace_id = @workspace_id AND n.id = naming.id
+    WHERE (coalesce(n.created_at, '-infinity'), n.id) > (coalesce(recall.created_at, '-infinity'), recall.id)
+    GROUP BY n.id
+), judged AS (
+    SELECT n.id, resting.recalled_id, (
+        SELECT max(newer.id) FROM operation_runs AS newer
+        WHERE newer.workspace_id = @workspace_id AND newer.run_identity_hash = n.run_identity_hash
+          AND newer.tenant_id IS NOT DISTINCT FROM n.tenant_id
+          AND newer.outcome IN ('succeeded', 'partially_succeeded') AND NOT newer.recalled
+          AND newer.id NOT IN (SELECT resting.id FROM resting)
+          AND (coalesce(newer.created_at, '-infinity'), newer.id) > (coalesce(n.created_at, '-infinity'), n.id)) AS by_id
+    FROM resting JOIN operation_runs AS n ON n.workspace_id = @workspace_id AND n.id = resting.id
+), changed AS (
+    UPDATE operation_runs AS n
+    SET recalled = judged.by_id IS NULL, updated_at = now(), revision = n.revision + 1
+    FROM judged
+    WHERE n.workspace_id = @workspace_id AND n.id = judged.id AND n.recalled_at IS NULL
+      AND n.recalled <> (judged.by_id IS NULL)
+    RETURNING n.workspace_id, n.id, n.recalled, judged.recalled_id, judged.by_id
+), event AS (
+    INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
+    SELECT changed.workspace_id, changed.id, CASE WHEN changed.recalled THEN 'recalled' ELSE 'replaced' END, @actor,
+           jsonb_build_object('operation_run_id', coalesce(changed.by_id, changed.recalled_id))
+    FROM changed
+)
+SELECT count(*) FROM changed;
+
+-- name: ListWorkspacesWithRecalls :many
+-- The workspaces in which a run was recalled since.
+SELECT DISTINCT workspace_id FROM operation_runs WHERE recalled_at >= @since ORDER BY workspace_id;
 
 -- name: ListDependents :many
 -- What rests on a run, by kind of dependence and id: items last seen by it, findings whose baseline

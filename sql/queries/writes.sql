@@ -94,14 +94,15 @@ WITH report AS (
            unnest(@ats::timestamptz[]) AS at,
            nullif(unnest(@revisions::bigint[]), 0) AS revision
 ), before AS MATERIALIZED (
-    SELECT operation_runs.id, operation_runs.status
+    SELECT operation_runs.id, operation_runs.status, operation_runs.context
     FROM operation_runs
     WHERE operation_runs.workspace_id = @workspace_id AND operation_runs.id = ANY (@ids::bigint[])
     ORDER BY operation_runs.tenant_id, operation_runs.run_identity_hash, operation_runs.id -- as starts take them
     FOR NO KEY UPDATE
-), move AS (
+), move AS MATERIALIZED ( -- merged once
     SELECT report.*, before.status AS old_status,
-           coalesce(report.status, CASE before.status WHEN 'completed' THEN 'running' ELSE before.status END) AS new_status
+           coalesce(report.status, CASE before.status WHEN 'completed' THEN 'running' ELSE before.status END) AS new_status,
+           CASE WHEN report.context_patch IS NOT NULL THEN runledger_merge_patch(before.context, report.context_patch) END AS merged
     FROM report JOIN before ON before.id = report.id
 ), run AS (
     UPDATE operation_runs AS r
@@ -113,8 +114,7 @@ WITH report AS (
         failure_summary = coalesce(move.failure_summary, CASE
             WHEN r.status = 'completed' THEN jsonb_path_query_array(r.failure_summary, '$[*] ? (!(@.code == "run_stalled"))')
             ELSE r.failure_summary END),
-        context = CASE WHEN move.context_patch IS NULL THEN r.context
-                       ELSE runledger_merge_patch(r.context, move.context_patch) END,
+        context = coalesce(move.merged, r.context),
         -- What a report makes name a recalled run that came before it rests on it from then on. The
         -- context that a run had before was looked at when it started, or by the recall.
         recalled = r.recalled OR move.context_patch IS NOT NULL AND EXISTS (
@@ -141,13 +141,13 @@ WITH report AS (
       AND NOT (move.new_status = 'queued' AND r.status <> 'queued')
       AND (move.at IS NULL OR move.at >= coalesce(r.created_at, move.at) AND (move.new_status <> 'completed' OR move.at >= coalesce(r.started_at, move.at)))
       AND (move.revision IS NULL OR move.revision = r.revision)
-      AND (move.context_patch IS NULL
-           OR octet_length(runledger_merge_patch(r.context, move.context_patch)::text) <= greatest(@context_limit::integer, octet_length(r.context::text)))
+      AND (move.merged IS NULL
+           OR octet_length(move.merged::text) <= greatest(@context_limit::integer, octet_length(r.context::text)))
     RETURNING r.*
 ), replaced AS (
     -- What named a recalled run is replaced by a newer run of the same identity that does not.
     UPDATE operation_runs AS old
-    SET recalled = false, updated_at = now()
+    SET recalled = false, updated_at = now(), revision = old.revision + 1
     FROM run
     WHERE old.workspace_id = @workspace_id AND old.run_identity_hash = run.run_identity_hash
       AND old.tenant_id IS NOT DISTINCT FROM run.tenant_id AND old.recalled AND old.recalled_at IS NULL
