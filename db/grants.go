@@ -37,12 +37,16 @@ var applicationPrivileges = map[string][]string{
 	"backup_schedule_events":   {"SELECT", "INSERT", "UPDATE (transaction_id)"},
 }
 
-// ErrNoRole says that the database has no role of the name given.
-var ErrNoRole = errors.New("there is no such role")
+// Why Grant refuses a role: the database has none of the name given; or it owns tables, and its
+// privileges on them are not to be taken from it.
+var (
+	ErrNoRole    = errors.New("there is no such role")
+	ErrOwnerRole = errors.New("the role owns the tables, and may do whatever servers do")
+)
 
 // Grant lets role do with the tables of the database at databaseURL what servers do, and takes
 // from it whatever else it had been granted on them. It is to be called by the tables' owner, again
-// after each migration, and may be called at any time. The error is ErrNoRole or the database's.
+// after each migration, and may be called at any time. The error is ErrNoRole, ErrOwnerRole or the database's.
 func Grant(ctx context.Context, databaseURL, role string) error {
 	conn, err := pgx.Connect(ctx, databaseURL)
 	if err != nil {
@@ -55,6 +59,13 @@ func Grant(ctx context.Context, databaseURL, role string) error {
 	}
 	if !known {
 		return fmt.Errorf("grant: %w: %q", ErrNoRole, role)
+	}
+	var owner bool
+	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'public' AND tableowner = $1)`, role).Scan(&owner); err != nil {
+		return fmt.Errorf("grant: %w", err)
+	}
+	if owner {
+		return fmt.Errorf("grant: %w: %q", ErrOwnerRole, role)
 	}
 	// One string is one transaction: no server meanwhile finds itself without a privilege.
 	if _, err := conn.Exec(ctx, grants(role)); err != nil {

@@ -117,6 +117,9 @@ func TestGrantTakesWhatItDoesNotGive(t *testing.T) {
 	if err := owner.QueryRow(t.Context(), "SELECT has_table_privilege($1, 'audit_events', 'UPDATE')", role).Scan(&may); err != nil || may {
 		t.Errorf("the role kept a privilege: %t, %v", may, err)
 	}
+	if err := db.Grant(t.Context(), databaseURL, owner.Config().User); !errors.Is(err, db.ErrOwnerRole) {
+		t.Errorf("the owner's own role: %v", err)
+	}
 	if err := db.Grant(t.Context(), databaseURL, "nobody of that name"); !errors.Is(err, db.ErrNoRole) {
 		t.Errorf("a role that is none: %v", err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -99,7 +100,10 @@ of the tables, again after each "migrate up".`,
 				if err != nil {
 					return err
 				}
-				if err := db.Grant(cmd.Context(), c.DatabaseURL, args[0]); err != nil {
+				switch err := db.Grant(cmd.Context(), c.DatabaseURL, args[0]); {
+				case errors.Is(err, db.ErrOwnerRole):
+					return usageError{fmt.Errorf("%w; it needs no grant, unless servers are to have a role of their own (docs/operations.md, \"Two roles\")", err)}
+				case err != nil:
 					return advised(err)
 				}
 				a.printf("%s may do what servers do.\n", args[0])

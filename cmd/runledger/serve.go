@@ -204,6 +204,7 @@ func shutdown(c config, log *slog.Logger, handler *server.Server, servers ...*gr
 	log.Info("shutting down", slog.Duration("grace", c.ShutdownGrace))
 	handler.Drain()
 	time.Sleep(c.ShutdownDelay) // load balancers notice meanwhile that readiness is gone
+	handler.EndStreams()        // so that whoever follows connects again to another server
 	ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownGrace)
 	defer cancel()
 	var errs []error

@@ -65,6 +65,7 @@ func (p *poller) pause() time.Duration {
 func (p *poller) round(ctx context.Context) error {
 	topics := p.feed.followed()
 	if len(topics) == 0 {
+		p.moves() // nobody looks whether it does
 		return nil
 	}
 	snapshot, err := dbsqlc.New().GetFeedHorizon(ctx, p.feed.db)
@@ -133,8 +134,7 @@ func (p *poller) verify(ctx context.Context, topics []*topic) error {
 // watch logs when one transaction holds all changes back for long.
 func (p *poller) watch(ctx context.Context, snapshot dbsqlc.GetFeedHorizonRow) {
 	if snapshot.Horizon > p.horizon || snapshot.Horizon == snapshot.Beyond {
-		p.since, p.warned = time.Now(), false
-		p.feed.metrics.held.Store(0)
+		p.moves()
 		return
 	}
 	p.feed.metrics.held.Store(p.since.UnixNano())
@@ -143,6 +143,12 @@ func (p *poller) watch(ctx context.Context, snapshot dbsqlc.GetFeedHorizonRow) {
 		p.feed.log.WarnContext(ctx, "a transaction that stays open holds back the feed of changes",
 			slog.Int64("transaction", snapshot.Horizon), slog.Duration("for", stood.Round(time.Second)))
 	}
+}
+
+// moves says that the horizon does not stand still.
+func (p *poller) moves() {
+	p.since, p.warned = time.Now(), false
+	p.feed.metrics.held.Store(0)
 }
 
 // report logs when reading begins to fail, and when it works again.

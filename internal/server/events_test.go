@@ -307,7 +307,7 @@ func TestAReaderGoesOnAcrossServersAndRestarts(t *testing.T) {
 		}
 		lastID = l.lastID
 		if round%2 == 0 {
-			h.server.Drain()
+			h.server.EndStreams()
 		} else {
 			l.hangUp()
 		}

@@ -111,6 +111,7 @@ func (s *Server) exportRuns(
 	w http.ResponseWriter, r *http.Request, list runList, show selection, format *exportFormat,
 ) error {
 	requestOf(r).poll.read() // nobody is to wait until it is sent
+	requestOf(r).exported = true
 	leave, ok := s.exports.slots.enter()
 	if !ok {
 		s.metrics.refusal(refusedExports)()

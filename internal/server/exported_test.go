@@ -19,6 +19,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/runledger/runledger/internal/dbtest"
 	"github.com/runledger/runledger/internal/server"
 )
@@ -295,7 +297,8 @@ func TestAListComesInTheFormThatIsAccepted(t *testing.T) {
 func TestAnExportThatBreaksOffHasNoEndAndNoReceipt(t *testing.T) {
 	t.Parallel()
 	for _, form := range []string{"application/x-ndjson", "text/csv"} {
-		w := newWorker(t, newHarnessOnFresh(t))
+		registry := prometheus.NewRegistry()
+		w := newWorker(t, newHarnessOn(t, dbtest.Connect(t, dbtest.Fresh(t)), server.Options{Registry: registry}))
 		w.exec(t, `INSERT INTO operation_runs (workspace_id, type, context)
 			SELECT $1, 'inventory_sync', jsonb_build_object('x', repeat(md5(n::text), 1500)) FROM generate_series(1, 600) AS n`, w.ID)
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+w.path(""), http.NoBody)
@@ -316,6 +319,13 @@ func TestAnExportThatBreaksOffHasNoEndAndNoReceipt(t *testing.T) {
 		_ = resp.Body.Close()
 		if err == nil || bytes.Contains(rest, []byte("receipt")) || resp.Trailer.Get("Receipt") != "" {
 			t.Errorf("%s: it ended with %v after %d bytes more, and the trailers %v", form, err, len(rest), resp.Trailer)
+		}
+		const route = `method="GET",route="/workspaces/{workspace_id}/operation-runs"`
+		awaitTrue(t, "the export to be among the requests", func() bool {
+			return strings.Contains(told(t, registry), `runledger_http_requests_total{code="200",`+route+"} 1\n")
+		})
+		if !strings.Contains(told(t, registry), `runledger_http_request_duration_seconds_count{`+route+"} 0\n") {
+			t.Errorf("%s: how long it took tells of its reader, and is measured", form)
 		}
 	}
 }

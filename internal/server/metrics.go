@@ -61,7 +61,7 @@ func newHTTPMetrics() *httpMetrics {
 		}, []string{"method", "route", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "runledger_http_request_duration_seconds",
-			Help:    "How long answers took, by route, without the streams of events.",
+			Help:    "How long answers took, by route, without the streams of events and exports, which take as long as their readers.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"method", "route"}),
 		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -78,7 +78,7 @@ func newHTTPMetrics() *httpMetrics {
 		}, []string{"answer"}),
 		routes: map[routeKey]*routeMetrics{},
 	}
-	for _, reason := range []string{refusedAddressRate, refusedSubjectRate, refusedCapacity, refusedQueue, refusedStreams, refusedExports} {
+	for _, reason := range []string{refusedAddressRate, refusedSubjectRate, refusedShare, refusedCapacity, refusedQueue, refusedStreams, refusedExports} {
 		m.refused.WithLabelValues(reason) // a series that starts at 0 has a rate from the first refusal on
 	}
 	m.unrouted = m.newRoute("", "")
@@ -139,9 +139,9 @@ func (m *httpMetrics) running(next http.Handler) http.Handler {
 	})
 }
 
-// answered notes an answer.
-func (r *routeMetrics) answered(status int, took time.Duration) {
-	if r.duration != nil {
+// answered notes an answer. One that takes as long as its reader tells nothing of the server.
+func (r *routeMetrics) answered(status int, took time.Duration, asItsReader bool) {
+	if r.duration != nil && !asItsReader {
 		r.duration.Observe(took.Seconds())
 	}
 	known := r.byStatus.Load()

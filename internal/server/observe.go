@@ -29,6 +29,7 @@ type request struct {
 	place       place         // what it has of the capacity
 	refused     bool          // because there was no place for it
 	moment      moment        // what the gate saw
+	exported    bool          // so that it takes as long as its reader
 	poll        poll          // by what its answer is remembered, if it is
 	body        received      // what a write came with
 }
@@ -81,37 +82,41 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		r = r.WithContext(context.WithValue(ctx, requestKey{}, req))
 		written := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		defer func() {
-			if cause := recover(); cause != nil {
-				s.recovered(written, r, cause)
+			cause := recover()
+			whole := cause == nil || s.recovered(written, r, cause)
+			s.answered(r, written, time.Since(start), whole)
+			if !whole {
+				panic(http.ErrAbortHandler)
 			}
-			s.answered(r, written, time.Since(start))
 		}()
 		next.ServeHTTP(written, r)
 	})
 }
 
-// recovered answers a request whose handler panicked.
-func (s *Server) recovered(w middleware.WrapResponseWriter, r *http.Request, cause any) {
+// recovered answers a request whose handler panicked; false says that its answer had begun, and is to
+// be broken off, so that nobody takes it for whole.
+func (s *Server) recovered(w middleware.WrapResponseWriter, r *http.Request, cause any) bool {
 	if cause == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares it the same way
-		panic(cause)
+		return false
 	}
 	err := fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
 	if w.Status() != 0 {
 		s.log.ErrorContext(r.Context(), "panic after the answer had begun", slog.Any("error", err))
-		return
+		return false
 	}
 	s.fail(w, r, err)
+	return true
 }
 
 // answered tells operators of an answer.
-func (s *Server) answered(r *http.Request, w middleware.WrapResponseWriter, took time.Duration) {
+func (s *Server) answered(r *http.Request, w middleware.WrapResponseWriter, took time.Duration, whole bool) {
 	req := requestOf(r)
 	route := req.pattern()
 	measured := req.route
 	if measured == nil {
 		measured = s.metrics.unrouted
 	}
-	measured.answered(w.Status(), took)
+	measured.answered(w.Status(), took, req.exported)
 	if s.tracer != nil {
 		describeSpan(trace.SpanFromContext(r.Context()), req, r.Method, w.Status())
 	}
@@ -139,6 +144,9 @@ func (s *Server) answered(r *http.Request, w middleware.WrapResponseWriter, took
 		slog.Int64("workspace_id", req.workspaceID),
 		traceID(r.Context()),
 	)
+	if !whole {
+		line.AddAttrs(slog.Bool("broken_off", true))
+	}
 	_ = log.Handle(r.Context(), line) // nobody to tell
 }
 

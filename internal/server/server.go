@@ -155,12 +155,11 @@ func New(o Options) *Server {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
 
-// Drain makes readiness fail from now on, so that no new traffic is sent here, and ends the
-// streams of events, which would outlast any grace.
-func (s *Server) Drain() {
-	s.health.draining.Store(true)
-	s.feed.Close()
-}
+// Drain makes readiness fail from now on, so that no new traffic is sent here.
+func (s *Server) Drain() { s.health.draining.Store(true) }
+
+// EndStreams ends the streams of events, which would outlast any grace, and refuses new ones.
+func (s *Server) EndStreams() { s.feed.Close() }
 
 // Close frees what the Server holds besides its Options.
 func (s *Server) Close() {

@@ -178,8 +178,13 @@ func (st *stream) step() error {
 // outlast waits where err says that the database is away, and otherwise returns it: browsers do
 // not connect again to a server that answers 503.
 func (st *stream) outlast(err error) error {
-	ctx := st.request.Context()
-	if !isOutage(err) || !wait(ctx, st.server.feed.Done(), st.server.streams.pulse) {
+	if !isOutage(err) {
+		return err
+	}
+	if err := st.send(keepAlive); err != nil { // to find that out took time already
+		return err
+	}
+	if !wait(st.request.Context(), st.server.feed.Done(), st.server.streams.pulse/2) { //nolint:mnd // and so does the next time
 		return err
 	}
 	return st.send(keepAlive)

@@ -235,6 +235,8 @@ func TestADrainingServerEndsItsStreamsAndTakesNoMore(t *testing.T) {
 	f := newFixture(t, h)
 	l := h.follow(t, f.Owner.Subject, f.ID, "")
 	h.server.Drain()
+	h.follow(t, f.Owner.Subject, f.ID, "") // as long as traffic may come
+	h.server.EndStreams()
 	l.ends()
 	if again := h.listen(t, f.Owner.Subject, f.ID, l.lastID); again.status != http.StatusServiceUnavailable {
 		t.Errorf("status %d", again.status)

@@ -71,10 +71,15 @@ func NewSurvey(o SurveyOptions) *Survey {
 func (s *Survey) Run(ctx context.Context) {
 	ticker := time.NewTicker(s.o.Interval)
 	defer ticker.Stop()
+	level := slog.LevelWarn
 	for {
-		if err := s.look(ctx); err != nil && ctx.Err() == nil {
+		switch err := s.look(ctx); {
+		case err == nil:
+			level = slog.LevelWarn
+		case ctx.Err() == nil:
 			s.errors.Inc()
-			s.o.Log.LogAttrs(ctx, slog.LevelDebug, "the survey of the runs failed", slog.Any("error", err))
+			s.o.Log.LogAttrs(ctx, level, "the survey of the runs failed", slog.Any("error", err))
+			level = slog.LevelDebug // it will fail for as long as the reason lasts
 		}
 		select {
 		case <-ctx.Done():
