@@ -1912,11 +1912,11 @@ type RunResult struct {
 type RunStats struct {
 	// Data By bucket and type, in this order.
 	Data []struct {
-		// BucketAt When the bucket begins.
-		BucketAt time.Time `json:"bucket_at"`
+		// BucketAt When the bucket begins; null before the year 0 and after 9999 in UTC.
+		BucketAt *time.Time `json:"bucket_at"`
 
-		// BucketBefore When the next one begins.
-		BucketBefore time.Time `json:"bucket_before"`
+		// BucketBefore When the next one begins; likewise.
+		BucketBefore *time.Time `json:"bucket_before"`
 
 		// Count The runs that were created.
 		//
@@ -3621,8 +3621,11 @@ type ClientInterface interface {
 	// The runs of the workspace, the newest first unless `order` says otherwise. Runs of the same
 	// instant are told apart by their id; a run without the instant stands before all others.
 	//
-	// To follow what changes, read with `order=updated_at` to the end, and later go on from
-	// `updated_from` with the last `updated_at` that was seen, which comes once more.
+	// To follow what changes and miss nothing, follow `…/operation-runs/changes` or the stream of
+	// events. With `order=updated_at` that takes some care: a change has the instant at which its
+	// transaction began, so that one which is committed late stands before others that were there
+	// already. Who goes on from `updated_from` goes back from the last `updated_at` that was seen by
+	// as long as a transaction may take, and meets rows once more.
 	//
 	// With `Accept: application/x-ndjson` or `text/csv` the answer is an export: all runs that the
 	// filters select as one stream, without `limit` and `cursor`. Each line of NDJSON is a run as in
@@ -4413,8 +4416,11 @@ func (c *Client) GetInventoryItem(ctx context.Context, workspaceID WorkspaceID, 
 // The runs of the workspace, the newest first unless `order` says otherwise. Runs of the same
 // instant are told apart by their id; a run without the instant stands before all others.
 //
-// To follow what changes, read with `order=updated_at` to the end, and later go on from
-// `updated_from` with the last `updated_at` that was seen, which comes once more.
+// To follow what changes and miss nothing, follow `…/operation-runs/changes` or the stream of
+// events. With `order=updated_at` that takes some care: a change has the instant at which its
+// transaction began, so that one which is committed late stands before others that were there
+// already. Who goes on from `updated_from` goes back from the last `updated_at` that was seen by
+// as long as a transaction may take, and meets rows once more.
 //
 // With `Accept: application/x-ndjson` or `text/csv` the answer is an export: all runs that the
 // filters select as one stream, without `limit` and `cursor`. Each line of NDJSON is a run as in
@@ -9295,8 +9301,11 @@ type ClientWithResponsesInterface interface {
 	// The runs of the workspace, the newest first unless `order` says otherwise. Runs of the same
 	// instant are told apart by their id; a run without the instant stands before all others.
 	//
-	// To follow what changes, read with `order=updated_at` to the end, and later go on from
-	// `updated_from` with the last `updated_at` that was seen, which comes once more.
+	// To follow what changes and miss nothing, follow `…/operation-runs/changes` or the stream of
+	// events. With `order=updated_at` that takes some care: a change has the instant at which its
+	// transaction began, so that one which is committed late stands before others that were there
+	// already. Who goes on from `updated_from` goes back from the last `updated_at` that was seen by
+	// as long as a transaction may take, and meets rows once more.
 	//
 	// With `Accept: application/x-ndjson` or `text/csv` the answer is an export: all runs that the
 	// filters select as one stream, without `limit` and `cursor`. Each line of NDJSON is a run as in
@@ -13429,8 +13438,11 @@ func (c *ClientWithResponses) GetInventoryItemWithResponse(ctx context.Context, 
 // The runs of the workspace, the newest first unless `order` says otherwise. Runs of the same
 // instant are told apart by their id; a run without the instant stands before all others.
 //
-// To follow what changes, read with `order=updated_at` to the end, and later go on from
-// `updated_from` with the last `updated_at` that was seen, which comes once more.
+// To follow what changes and miss nothing, follow `…/operation-runs/changes` or the stream of
+// events. With `order=updated_at` that takes some care: a change has the instant at which its
+// transaction began, so that one which is committed late stands before others that were there
+// already. Who goes on from `updated_from` goes back from the last `updated_at` that was seen by
+// as long as a transaction may take, and meets rows once more.
 //
 // With `Accept: application/x-ndjson` or `text/csv` the answer is an export: all runs that the
 // filters select as one stream, without `limit` and `cursor`. Each line of NDJSON is a run as in

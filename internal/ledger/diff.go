@@ -8,7 +8,6 @@ import (
 	"math/big"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Snapshot is what a run says of itself, as far as two runs can be compared. Free data is JSON as
@@ -17,7 +16,7 @@ type Snapshot struct {
 	Counts   json.RawMessage // an object of numbers
 	Failures json.RawMessage // an array of objects with code and message
 	Context  json.RawMessage // any JSON
-	Duration *time.Duration  // nil while it is not known
+	Micros   *int64          // how long it took in microseconds, nil while that is not known
 }
 
 // CountChange is a summary count of two runs side by side.
@@ -77,7 +76,7 @@ func Compare(before, after Snapshot) Diff {
 		Counts:   compareCounts(before.Counts, after.Counts),
 		Failures: compareFailures(before.Failures, after.Failures),
 		Context:  compareContexts(before.Context, after.Context),
-		Duration: compareDurations(before.Duration, after.Duration),
+		Duration: compareDurations(before.Micros, after.Micros),
 	}
 }
 
@@ -162,15 +161,14 @@ func failuresByCode(failures json.RawMessage) map[string][]string {
 	}
 	byCode := map[string][]string{}
 	for _, entry := range entries {
-		var f struct {
-			Code    *string `json:"code"`
-			Message any     `json:"message"`
-		}
-		if json.Unmarshal(entry, &f) != nil || f.Code == nil {
+		var members map[string]any // whose names are told by their case, unlike those of a struct
+		if json.Unmarshal(entry, &members) != nil {
 			continue
 		}
-		message, _ := f.Message.(string)
-		byCode[*f.Code] = append(byCode[*f.Code], message)
+		if code, ok := members["code"].(string); ok {
+			message, _ := members["message"].(string)
+			byCode[code] = append(byCode[code], message)
+		}
 	}
 	return byCode
 }
@@ -227,9 +225,9 @@ func objectOf(value json.RawMessage) (map[string]json.RawMessage, bool) {
 	return members, json.Unmarshal(value, &members) == nil
 }
 
-func compareDurations(before, after *time.Duration) DurationChange {
-	seconds := func(d time.Duration) *float64 {
-		s := d.Seconds()
+func compareDurations(before, after *int64) DurationChange {
+	seconds := func(micros int64) *float64 {
+		s := float64(micros) / 1e6
 		return &s
 	}
 	var change DurationChange

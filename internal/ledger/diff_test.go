@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -25,17 +24,18 @@ func diffOf(t *testing.T, before, after ledger.Snapshot) string {
 
 func TestTwoRunsStandSideBySide(t *testing.T) {
 	t.Parallel()
-	short, long := 90*time.Second, 150*time.Second+500*time.Millisecond
+	const hour = 3_600_000_000
+	short, long := int64(90_000_000), int64(2_000_000*hour+500_000) // more than two centuries
 	got := diffOf(t, ledger.Snapshot{
 		Counts:   json.RawMessage(`{"total": 3, "gone": 2, "same": 1, "odd": "x", "half": 0.5}`),
 		Failures: json.RawMessage(`[{"code":"old","message":"was"},{"code":"both","message":"b"},{"nothing":1},7]`),
 		Context:  json.RawMessage(`{"a":1,"b":{"c":[1,2],"d/e":true,"same":1},"z":null}`),
-		Duration: &short,
+		Micros:   &short,
 	}, ledger.Snapshot{
 		Counts:   json.RawMessage(`{"total": 9223372036854775807, "new": 4, "same": 1, "half": 0.25}`),
 		Failures: json.RawMessage(`[{"code":"both","message":"x"},{"code":"both","message":"x"},{"code":"both"},{"code":"new","message":null}]`),
 		Context:  json.RawMessage(`{"a":{"x":1},"b":{"c":[2],"same":1},"z":null,"~":"new"}`),
-		Duration: &long,
+		Micros:   &long,
 	})
 	want := `{"counts":[` +
 		`{"name":"gone","before":2,"after":null,"change":-2},{"name":"half","before":0.5,"after":0.25,"change":-0.25},` +
@@ -45,7 +45,7 @@ func TestTwoRunsStandSideBySide(t *testing.T) {
 		`{"code":"new","before":0,"after":1,"change":1,"messages":[]},{"code":"old","before":1,"after":0,"change":-1,"messages":["was"]}],` +
 		`"context":[{"path":"/a","kind":"changed","before":1,"after":{"x":1}},{"path":"/b/c","kind":"changed","before":[1,2],"after":[2]},` +
 		`{"path":"/b/d~1e","kind":"removed","before":true,"after":null},{"path":"/~0","kind":"added","before":null,"after":"new"}],` +
-		`"duration":{"before_seconds":90,"after_seconds":150.5,"change_seconds":60.5}}`
+		`"duration":{"before_seconds":90,"after_seconds":7200000000.5,"change_seconds":7199999910.5}}`
 	if difference := cmp.Diff(want, got); difference != "" {
 		t.Error(difference)
 	}

@@ -45,12 +45,15 @@ func (s *Server) batchRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 func parseBatch(body json.RawMessage, ws workspace.Scope) ([]operation, error) {
 	f := parseFields(body, "")
 	raw := f.array("operations")
-	if faults := f.faultless(); len(faults) > 0 {
-		return nil, errInvalidFields(faults...)
-	}
 	operations := make([]operation, len(raw))
 	for i, object := range raw {
 		operations[i] = parseOperation(object, fmt.Sprintf("/operations/%d", i), ws)
+	}
+	if faults := f.faultless(); len(faults) > 0 {
+		for _, op := range operations {
+			faults = append(faults, op.faults...)
+		}
+		return nil, errInvalidFields(faults[:min(len(faults), maxFaults)]...)
 	}
 	return operations, nil
 }

@@ -136,13 +136,11 @@ func checkValues(body []byte) error {
 			}
 			i = end
 		case c == '-' || c >= '0' && c <= '9':
-			start := i
-			for i+1 < len(body) && strings.IndexByte("0123456789+-.eE", body[i+1]) >= 0 {
-				i++
-			}
-			if !storable(body[start : i+1]) {
+			number := numberAt(body[i:])
+			if !storable(number) {
 				return errBody("A number is longer than 1000 digits or has an exponent beyond 308.")
 			}
+			i += len(number) - 1
 		}
 	}
 	return nil
@@ -174,6 +172,42 @@ func checkString(body []byte, i int) (end int, ok bool) {
 			return i, true
 		}
 	}
+}
+
+// writtenOut is how many bytes valid JSON has about when its numbers are written without exponents, as
+// PostgreSQL returns them: a few bytes could become hundreds.
+func writtenOut(value []byte) int {
+	length := len(value)
+	if !bytes.ContainsAny(value, "eE") {
+		return length
+	}
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case c == '"':
+			for i++; value[i] != '"'; i++ {
+				if value[i] == '\\' {
+					i++
+				}
+			}
+		case c == '-' || c >= '0' && c <= '9':
+			end := i + len(numberAt(value[i:]))
+			if _, exponent, has := bytes.Cut(bytes.ToLower(value[i:end]), []byte{'e'}); has {
+				n, _ := strconv.Atoi(string(exponent)) // see storable
+				length += max(n, -n)
+			}
+			i = end - 1
+		}
+	}
+	return length
+}
+
+// numberAt is the number that valid JSON begins with.
+func numberAt(value []byte) []byte {
+	end := bytes.IndexFunc(value, func(r rune) bool { return !strings.ContainsRune("0123456789+-.eE", r) })
+	if end < 0 {
+		return value
+	}
+	return value[:end]
 }
 
 // storable tells whether a number is one that PostgreSQL's numeric holds and others can read.
@@ -325,8 +359,8 @@ func (f *fields) object(name string, longest int) (json.RawMessage, bool) {
 		return nil, false
 	case value[0] != '{':
 		f.fault(name, "An object.")
-	case len(value) > longest:
-		f.fault(name, "At most %d bytes of JSON; these are %d.", longest, len(value))
+	case writtenOut(value) > longest:
+		f.fault(name, "At most %d bytes of JSON, with its numbers written out; these are %d.", longest, writtenOut(value))
 	default:
 		return value, true
 	}

@@ -132,3 +132,14 @@ func FuzzBody(f *testing.F) {
 		_, _ = parseFindingStatus(body)
 	})
 }
+
+func TestNumbersCountAsTheyAreWrittenOut(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]int{
+		`{}`: 2, `[1e3]`: 5 + 3, `{"1e9":"e1e99","a":-1.5E+10}`: 28 + 10, `[2e-7,3E7,45]`: 13 + 14, `"\\\"1e9"`: 9, `1e308`: 5 + 308, `["\u00e9",0]`: 12,
+	} {
+		if got := writtenOut([]byte(value)); got != want {
+			t.Errorf("%s: %d, want %d", value, got, want)
+		}
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -110,14 +109,12 @@ func (s *Server) lastGoodBefore(r *http.Request, ws workspace.Scope, run *dbsqlc
 
 // scheduleOf is the backup schedule of which a run is part, as its context names it.
 func scheduleOf(run *dbsqlc.OperationRun) (id string, ok bool) {
-	var named struct {
-		ID json.RawMessage `json:"backup_schedule_id"`
-	}
-	if !slices.Contains(ledger.ScheduleTypes, run.Type) || json.Unmarshal(run.Context, &named) != nil {
+	var context map[string]json.RawMessage // whose names are told by their case, unlike those of a struct
+	if !slices.Contains(ledger.ScheduleTypes, run.Type) || json.Unmarshal(run.Context, &context) != nil {
 		return "", false
 	}
 	// A number or its text, as PostgreSQL's ->> reads it.
-	id = strings.Trim(string(named.ID), `"`)
+	id = strings.Trim(string(context["backup_schedule_id"]), `"`)
 	_, ok = parseID(id)
 	return id, ok
 }
@@ -180,17 +177,18 @@ func snapshot(run *dbsqlc.OperationRun) ledger.Snapshot {
 	}
 	return ledger.Snapshot{
 		Counts: run.SummaryCounts, Failures: run.FailureSummary, Context: run.Context,
-		Duration: durationOf(run.StartedAt, run.CompletedAt),
+		Micros: microsBetween(run.StartedAt, run.CompletedAt),
 	}
 }
 
-// durationOf is how long a run took, nil where that is not known.
-func durationOf(started, completed pgtype.Timestamptz) *time.Duration {
+// microsBetween is how long a run took in microseconds, nil where that is not known. It may be more than a
+// time.Duration holds.
+func microsBetween(started, completed pgtype.Timestamptz) *int64 {
 	if !started.Valid || !completed.Valid || started.InfinityModifier != pgtype.Finite || completed.InfinityModifier != pgtype.Finite {
 		return nil
 	}
-	d := completed.Time.Sub(started.Time)
-	return &d
+	micros := completed.Time.UnixMicro() - started.Time.UnixMicro()
+	return &micros
 }
 
 // appendRunSummary appends the summary of a run, null for none, as runSummary shows one.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -78,6 +79,8 @@ func TestARunIsComparedWithTheLastOfTheSameWorkThatSucceeded(t *testing.T) {
 	seven := w.done(t, fmt.Sprintf(backup, "run", "7"), "succeeded")
 	w.done(t, fmt.Sprintf(backup, "purge", "7"), "succeeded")
 	w.wantAgainst(t, w.done(t, fmt.Sprintf(backup, "run", `"7"`), "failed"), seven, "backup_schedule")
+	otherName := strings.Replace(fmt.Sprintf(backup, "run", "7"), "schedule_id", "Schedule_ID", 1) // which is part of none
+	w.wantAgainst(t, w.done(t, otherName, "failed"), seven, "type")
 
 	for _, query := range []string{"?against=x", "?against=0", "?against=9223372036854775807", fmt.Sprintf("?against=%d", f.run), "?against=1&against=2", "?for=1"} {
 		w.get(t, http.StatusBadRequest, w.Readonly.Subject, w.path(fmt.Sprintf("/%d/diff%s", last, query)))

@@ -13,6 +13,7 @@ func (s *Server) listFindings(w http.ResponseWriter, r *http.Request, v *visitor
 	p := parseParams(r)
 	f := findingFilter(p)
 	show := p.fields(findingMembers)
+	p.position(r)
 	pg, err := s.pageOf(r, v.workspaceID(), p, afterAll)
 	if err != nil {
 		return err

@@ -59,7 +59,7 @@ func (s *Server) batchFindings(w http.ResponseWriter, r *http.Request, ws worksp
 	f := parseFields(body, "")
 	findings := parseObservations(f, "findings", parseFinding)
 	if faults := f.faultless(); len(faults) > 0 {
-		return errInvalidFields(faults...)
+		return errInvalidFields(withObservations(faults, findings)...)
 	}
 	results := observe(r.Context(), findings, reportedFinding.key,
 		func(ctx context.Context, items []reportedFinding) ([]observed, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -147,6 +148,11 @@ func TestEachFindingOfABatchIsAnsweredByItselfAndTheLaterWins(t *testing.T) {
 		if got := results[place].Problem.pointers(); len(got) != 1 || got[0] != pointer {
 			t.Errorf("answer %d points at %q, want %q", place, got, pointer)
 		}
+	}
+	whole := decode[problemBody](t, w.below(t, http.StatusUnprocessableEntity, http.MethodPost, "/findings/batch",
+		`{"findings":[{"finding_type":"drift"},{"finding_type":"drift","fingerprint":"new"}],"more":1}`).body)
+	if want := []string{"/findings/0/fingerprint", "/more"}; !slices.Equal(whole.pointers(), want) {
+		t.Errorf("faults at %v, want %v", whole.pointers(), want)
 	}
 	for _, body := range []string{`{}`, `{"findings":[]}`, `{"findings":{}}`, `{"findings":[` + strings.Repeat("{},", 500) + `{}]}`} {
 		w.below(t, http.StatusUnprocessableEntity, http.MethodPost, "/findings/batch", body)

@@ -13,6 +13,7 @@ func (s *Server) listInventoryItems(w http.ResponseWriter, r *http.Request, v *v
 	p := parseParams(r)
 	f := inventoryFilter(p)
 	show := p.fields(inventoryItemMembers)
+	p.position(r)
 	pg, err := s.pageOf(r, v.workspaceID(), p, afterAll)
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func (s *Server) batchInventoryItems(w http.ResponseWriter, r *http.Request, ws 
 	runID := f.requiredID("operation_run_id")
 	items := parseObservations(f, "items", parseItem)
 	if faults := f.faultless(); len(faults) > 0 {
-		return errInvalidFields(faults...)
+		return errInvalidFields(withObservations(faults, items)...)
 	}
 	if err := s.mustBeRun(r.Context(), ws, runID); err != nil {
 		return err

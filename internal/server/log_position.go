@@ -41,11 +41,18 @@ func askedPosition(r *http.Request) (wanted logPosition, asked bool, err error) 
 	parsed, parseErr := strconv.ParseUint(values[0], 16, 64)
 	wanted = logPosition(parsed)
 	if len(values) > 1 || parseErr != nil || wanted.String() != values[0] {
-		return 0, false, errInvalidParameters([]fault{{
-			Header: positionHeader, Detail: "Give it once: as it came in the answer to a write, or any.",
-		}})
+		return 0, false, errInvalidParameters([]fault{wrongPosition})
 	}
 	return wanted, true, nil
+}
+
+var wrongPosition = fault{Header: positionHeader, Detail: "Give it once: as it came in the answer to a write, or any."}
+
+// position notes it if the position that r asks for is none, beside whatever else is wrong.
+func (p *params) position(r *http.Request) {
+	if _, _, err := askedPosition(r); err != nil {
+		p.faults = append(p.faults, wrongPosition)
+	}
 }
 
 // positioned is the answer to a write. When it begins, the write is done, and the answer is given

@@ -45,6 +45,14 @@ func parseObservations[Item any](f *fields, name string, parse func(f *fields) I
 	return observations
 }
 
+// withObservations are the faults of a body and those of its observations, of which none is written.
+func withObservations[Item any](faults []fault, observations []observation[Item]) []fault {
+	for _, o := range observations {
+		faults = append(faults, o.faults...)
+	}
+	return faults[:min(len(faults), maxFaults)]
+}
+
 // observe writes observations in their order and returns an answer for each. write takes items no
 // two of which have one key; what it returns has their length.
 func observe[Item any, Key comparable](

@@ -203,8 +203,8 @@ func malformedPosition(t *testing.T, c *cluster) {
 			fmt.Sprintf("backup-schedules/%d/runs", f.schedule),
 		} {
 			r.client = &http.Client{Transport: r.plainTransport(t)} // the contract's own tests hold what it says
-			got := r.do(t, http.MethodGet, fmt.Sprintf("/workspaces/%d/%s", f.ID, path), token, position, value)
-			if got.status != http.StatusBadRequest || !strings.Contains(got.body, `"header":"`+position+`"`) {
+			got := r.do(t, http.MethodGet, fmt.Sprintf("/workspaces/%d/%s?x=1", f.ID, path), token, position, value)
+			if got.status != http.StatusBadRequest || !strings.Contains(got.body, `"header":"`+position+`"`) || !strings.Contains(got.body, `"parameter":"x"`) {
 				t.Errorf("%s with %q answers %d: %s", path, value, got.status, got.body)
 			}
 		}

@@ -136,9 +136,9 @@ const maxFuture = time.Minute
 // parseReport reads what a report says.
 func parseReport(f *fields) report {
 	var item report
-	if status, ok := f.choice("status", texts(ledger.Statuses)); ok {
-		item.status = ledger.Status(status)
-	}
+	_, given := f.value("status")
+	status, known := f.choice("status", texts(ledger.Statuses))
+	item.status = ledger.Status(status)
 	if outcome, ok := f.choice("outcome", texts(ledger.Outcomes[1:])); ok {
 		item.outcome = ledger.Outcome(outcome)
 	}
@@ -157,7 +157,7 @@ func parseReport(f *fields) report {
 	if at, ok := f.instant("at"); ok {
 		item.at = pgtype.Timestamptz{Time: at.Truncate(time.Microsecond), Valid: true} // as the database will, so that the same report is the same
 		switch {
-		case item.status != ledger.StatusRunning && !completes:
+		case item.status != ledger.StatusRunning && !completes && given == known:
 			f.fault("at", "It is when the run started or completed: give it together with that status.")
 		case time.Until(at) > maxFuture:
 			f.fault("at", "It is more than %s in the future.", maxFuture)

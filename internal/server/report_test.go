@@ -110,12 +110,13 @@ func TestEverythingWrongWithAReportIsNamedAtOnce(t *testing.T) {
 		return `[` + strings.TrimSuffix(strings.Repeat(`{"code":"x","message":"y"},`, n), ",") + `]`
 	}
 	for body, want := range map[string][]string{
-		`{"status":"paused","outcome":"won"}`:        {"/outcome", "/status"},
-		`{"status":"completed","outcome":"pending"}`: {"/outcome"},
-		`{"status":"completed"}`:                     {"/outcome"},
-		`{"status":"running","outcome":"failed"}`:    {"/outcome"},
-		`{"outcome":"failed"}`:                       {"/outcome"},
-		`{"summary_counts":[]}`:                      {"/summary_counts"},
+		`{"status":"paused","outcome":"won"}`:             {"/outcome", "/status"},
+		`{"status":"completed","outcome":"pending"}`:      {"/outcome"},
+		`{"status":"completed"}`:                          {"/outcome"},
+		`{"status":"paused","at":"2026-01-01T00:00:00Z"}`: {"/status"},
+		`{"status":"running","outcome":"failed"}`:         {"/outcome"},
+		`{"outcome":"failed"}`:                            {"/outcome"},
+		`{"summary_counts":[]}`:                           {"/summary_counts"},
 		`{"summary_counts":{"a":-1,"b":1.5,"c":"1","d":{},"e":null,"f":1e3,"g":9223372036854775808,"h":0}}`: {
 			"/summary_counts/a", "/summary_counts/b", "/summary_counts/c", "/summary_counts/d", "/summary_counts/e", "/summary_counts/f", "/summary_counts/g",
 		},

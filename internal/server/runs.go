@@ -43,14 +43,14 @@ func (s *Server) answerRuns(
 		missing: missing,
 	}
 	show := p.fields(runMembers)
+	p.position(r) // though an export is the primary's
 	if format != nil {
 		for _, name := range []string{"limit", "cursor"} {
 			if _, given := p.text(name); given {
 				p.fault(name, "An export has no pages: leave it out, or ask for application/json.")
 			}
 		}
-		_, _, badPosition := askedPosition(r) // an export is the primary's
-		if err := cmp.Or(p.done(), badPosition); err != nil {
+		if err := p.done(); err != nil {
 			return cmp.Or(missing(r), err)
 		}
 		if _, err := v.admit(r); err != nil {
@@ -84,6 +84,7 @@ func (s *Server) countRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 	if err := s.bridgedFrom(r, p, &f); err != nil {
 		return err
 	}
+	p.position(r)
 	if err := p.done(); err != nil {
 		return err
 	}

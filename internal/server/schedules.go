@@ -16,6 +16,7 @@ func (s *Server) listBackupSchedules(w http.ResponseWriter, r *http.Request, ws 
 	if enabled, ok := p.flag("is_enabled"); ok {
 		f.and("is_enabled = ?", enabled)
 	}
+	p.position(r)
 	pg, err := s.pageOf(r, ws.ID(), p, afterAll)
 	if err != nil {
 		return err

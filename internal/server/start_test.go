@@ -113,6 +113,7 @@ func TestEverythingWrongWithAStartIsNamedAtOnce(t *testing.T) {
 		`{"type":"inventory_sync","initiator_name":"` + strings.Repeat("é", 256) + `"}`:                {"/initiator_name"},
 		`{"type":"inventory_sync","context":"x","status":"running","outcome":"failed"}`:                {"/context", "/outcome", "/status"},
 		`{"type":"inventory_sync","context":{"a":"` + strings.Repeat("x", 64<<10) + `"}}`:              {"/context"},
+		`{"type":"inventory_sync","context":{"a":[` + strings.Repeat("1e300,", 250) + `1e-300]}}`:      {"/context"}, // stored, they are 75 kB
 		`{"type":"no_such_type"}`: {"/type"},
 		fmt.Sprintf(`{"type":"inventory_sync","tenant_id":%d}`, foreign):                    {"/tenant_id"},
 		fmt.Sprintf(`{"type":"no_such_type","tenant_id":%d}`, foreign):                      {"/tenant_id", "/type"},

@@ -29,6 +29,7 @@ type statsRequest struct {
 func (s *Server) getRunStats(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
 	p := parseParams(r)
 	asked := parseStats(p, time.Now())
+	p.position(r)
 	if err := p.done(); err != nil {
 		return err
 	}
