@@ -201,7 +201,7 @@ func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr
 
 // shutdown ends serving without cutting a request off, within the grace time.
 func shutdown(c config, log *slog.Logger, handler *server.Server, servers ...*gracefulServer) error {
-	log.Info("shutting down", slog.Duration("grace", c.ShutdownGrace))
+	log.Info("shutting down", slog.String("grace", c.ShutdownGrace.String()))
 	handler.Drain()
 	time.Sleep(c.ShutdownDelay) // load balancers notice meanwhile that readiness is gone
 	handler.EndStreams()        // so that whoever follows connects again to another server

@@ -188,7 +188,7 @@ func (j *jwks) run(ctx context.Context) {
 		} else {
 			wait, delay = delay, min(2*delay, maxRetryDelay)
 			j.log.WarnContext(ctx, "cannot refresh the JWKS; the keys known so far stay in use",
-				slog.Any("error", err), slog.Duration("retry_in", wait))
+				slog.Any("error", err), slog.String("retry_in", wait.String()))
 		}
 		timer := time.NewTimer(wait)
 		select {

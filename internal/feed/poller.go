@@ -141,7 +141,7 @@ func (p *poller) watch(ctx context.Context, snapshot dbsqlc.GetFeedHorizonRow) {
 	if stood := time.Since(p.since); stood > heldBack && !p.warned {
 		p.warned = true
 		p.feed.log.WarnContext(ctx, "a transaction that stays open holds back the feed of changes",
-			slog.Int64("transaction", snapshot.Horizon), slog.Duration("for", stood.Round(time.Second)))
+			slog.Int64("transaction", snapshot.Horizon), slog.String("for", stood.Round(time.Second).String()))
 	}
 }
 
