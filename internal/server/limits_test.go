@@ -192,7 +192,7 @@ func TestNobodyHoldsAllPlacesByBodiesThatDoNotCome(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = conn.Close() }()
+		t.Cleanup(func() { _ = conn.Close() })
 		if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{", path, stranger); err != nil {
 			t.Fatal(err)
 		}

@@ -139,11 +139,15 @@ func (m *httpMetrics) running(next http.Handler) http.Handler {
 	})
 }
 
-// answered notes an answer. One that takes as long as its reader tells nothing of the server.
-func (r *routeMetrics) answered(status int, took time.Duration, asItsReader bool) {
-	if r.duration != nil && !asItsReader {
-		r.duration.Observe(took.Seconds())
+// took notes how long an answer took.
+func (r *routeMetrics) took(d time.Duration) {
+	if r.duration != nil {
+		r.duration.Observe(d.Seconds())
 	}
+}
+
+// answered counts an answer.
+func (r *routeMetrics) answered(status int) {
 	known := r.byStatus.Load()
 	for _, c := range *known {
 		if c.status == status {

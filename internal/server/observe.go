@@ -29,7 +29,8 @@ type request struct {
 	place       place         // what it has of the capacity
 	refused     bool          // because there was no place for it
 	moment      moment        // what the gate saw
-	exported    bool          // so that it takes as long as its reader
+	exported    bool          // so that it takes as long as its reader, which tells nothing of the server
+	brokenOff   bool          // after its answer had begun
 	poll        poll          // by what its answer is remembered, if it is
 	body        received      // what a write came with
 }
@@ -82,10 +83,11 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		r = r.WithContext(context.WithValue(ctx, requestKey{}, req))
 		written := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		defer func() {
-			cause := recover()
-			whole := cause == nil || s.recovered(written, r, cause)
-			s.answered(r, written, time.Since(start), whole)
-			if !whole {
+			if cause := recover(); cause != nil {
+				s.recovered(written, r, cause)
+			}
+			s.answered(r, written, time.Since(start))
+			if req.brokenOff {
 				panic(http.ErrAbortHandler)
 			}
 		}()
@@ -93,30 +95,33 @@ func (s *Server) observe(next http.Handler) http.Handler {
 	})
 }
 
-// recovered answers a request whose handler panicked; false says that its answer had begun, and is to
-// be broken off, so that nobody takes it for whole.
-func (s *Server) recovered(w middleware.WrapResponseWriter, r *http.Request, cause any) bool {
-	if cause == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares it the same way
-		return false
-	}
+// recovered answers a request whose handler panicked. Where the answer had begun, it is broken off, so
+// that nobody takes it for whole.
+func (s *Server) recovered(w middleware.WrapResponseWriter, r *http.Request, cause any) {
+	aborted := cause == http.ErrAbortHandler //nolint:errorlint,err113 // net/http compares it the same way
+	requestOf(r).brokenOff = aborted || w.Status() != 0
 	err := fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
-	if w.Status() != 0 {
+	switch {
+	case aborted:
+	case w.Status() != 0:
 		s.log.ErrorContext(r.Context(), "panic after the answer had begun", slog.Any("error", err))
-		return false
+	default:
+		s.fail(w, r, err)
 	}
-	s.fail(w, r, err)
-	return true
 }
 
 // answered tells operators of an answer.
-func (s *Server) answered(r *http.Request, w middleware.WrapResponseWriter, took time.Duration, whole bool) {
+func (s *Server) answered(r *http.Request, w middleware.WrapResponseWriter, took time.Duration) {
 	req := requestOf(r)
 	route := req.pattern()
 	measured := req.route
 	if measured == nil {
 		measured = s.metrics.unrouted
 	}
-	measured.answered(w.Status(), took, req.exported)
+	measured.answered(w.Status())
+	if !req.exported {
+		measured.took(took)
+	}
 	if s.tracer != nil {
 		describeSpan(trace.SpanFromContext(r.Context()), req, r.Method, w.Status())
 	}
@@ -144,7 +149,7 @@ func (s *Server) answered(r *http.Request, w middleware.WrapResponseWriter, took
 		slog.Int64("workspace_id", req.workspaceID),
 		traceID(r.Context()),
 	)
-	if !whole {
+	if req.brokenOff {
 		line.AddAttrs(slog.Bool("broken_off", true))
 	}
 	_ = log.Handle(r.Context(), line) // nobody to tell
