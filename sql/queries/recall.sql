@@ -68,7 +68,7 @@ WITH recall AS MATERIALIZED (
     JOIN operation_runs AS n ON n.workspace_id = @workspace_id AND n.id = naming.id
     WHERE (coalesce(n.created_at, '-infinity'), n.id) > (coalesce(recall.created_at, '-infinity'), recall.id)
     GROUP BY n.id
-), judged AS (
+), judged AS MATERIALIZED (
     SELECT n.id, resting.recalled_id, (
         SELECT max(newer.id) FROM operation_runs AS newer
         WHERE newer.workspace_id = @workspace_id AND newer.run_identity_hash = n.run_identity_hash
