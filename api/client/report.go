@@ -59,7 +59,9 @@ const (
 )
 
 // Report is where a tracked function notes how far it is. What it notes is sent with the next
-// heartbeat, and at the latest with the end. It may be used from several goroutines.
+// heartbeat, and at the latest with the end. What the service cannot store, such as a negative count
+// or a context beyond 64 KiB, is left out, which the error of [ClientWithResponses.Track] then says
+// ([*RefusedNoteError]). It may be used from several goroutines.
 type Report struct {
 	mu       sync.Mutex
 	run      Run
@@ -141,6 +143,25 @@ func (r *Report) giveBack(report ReportRun) {
 		r.context = merged
 	}
 	r.fresh = r.fresh || report.FailureSummary != nil
+}
+
+// apart are the notes of a report, each in a report of its own; none if there is but one, which
+// would be the same again.
+func apart(report ReportRun) []ReportRun {
+	var notes []ReportRun
+	if report.SummaryCounts != nil {
+		notes = append(notes, ReportRun{SummaryCounts: report.SummaryCounts})
+	}
+	if report.Context != nil {
+		notes = append(notes, ReportRun{Context: report.Context})
+	}
+	if report.FailureSummary != nil {
+		notes = append(notes, ReportRun{FailureSummary: report.FailureSummary})
+	}
+	if len(notes) == 1 {
+		return nil
+	}
+	return notes
 }
 
 // last is the report of the end, with everything that was not sent before.

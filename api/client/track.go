@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -35,6 +36,20 @@ func (e *AlreadyActiveError) Error() string {
 	return fmt.Sprintf("runledger: run %d of the same identity is %s already", e.Run.ID, e.Run.Status)
 }
 
+// RefusedNoteError says that the service could not store something that a tracked function noted in
+// its [Report]. The run went on and is ended without it.
+type RefusedNoteError struct {
+	Err error // why the first of them was refused, an [*Error] if the service said so
+}
+
+// Error says why.
+func (e *RefusedNoteError) Error() string {
+	return "runledger: a note on the run was left out: " + e.Err.Error()
+}
+
+// Unwrap is why the first of them was refused.
+func (e *RefusedNoteError) Unwrap() error { return e.Err }
+
 // The causes, besides its parent's, for which the context of a tracked function is done (see
 // [context.Cause]).
 var (
@@ -58,9 +73,10 @@ const trackID = "track_id"
 // again, Track adds the member "track_id" to the context of the run.
 //
 // If a run of that identity is active, fn is not called and the error is an [*AlreadyActiveError].
-// If the run cannot be started, fn is not called either. Else the error is that of fn, joined with
-// the one for which the end could not be reported, if it could not. The run is the last that is
-// known of it, nil if none was started.
+// If the run cannot be started, fn is not called either. Else the error is that of fn. A
+// [*RefusedNoteError] is joined with it if something that fn noted could not be stored, which says
+// nothing of the end, and the one for which the end could not be reported, if it could not. The run
+// is the last that is known of it, nil if none was started.
 func (c *ClientWithResponses) Track(
 	ctx context.Context, workspaceID int64, start StartRun,
 	fn func(ctx context.Context, report *Report) error, options ...TrackOption,
@@ -87,6 +103,7 @@ type tracking struct {
 	interval    time.Duration
 	patience    time.Duration
 	report      Report
+	refused     error // why the first note that cannot be stored was left out; nil if none was
 }
 
 // start starts the run and reports that it is running.
@@ -120,9 +137,7 @@ func (t *tracking) start(ctx context.Context, start StartRun) (*Run, error) {
 	t.id = run.ID
 	t.report.note(run)
 	running := ReportRunStatusRunning
-	run, err = persist(ctx, func() (*Run, *http.Response, []byte, error) {
-		return t.send(ctx, ReportRun{Status: &running})
-	})
+	run, err = t.insist(ctx, ReportRun{Status: &running})
 	if err != nil {
 		// What was started and never runs is not to stand in the way of others.
 		_, _ = t.end(ctx, ctx, Failed(CodeInterrupted, errors.New("the worker gave up before it began")))
@@ -185,29 +200,76 @@ func (t *tracking) beat(ctx context.Context, cancel context.CancelCauseFunc) {
 // pulse sends what there is to say, or else a heartbeat.
 func (t *tracking) pulse(ctx context.Context) (*Run, error) {
 	report, ok := t.report.take()
-	var run *Run
-	var response *http.Response
-	var body []byte
-	var err error
-	if ok || t.givenUp() {
-		// A report also overrules the verdict of the service that the run has stalled.
-		running := ReportRunStatusRunning
-		report.Status = &running
-		run, response, body, err = t.send(ctx, report)
-	} else {
-		var got *HeartbeatOperationRunResponse
-		got, err = t.client.HeartbeatOperationRunWithResponse(ctx, t.workspaceID, t.id, nil)
-		if err == nil {
-			run, response, body = got.JSON200, got.HTTPResponse, got.Body
+	if !ok {
+		return t.live(ctx)
+	}
+	run, err := t.tell(ctx, report)
+	if !unstorable(err) {
+		if err != nil {
+			t.report.giveBack(report)
+		}
+		return run, err
+	}
+	// It would be refused with every pulse, and a run of which nothing is heard counts as stalled.
+	t.leaveOut(err)
+	for _, note := range apart(report) {
+		if _, err := t.tell(ctx, note); err != nil && !unstorable(err) {
+			t.report.giveBack(note)
 		}
 	}
+	return t.live(ctx)
+}
+
+// live says that the run lives, and nothing else.
+func (t *tracking) live(ctx context.Context) (*Run, error) {
+	if t.givenUp() {
+		// A report also overrules the verdict of the service that the run has stalled.
+		return t.tell(ctx, ReportRun{})
+	}
+	got, err := t.client.HeartbeatOperationRunWithResponse(ctx, t.workspaceID, t.id, nil)
+	if err != nil {
+		return nil, err
+	}
+	if got.JSON200 == nil {
+		return nil, errorOf(got.HTTPResponse, got.Body)
+	}
+	return got.JSON200, nil
+}
+
+// tell reports once that the run is running, and what was noted.
+func (t *tracking) tell(ctx context.Context, report ReportRun) (*Run, error) {
+	running := ReportRunStatusRunning
+	report.Status = &running
+	run, response, body, err := t.send(ctx, report)
 	if err == nil && run == nil {
 		err = errorOf(response, body)
 	}
-	if err != nil && ok {
-		t.report.giveBack(report)
-	}
 	return run, err
+}
+
+// leaveOut keeps why a note is left out. The first is kept, for others may be without number.
+func (t *tracking) leaveOut(refused error) {
+	if t.refused == nil {
+		t.refused = refused
+	}
+}
+
+// unstorable tells whether a report was refused for what it says, so that it would be again. A 400
+// is for what JSON can hold and the service cannot, such as U+0000; what JSON cannot hold does not
+// reach the service.
+func unstorable(err error) bool {
+	if failed, ok := errors.AsType[*Error](err); ok {
+		switch failed.StatusCode {
+		case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+			return true
+		default:
+			return false
+		}
+	}
+	_, isType := errors.AsType[*json.UnsupportedTypeError](err)
+	_, isValue := errors.AsType[*json.UnsupportedValueError](err)
+	_, isMarshaler := errors.AsType[*json.MarshalerError](err)
+	return isType || isValue || isMarshaler
 }
 
 // silent is how a run is stalled of which nothing is heard.
@@ -240,25 +302,46 @@ func (t *tracking) end(ctx, working context.Context, err error) (*Run, error) {
 	report := t.report.last(outcome, failure)
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), t.patience)
 	defer stop()
-	send := func() (*Run, *http.Response, []byte, error) { return t.send(ctx, report) }
-	run, refused := persist(ctx, send)
-	if failed, ok := errors.AsType[*Error](refused); ok &&
-		(failed.StatusCode == http.StatusUnprocessableEntity || failed.StatusCode == http.StatusRequestEntityTooLarge) {
-		// Something that fn noted cannot be stored. How it ended matters more.
-		report = ReportRun{Status: report.Status, Outcome: report.Outcome}
-		if failure != nil {
-			report.FailureSummary = &[]Failure{*failure}
+	run, untold := t.insist(ctx, report)
+	if unstorable(untold) {
+		refused := untold
+		if run, untold = t.endWithout(ctx, report, failure); untold == nil {
+			t.leaveOut(refused)
 		}
-		run, _ = persist(ctx, send)
 	}
 	if run != nil {
 		t.report.note(run)
 	}
 	last := t.report.Run()
-	if refused != nil {
-		return &last, errors.Join(err, fmt.Errorf("report the end of run %d: %w", t.id, refused))
+	if t.refused != nil {
+		err = errors.Join(err, &RefusedNoteError{Err: t.refused})
+	}
+	if untold != nil {
+		err = errors.Join(err, fmt.Errorf("report the end of run %d: %w", t.id, untold))
 	}
 	return &last, err
+}
+
+// endWithout reports an end with which something was noted that cannot be stored. How it ended
+// matters more, and what can be stored goes before it.
+func (t *tracking) endWithout(ctx context.Context, report ReportRun, failure *Failure) (*Run, error) {
+	end := ReportRun{Status: report.Status, Outcome: report.Outcome}
+	if failure != nil {
+		end.FailureSummary = &[]Failure{*failure}
+	}
+	running := ReportRunStatusRunning
+	for _, note := range apart(report) {
+		note.Status = &running
+		if _, err := t.insist(ctx, note); err == nil && note.FailureSummary != nil {
+			end.FailureSummary = nil // they hold this one, too
+		}
+	}
+	return t.insist(ctx, end)
+}
+
+// insist sends one report until it is answered.
+func (t *tracking) insist(ctx context.Context, report ReportRun) (*Run, error) {
+	return persist(ctx, func() (*Run, *http.Response, []byte, error) { return t.send(ctx, report) })
 }
 
 // send sends one report.

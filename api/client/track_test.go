@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -150,6 +151,79 @@ func TestWhatIsNotedIsSeenBeforeTheEnd(t *testing.T) {
 	}, client.HeartbeatEvery(often))
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// unstorable are notes that the service refuses, each in a way of its own.
+func unstorable() map[string]func(*client.Report) {
+	context := func(value any) func(*client.Report) {
+		return func(report *client.Report) { report.SetContext(map[string]any{"note": value}) }
+	}
+	return map[string]func(*client.Report){
+		"a negative count":   func(report *client.Report) { report.SetCounts(map[string]int64{"total": -1}) },
+		"a large context":    context(strings.Repeat("x", 64<<10)),
+		"a larger body":      context(strings.Repeat("x", 1<<20)),
+		"a text with U+0000": context("a\x00b"),
+		"what no JSON holds": context(math.Inf(1)),
+	}
+}
+
+func TestANoteThatCannotBeStoredStopsNoHeartbeat(t *testing.T) {
+	t.Parallel()
+	for name, note := range unstorable() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newTracked(t)
+			run, err := w.Track(t.Context(), w.ID, client.StartRun{Type: "inventory_sync"}, func(_ context.Context, report *client.Report) error {
+				note(report)
+				report.AddFailure("odd", "It is odd.")
+				waitFor(t, "the failure", func() bool { return strings.Contains(string(report.Run().FailureSummary), "odd") })
+				note(report) // and by itself
+				before := report.Run().HeartbeatAt
+				waitFor(t, "a heartbeat", func() bool { return !report.Run().HeartbeatAt.Equal(*before) })
+				report.SetCounts(map[string]int64{"total": 3})
+				waitFor(t, "the counts", func() bool { return string(report.Run().SummaryCounts) == `{"total": 3}` })
+				return nil
+			}, client.HeartbeatEvery(often))
+			if _, ok := errors.AsType[*client.RefusedNoteError](err); !ok {
+				t.Errorf("error %v, want that of the note", err)
+			}
+			if run == nil || run.Outcome != "succeeded" || w.stored(t, run.ID).Outcome != "succeeded" {
+				t.Errorf("the run is %+v", run)
+			}
+		})
+	}
+}
+
+func TestAnEndIsStoredWithoutTheNotesThatCannotBe(t *testing.T) {
+	t.Parallel()
+	w := newTracked(t)
+	broken := errors.New("the disk is full")
+	for name, note := range unstorable() {
+		run, err := w.Track(t.Context(), w.ID, client.StartRun{Type: "inventory_sync"}, func(_ context.Context, report *client.Report) error {
+			note(report)
+			report.AddFailure("odd", "It is odd.")
+			return client.PartiallySucceeded("disk_full", broken)
+		})
+		if _, ok := errors.AsType[*client.RefusedNoteError](err); !ok || !errors.Is(err, broken) || strings.Contains(err.Error(), "report the end") {
+			t.Errorf("%s: error %v, want those of the work and the note", name, err)
+		}
+		got := w.stored(t, run.ID)
+		if failures := string(got.FailureSummary); run.Outcome != "partially_succeeded" || got.Outcome != run.Outcome ||
+			!strings.Contains(failures, "odd") || !strings.Contains(failures, "disk_full") {
+			t.Errorf("%s: the run ended as %s with %s", name, got.Outcome, failures)
+		}
+	}
+}
+
+func TestAnEndThatCannotBeStoredIsNoNoteThatCannotBe(t *testing.T) {
+	t.Parallel()
+	w := newTracked(t)
+	run, err := w.Track(t.Context(), w.ID, client.StartRun{Type: "inventory_sync"}, func(context.Context, *client.Report) error {
+		return &client.OutcomeError{Outcome: "odd", Code: "odd"}
+	})
+	if _, ok := errors.AsType[*client.RefusedNoteError](err); ok || !strings.Contains(err.Error(), "report the end") || run.Status != "running" {
+		t.Errorf("the run is %s, error %v", run.Status, err)
 	}
 }
 
