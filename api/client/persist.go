@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 )
@@ -42,11 +41,32 @@ func persist(ctx context.Context, try func() (*Run, *http.Response, []byte, erro
 	}
 }
 
+// lostError is for want of an answer to a request that was sent, or of a part of it: the service may
+// have done what it was asked to.
+type lostError struct{ error }
+
+// Unwrap is what went wrong.
+func (e lostError) Unwrap() error { return e.error }
+
+// sending asks, and marks as lost what goes wrong once the request is on its way. Before that there
+// is a request that cannot be made, a token that cannot be had or an editor that refuses, whatever
+// the error of that is; sent, which is to be the last editor, is called behind all of these.
+func sending[Answer any](ask func(sent RequestEditorFn) (*Answer, error)) (*Answer, error) {
+	left := false
+	answer, err := ask(func(context.Context, *http.Request) error {
+		left = true
+		return nil
+	})
+	if err != nil && left {
+		return nil, lostError{err}
+	}
+	return answer, err
+}
+
 // passes tells whether an answer, or its want, is for a reason that passes by itself.
 func passes(response *http.Response, err error) bool {
 	if response == nil {
-		// A connection that failed is an *url.Error; a token that cannot be had is none.
-		_, lost := errors.AsType[*url.Error](err)
+		_, lost := errors.AsType[lostError](err)
 		return lost
 	}
 	switch response.StatusCode {

@@ -118,7 +118,9 @@ func (t *tracking) start(ctx context.Context, start StartRun) (*Run, error) {
 	}
 	start.Context = &with
 	run, err := persist(ctx, func() (*Run, *http.Response, []byte, error) {
-		got, err := t.client.StartOperationRunWithResponse(ctx, t.workspaceID, &StartOperationRunParams{IdempotencyKey: &key}, start)
+		got, err := sending(func(sent RequestEditorFn) (*StartOperationRunResponse, error) {
+			return t.client.StartOperationRunWithResponse(ctx, t.workspaceID, &StartOperationRunParams{IdempotencyKey: &key}, start, sent)
+		})
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -346,7 +348,9 @@ func (t *tracking) insist(ctx context.Context, report ReportRun) (*Run, error) {
 
 // send sends one report.
 func (t *tracking) send(ctx context.Context, report ReportRun) (*Run, *http.Response, []byte, error) {
-	got, err := t.client.ReportOperationRunWithResponse(ctx, t.workspaceID, t.id, nil, report)
+	got, err := sending(func(sent RequestEditorFn) (*ReportOperationRunResponse, error) {
+		return t.client.ReportOperationRunWithResponse(ctx, t.workspaceID, t.id, nil, report, sent)
+	})
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"slices"
@@ -16,6 +18,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -311,6 +314,68 @@ func TestTrackSurvivesAnswersThatAreLost(t *testing.T) {
 		(SELECT count(*) FROM operation_run_events WHERE workspace_id = $1 AND kind = 'completed')`, ws.ID).Scan(&runs, &events)
 	if err != nil || runs != 1 || events != 1 || u.lost.Load() < 6 {
 		t.Errorf("%d runs, %d ends, %d requests, error %v", runs, events, u.lost.Load(), err)
+	}
+}
+
+// cutting passes each request on and breaks every other answer off in the middle of its body.
+type cutting struct {
+	base    http.RoundTripper
+	answers atomic.Int64
+}
+
+func (c *cutting) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := c.base.RoundTrip(request)
+	if err != nil || c.answers.Add(1)%2 == 0 {
+		return response, err
+	}
+	body, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	half := io.MultiReader(bytes.NewReader(body[:len(body)/2]), iotest.ErrReader(io.ErrUnexpectedEOF))
+	response.Body = io.NopCloser(half)
+	return response, nil
+}
+
+func TestTrackSurvivesAnswersThatBreakOff(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.Pool(t)
+	ws := dbtest.NewWorkspace(t, pool)
+	base := &http.Transport{}
+	t.Cleanup(base.CloseIdleConnections)
+	cut := &cutting{base: base}
+	c, err := client.New(service(t, pool), client.StaticToken(tokenOf(t, ws.Operator.Subject)), client.WithHTTPClient(&http.Client{Transport: cut}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	run, err := c.Track(t.Context(), ws.ID, client.StartRun{Type: "inventory_sync"}, func(context.Context, *client.Report) error {
+		calls++
+		return nil
+	})
+	if err != nil || calls != 1 || run.Outcome != "succeeded" {
+		t.Fatalf("%d calls, run %+v, error %v", calls, run, err)
+	}
+	if answers := cut.answers.Load(); answers != 6 {
+		t.Errorf("%d answers, want those to the start, the report and the end, each twice", answers)
+	}
+}
+
+func TestATokenThatCannotBeHadIsNotAskedForAgain(t *testing.T) {
+	t.Parallel()
+	refused := &url.Error{Op: "Post", URL: "https://login.example/token", Err: io.ErrUnexpectedEOF} // as an issuer's client gives it
+	asked := 0
+	c, err := client.New("http://127.0.0.1:1", func(context.Context) (string, error) {
+		asked++
+		return "", refused
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Track(t.Context(), 1, client.StartRun{Type: "inventory_sync"}, nil, client.Within(5*time.Second))
+	if !errors.Is(err, refused) || asked != 1 {
+		t.Errorf("asked %d times, error %v", asked, err)
 	}
 }
 
