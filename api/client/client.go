@@ -56,7 +56,7 @@ func (e *Error) Error() string {
 	fmt.Fprintf(&text, "runledger: status %d: %s", e.StatusCode, e.Problem.Detail)
 	if e.Problem.Errors != nil {
 		for _, fault := range *e.Problem.Errors {
-			if at := cmp.Or(fault.Parameter, fault.Pointer); at != nil {
+			if at := cmp.Or(fault.Parameter, fault.Header, fault.Pointer); at != nil {
 				text.WriteString(" " + *at + ":")
 			}
 			text.WriteString(" " + fault.Detail)

@@ -228,6 +228,20 @@ func TestAnErrorNamesEveryFaultAndTheRequest(t *testing.T) {
 	}
 }
 
+func TestAnErrorNamesTheHeaderAtFault(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.Pool(t)
+	ws := dbtest.NewWorkspace(t, pool)
+	c := clientOf(t, service(t, pool), ws.Readonly.Subject)
+	position := "forged"
+	params := client.ListOperationRunsParams{RunledgerPosition: &position}
+	for _, err := range c.AllOperationRuns(t.Context(), ws.ID, params) {
+		if err == nil || !strings.Contains(err.Error(), "Runledger-Position:") {
+			t.Errorf("error %v does not name the header", err)
+		}
+	}
+}
+
 func TestWithoutATokenNothingIsSent(t *testing.T) {
 	t.Parallel()
 	refused := errors.New("the vault is closed")
