@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -33,8 +34,10 @@ func (a *app) exportCommand() *cobra.Command {
 		Long: `Export writes the runs of a workspace, or the history of one of its backup
 schedules, to FILE as NDJSON or CSV. The server ends an export with a receipt: the
 count of the runs, the position of the first and the last, and a SHA-256. If what
-came is not what the receipt says, or there is none, export fails and leaves no FILE.
-The receipt is printed; for both formats it is about the bytes of FILE.
+came is not what the receipt says, or there is none, export fails and leaves FILE as
+it was. The receipt is printed; for both formats it is about the bytes of FILE. Until
+they are whole they are in a file of their own beside it, whose name begins like FILE's
+and ends with .part. Nobody but you may read either.
 
 The bearer token comes from RUNLEDGER_TOKEN, the server's address from --url or
 RUNLEDGER_URL. --filter takes the parameters of the list as they stand in its address.`,
@@ -107,7 +110,8 @@ func (a *app) export(ctx context.Context, f exportFlags, token string, query url
 		request.URL.RawQuery = query.Encode()
 		return nil
 	})
-	part, err := os.OpenFile(path+".part", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	// Another export to path at the same time has a file of its own, too; the last to end stays.
+	part, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part")
 	if err != nil {
 		return receipt, err
 	}

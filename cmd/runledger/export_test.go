@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -65,6 +66,46 @@ func TestAnExportLeavesAFileOnlyIfItIsWhole(t *testing.T) {
 	}
 	if code, _, stderr := command(t, nil, "export", "--url", "http://x", "--workspace", "1", "f"); code != exitUsage || !strings.Contains(stderr, "RUNLEDGER_TOKEN") {
 		t.Errorf("without a token it exits with %d: %s", code, stderr)
+	}
+}
+
+func TestTwoExportsToOneFileAtOnceLeaveOneOfThemWhole(t *testing.T) {
+	t.Parallel()
+	body := map[string]string{"type=short": `{"id":1}` + "\n", "type=long": `{"id":1}` + "\n" + `{"id":2}` + "\n"}
+	asked, others := make(chan struct{}), make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		if strings.HasSuffix(r.URL.Path, "/count") {
+			http.NotFound(w, r)
+			return
+		}
+		if r.URL.RawQuery == "type=short" { // it began first and ends last
+			close(asked)
+			<-others
+		}
+		rows := body[r.URL.RawQuery]
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		_, _ = fmt.Fprintf(w, "%s"+`{"receipt":{"rows":%d,"sha256":"%x"}}`+"\n", rows, strings.Count(rows, "\n"), sha256.Sum256([]byte(rows)))
+	}))
+	defer s.Close()
+	path := filepath.Join(t.TempDir(), "runs.ndjson")
+	export := func(filter string) {
+		code, _, stderr := command(t, []string{"RUNLEDGER_TOKEN=hunter2"}, "export", "--url", s.URL, "--workspace", "1", "--filter", filter, path)
+		if written, err := os.ReadFile(path); code != exitOK || err != nil || string(written) != body[filter] {
+			t.Errorf("%s: exit code %d, file %q, %v: %s", filter, code, written, err, stderr)
+		}
+	}
+	var first sync.WaitGroup
+	first.Go(func() { export("type=short") })
+	<-asked
+	export("type=long")
+	close(others)
+	first.Wait()
+	if left, err := filepath.Glob(path + "*"); err != nil || len(left) != 1 {
+		t.Errorf("they leave %v, %v", left, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("others may do with it what %v lets them; %v", info.Mode(), err)
 	}
 }
 
