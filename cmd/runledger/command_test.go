@@ -169,6 +169,20 @@ func TestAnOperatorSetsUpADatabase(t *testing.T) {
 	}
 }
 
+func TestATypeThatIsStaleAtOnceIsRefusedWithTheLeastThatIsNot(t *testing.T) {
+	t.Parallel()
+	environ := []string{"RUNLEDGER_DATABASE_URL=" + dbtest.Fresh(t)}
+	for _, staleAfter := range []string{"500ns", "-1s", "-1ns"} {
+		code, _, stderr := command(t, environ, "types", "add", "policy_export", "--stale-after", staleAfter)
+		if code != exitUsage || !strings.Contains(stderr, "--stale-after wants at least 1µs") {
+			t.Errorf("%s: exit code %d: %s", staleAfter, code, stderr)
+		}
+	}
+	for name, staleAfter := range map[string]string{"policy_export": "1us", "policy_import": "0"} {
+		does(t, environ, "types", "add", name, "--stale-after", staleAfter)
+	}
+}
+
 func TestAnUnreachableDatabaseIsNamedWithoutItsPassword(t *testing.T) {
 	t.Parallel()
 	code, _, stderr := command(t, []string{"RUNLEDGER_DATABASE_URL=postgres://user:hunter2@127.0.0.1:1/database"}, "workspace", "list")

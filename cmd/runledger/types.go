@@ -52,8 +52,8 @@ a-z and 0-9, with single underscores between them, such as policy_export.`,
 			if !typePattern.MatchString(name) {
 				return change{}, usageError{fmt.Errorf("a type is named like inventory_sync: a-z and 0-9 with single underscores between, unlike %q", name)}
 			}
-			if staleAfter < 0 {
-				return change{}, usageError{errors.New("--stale-after cannot be negative")}
+			if staleAfter < time.Microsecond && staleAfter != 0 { // PostgreSQL knows nothing between them
+				return change{}, usageError{errors.New("--stale-after wants at least 1µs, or 0 for ever")}
 			}
 			if label == "" {
 				label = name
