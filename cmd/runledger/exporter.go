@@ -52,7 +52,20 @@ func readExporter(environ map[string]string, f *faults) *telemetry.Exporter { //
 	e.Headers = readHeaders(headers, variable, f)
 	file, variable := read("CERTIFICATE")
 	e.TLS = readCertificate(file, variable, f)
+	checkResource(environ, f)
 	return e
+}
+
+// checkResource finds attributes that OpenTelemetry's library would refuse without saying where they
+// come from.
+func checkResource(environ map[string]string, f *faults) {
+	const variable = "OTEL_RESOURCE_ATTRIBUTES"
+	attributes := strings.TrimSpace(environ[variable])
+	for pair := range strings.SplitSeq(attributes, ",") {
+		if attributes != "" && !strings.Contains(pair, "=") {
+			f.add(variable, "wants name=value, with commas between")
+		}
+	}
 }
 
 // readHeaders reads the headers that a collector wants to see.

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -127,6 +129,35 @@ func TestSpansGoToTheCollectorThatTheStandardVariablesName(t *testing.T) {
 	}
 	if !strings.Contains(collector.service, `"runledger"`) {
 		t.Errorf("the service is %s", collector.service)
+	}
+}
+
+func TestAttributesOfTheResourceThatCannotBeReadAreAFaultOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	const traced, variable = "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", "OTEL_RESOURCE_ATTRIBUTES"
+	if err := build(); err != nil {
+		t.Fatal(err)
+	}
+	for _, attributes := range []string{"hunter2", "deployment.environment=test,hunter2", "deployment.environment=hunter2,"} {
+		// A process of its own, for the library reads the process's environment.
+		serve := exec.CommandContext(t.Context(), builtBinary, "serve")
+		serve.Env = []string{
+			"RUNLEDGER_DATABASE_URL=" + dbtest.URL(t), "RUNLEDGER_ADDR=127.0.0.1:0", "RUNLEDGER_ADMIN_ADDR=127.0.0.1:0",
+			"RUNLEDGER_JWT_HS256_SECRET=" + secret, "RUNLEDGER_JWT_ISSUER=i", "RUNLEDGER_JWT_AUDIENCE=a", traced, variable + "=" + attributes,
+		}
+		told, err := serve.CombinedOutput()
+		if ended, ok := errors.AsType[*exec.ExitError](err); !ok || ended.ExitCode() != exitUsage ||
+			!strings.Contains(string(told), "  "+variable+" wants name=value") || strings.Contains(string(told), "hunter2") {
+			t.Errorf("%s: %v: %s", attributes, err, told)
+		}
+	}
+	for _, attributes := range []string{"", " ", "a=b", "a=b, c = d%20e", "a=", "=b"} {
+		if _, err := readConfig([]string{traced, variable + "=" + attributes}); err != nil {
+			t.Errorf("%q: %v", attributes, err)
+		}
+	}
+	if _, err := readConfig([]string{variable + "=foo"}); err != nil {
+		t.Errorf("where nothing is traced: %v", err)
 	}
 }
 
