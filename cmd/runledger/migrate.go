@@ -92,7 +92,7 @@ wait and find nothing left to do.`,
 whatever else it had been granted on them. That role can record and delete runs; it
 cannot make anybody a member, change a type, or alter the audit. Run it as the owner
 of the tables, again after each "migrate up".`,
-			Example: `  psql -c 'CREATE ROLE runledger_app LOGIN'
+			Example: `  psql postgres -c 'CREATE ROLE runledger_app LOGIN'
   runledger migrate up && runledger migrate grant runledger_app`,
 			Args: exactArgs("ROLE"),
 			RunE: func(cmd *cobra.Command, args []string) error {

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +20,7 @@ import (
 
 	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/dbtest"
+	"github.com/runledger/runledger/internal/localpg"
 )
 
 // postgresTool finds a program of PostgreSQL that is not older than the server.
@@ -92,30 +96,109 @@ func checksums(t *testing.T, databaseURL string) map[string]string {
 	return sums
 }
 
-// does a program, and fails with what it says.
-func program(t *testing.T, name string, args ...string) {
+// rolePassword is that of the roles of the drill.
+const rolePassword = "a-role-of-a-test"
+
+// as is the address of a database of a server for one of the roles of the drill.
+func as(server *localpg.Server, role, database string) string {
+	return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s", role, rolePassword, server.Port(), database)
+}
+
+// installed is a server with the two roles of docs/operations.md, and a database of theirs that holds
+// seeded runs and the workspace drill with its owner alice.
+func installed(t *testing.T) *localpg.Server {
 	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", filepath.Base(name), err, out)
+	server := dbtest.Cluster(t)
+	conn, err := pgx.Connect(t.Context(), server.URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	for _, statement := range []string{
+		"CREATE ROLE runledger_owner LOGIN PASSWORD '" + rolePassword + "'", "CREATE ROLE runledger_app LOGIN PASSWORD '" + rolePassword + "'",
+		"CREATE DATABASE runledger OWNER runledger_owner TEMPLATE template0 ENCODING 'UTF8'",
+	} {
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	environ := []string{"RUNLEDGER_DATABASE_URL=" + as(server, "runledger_owner", "runledger")}
+	does(t, environ, "migrate", "up")
+	does(t, environ, "migrate", "grant", "runledger_app")
+	does(t, environ, "seed", "--runs", "2000", "--workspaces", "2")
+	does(t, environ, "workspace", "create", "drill")
+	does(t, environ, "member", "add", "drill", "alice", "--role", "owner")
+	return server
+}
+
+// drill is what docs/operations.md says how to restore, for a server at hand. The roles are made in
+// another cluster alone.
+func drill(t *testing.T, to *localpg.Server, anotherCluster bool) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ = bytes.Cut(text, []byte("\n## Backup and restore: the drill\n"))
+	_, text, _ = bytes.Cut(text, []byte("```sh\n"))
+	text, _, found := bytes.Cut(text, []byte("```\n"))
+	if !found {
+		t.Fatal("docs/operations.md has no drill")
+	}
+	script := strings.NewReplacer("…", rolePassword, "db.example.com:5432", fmt.Sprintf("127.0.0.1:%d", to.Port())).Replace(string(text))
+	if !anotherCluster {
+		script = regexp.MustCompile(`(?m)^.*CREATE ROLE.*\n`).ReplaceAllString(script, "")
+	}
+	return script
+}
+
+// restores does the drill with the tools in a directory.
+func restores(t *testing.T, tools string, from, to *localpg.Server) {
+	t.Helper()
+	if err := build(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(builtBinary, filepath.Join(dir, "runledger")); err != nil {
+		t.Fatal(err)
+	}
+	superuser, err := url.Parse(to.URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := superuser.User.Password()
+	script := exec.CommandContext(t.Context(), "sh", "-e", "-x", "-c", drill(t, to, from != to))
+	script.Dir = dir
+	script.Env = []string{
+		"PATH=" + strings.Join([]string{dir, tools, os.Getenv("PATH")}, ":"), "HOME=" + dir,
+		"PGHOST=127.0.0.1", fmt.Sprintf("PGPORT=%d", to.Port()), "PGUSER=" + superuser.User.Username(), "PGPASSWORD=" + password,
+		"RUNLEDGER_DATABASE_URL=" + as(from, "runledger_owner", "runledger"),
+	}
+	if out, err := script.CombinedOutput(); err != nil {
+		t.Fatalf("the drill: %v\n%s", err, out)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "runledger.dump")); err != nil || info.Size() == 0 {
+		t.Fatalf("the dump: %v, %v", info, err)
 	}
 }
 
 func TestARestoredDatabaseIsTheSameAndServes(t *testing.T) {
 	t.Parallel()
-	original, restored := dbtest.Fresh(t), dbtest.Empty(t)
-	dump, restore := postgresTool(t, original, "pg_dump"), postgresTool(t, original, "pg_restore")
-	environ := []string{"RUNLEDGER_DATABASE_URL=" + original}
-	does(t, environ, "seed", "--runs", "2000", "--workspaces", "2")
-	does(t, environ, "workspace", "create", "drill")
-	does(t, environ, "member", "add", "drill", "alice", "--role", "owner")
-
-	file := filepath.Join(t.TempDir(), "runledger.dump")
-	program(t, dump, "--format=custom", "--file="+file, original)
-	if info, err := os.Stat(file); err != nil || info.Size() == 0 {
-		t.Fatalf("the dump: %v, %v", info, err)
+	from := installed(t)
+	tools := filepath.Dir(postgresTool(t, from.URL("postgres"), "pg_restore"))
+	for name, to := range map[string]*localpg.Server{"in the same cluster": from, "in another cluster": dbtest.Cluster(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			restores(t, tools, from, to)
+			isTheSame(t, from.URL("runledger"), to.URL("runledger_restored"))
+			servesAndRecords(t, as(to, "runledger_owner", "runledger_restored"), as(to, "runledger_app", "runledger_restored"))
+		})
 	}
-	program(t, restore, "--exit-on-error", "--no-owner", "--dbname="+restored, file)
+}
 
+// isTheSame compares the rows of every table and the state of every sequence.
+func isTheSame(t *testing.T, original, restored string) {
+	t.Helper()
 	before, after := checksums(t, original), checksums(t, restored)
 	if len(before) < 15 {
 		t.Errorf("only %d tables and sequences are compared", len(before))
@@ -137,12 +220,11 @@ func TestARestoredDatabaseIsTheSameAndServes(t *testing.T) {
 	if checksums(t, restored)["operation_runs"] == before["operation_runs"] {
 		t.Error("a changed row leaves the sum as it was")
 	}
-	servesAndRecords(t, restored)
 }
 
 // servesAndRecords starts a server on a database that has the workspace drill with its owner alice,
-// and records a run there.
-func servesAndRecords(t *testing.T, databaseURL string) {
+// and records a run there. The addresses of the database are the owner's and the servers' own.
+func servesAndRecords(t *testing.T, ownerURL, databaseURL string) {
 	t.Helper()
 	signer, err := auth.NewSecretSigner([]byte(secret))
 	if err != nil {
@@ -152,7 +234,7 @@ func servesAndRecords(t *testing.T, databaseURL string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := pgx.Connect(t.Context(), databaseURL)
+	conn, err := pgx.Connect(t.Context(), ownerURL)
 	if err != nil {
 		t.Fatal(err)
 	}
