@@ -44,14 +44,14 @@ type turn struct {
 }
 
 const (
-	overloadBegins   = 100 * time.Millisecond // how long somebody has to be waiting for it to be one
+	overloadBegins   = 50 * time.Millisecond  // how long somebody has to be waiting for it to be one
 	overloadEnds     = 100 * time.Millisecond // and for how long nobody, for it to be none any more
 	overloadPatience = 50 * time.Millisecond  // from when on a wait is ended in an overload to make room
 	overloadLatency  = 50 * time.Millisecond  // it is none if those that there are can be answered within this
 	leastCrowd       = 128                    // and how many they have to be, however long they take
 	overloadTarget   = 20 * time.Millisecond  // how long they may take from then on, so that it is soon over
 	overloadShare    = 0.25                   // of those answered before: if there are fewer, it is not for want of turns
-	rateWindow       = 100 * time.Millisecond // over how long it is counted how many are answered
+	rateWindow       = 50 * time.Millisecond  // over how long it is counted how many are answered
 	longestQueue     = 4096
 )
 
