@@ -81,6 +81,7 @@ func TestFilteredPagesVisitFewRows(t *testing.T) {
 		fmt.Sprintf("tenant_id=%d", common), fmt.Sprintf("tenant_id=%d", rare), "outcome=failed", "outcome=blocked", "outcome=blocked,cancelled",
 		fmt.Sprintf("tenant_id=%d&type=entra_group_sync,policy_export", common), fmt.Sprintf("tenant_id=%d&%s", common, late),
 		fmt.Sprintf("tenant_id=%d&outcome=blocked,cancelled&%s", common, early), lists + "&outcome=blocked,cancelled",
+		lists + "&status=queued,running", lists + "&status=running,completed", lists + "&status=queued,running&" + late,
 		fmt.Sprintf("tenant_id=%d&outcome=pending", common), fmt.Sprintf("tenant_id=%d&outcome=pending&%s", rare, late),
 		"run_identity_hash=" + strings.Repeat("0", 64) + "&started_from=" + at(100), "outcome=failed&completed_from=" + at(100),
 		"failure_code=timeout&completed_from=" + at(100), "type=entra_group_sync&updated_before=" + at(filteredRuns-100),

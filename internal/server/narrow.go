@@ -216,10 +216,10 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 func (f *filter) branches() [][]condition {
 	branches := [][]condition{f.all}
 	led := f.selective || slices.ContainsFunc(f.choices, leading)
-	most := f.maxBranches()
+	most, undivided := f.maxBranches(), f.undivided()
 	for _, choice := range f.choices {
 		// The few rows that lead are read once, whatever the choices are.
-		if f.selective || led && !leading(choice) || len(branches)*len(choice) > most {
+		if f.selective || led && !leading(choice) || len(branches)*len(choice) > most || choice[0].column == undivided {
 			choice = []condition{eitherOf(choice)}
 		}
 		product := make([][]condition, 0, len(branches)*len(choice))
@@ -241,6 +241,27 @@ func (f *filter) branches() [][]condition {
 		branches = append(branches, branch)
 	}
 	return branches
+}
+
+// undivided is the column whose values make no branches beside those of another: of types and statuses
+// each index holds the other one. Active runs are few, so that their statuses are read, of any type;
+// and nearly all runs are completed, so that a list with that status is read by its types.
+func (f *filter) undivided() string {
+	of := func(column string) []condition {
+		if i := slices.IndexFunc(f.choices, func(c []condition) bool { return c[0].column == column }); i >= 0 {
+			return f.choices[i]
+		}
+		return nil
+	}
+	statuses := of("status")
+	switch {
+	case statuses == nil || of("type") == nil:
+		return "none"
+	case slices.ContainsFunc(statuses, func(c condition) bool { return !slices.Contains(activeStatuses, c.args[0].(string)) }): //nolint:forcetypeassert // see anyOf
+		return "status"
+	default:
+		return "type"
+	}
 }
 
 // leading tells whether every condition of a choice leads.

@@ -235,7 +235,7 @@ func TestWhoNeedsNoTurnKeepsNoOverloadGoing(t *testing.T) {
 			t.Error("it is no overload")
 		}
 		working.Wait()
-		q.giveBack() // nobody works
+		q.giveBack()  // nobody works
 		for range 3 { // once for what was answered a moment ago
 			time.Sleep(overloadEnds/2 + time.Millisecond) // in the bubble's time
 			q.overloaded(anyNumber)
