@@ -290,14 +290,15 @@ func (u *unreliable) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-func TestTrackSurvivesAnswersThatAreLost(t *testing.T) {
-	t.Parallel()
+// trackOver has a run tracked by a client whose requests go through a transport, and returns the
+// database and the workspace of the run, which must succeed though its function is called once.
+func trackOver(t *testing.T, over func(base http.RoundTripper) http.RoundTripper) (*pgxpool.Pool, int64) {
+	t.Helper()
 	pool := dbtest.Pool(t)
 	ws := dbtest.NewWorkspace(t, pool)
 	base := &http.Transport{}
 	t.Cleanup(base.CloseIdleConnections)
-	u := &unreliable{base: base}
-	c, err := client.New(service(t, pool), client.StaticToken(tokenOf(t, ws.Operator.Subject)), client.WithHTTPClient(&http.Client{Transport: u}))
+	c, err := client.New(service(t, pool), client.StaticToken(tokenOf(t, ws.Operator.Subject)), client.WithHTTPClient(&http.Client{Transport: over(base)}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,9 +310,19 @@ func TestTrackSurvivesAnswersThatAreLost(t *testing.T) {
 	if err != nil || calls != 1 || run.Outcome != "succeeded" {
 		t.Fatalf("%d calls, run %+v, error %v", calls, run, err)
 	}
+	return pool, ws.ID
+}
+
+func TestTrackSurvivesAnswersThatAreLost(t *testing.T) {
+	t.Parallel()
+	u := &unreliable{}
+	pool, workspaceID := trackOver(t, func(base http.RoundTripper) http.RoundTripper {
+		u.base = base
+		return u
+	})
 	runs, events := 0, 0
-	err = pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM operation_runs WHERE workspace_id = $1),
-		(SELECT count(*) FROM operation_run_events WHERE workspace_id = $1 AND kind = 'completed')`, ws.ID).Scan(&runs, &events)
+	err := pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM operation_runs WHERE workspace_id = $1),
+		(SELECT count(*) FROM operation_run_events WHERE workspace_id = $1 AND kind = 'completed')`, workspaceID).Scan(&runs, &events)
 	if err != nil || runs != 1 || events != 1 || u.lost.Load() < 6 {
 		t.Errorf("%d runs, %d ends, %d requests, error %v", runs, events, u.lost.Load(), err)
 	}
@@ -340,23 +351,11 @@ func (c *cutting) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func TestTrackSurvivesAnswersThatBreakOff(t *testing.T) {
 	t.Parallel()
-	pool := dbtest.Pool(t)
-	ws := dbtest.NewWorkspace(t, pool)
-	base := &http.Transport{}
-	t.Cleanup(base.CloseIdleConnections)
-	cut := &cutting{base: base}
-	c, err := client.New(service(t, pool), client.StaticToken(tokenOf(t, ws.Operator.Subject)), client.WithHTTPClient(&http.Client{Transport: cut}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	calls := 0
-	run, err := c.Track(t.Context(), ws.ID, client.StartRun{Type: "inventory_sync"}, func(context.Context, *client.Report) error {
-		calls++
-		return nil
+	cut := &cutting{}
+	trackOver(t, func(base http.RoundTripper) http.RoundTripper {
+		cut.base = base
+		return cut
 	})
-	if err != nil || calls != 1 || run.Outcome != "succeeded" {
-		t.Fatalf("%d calls, run %+v, error %v", calls, run, err)
-	}
 	if answers := cut.answers.Load(); answers != 6 {
 		t.Errorf("%d answers, want those to the start, the report and the end, each twice", answers)
 	}
