@@ -109,6 +109,7 @@ const listWorkspacesWithRecalls = `-- name: ListWorkspacesWithRecalls :many
 SELECT DISTINCT workspace_id FROM operation_runs WHERE recalled_at >= $1 ORDER BY workspace_id
 `
 
+// @sqlc-vet-disable workspace-scope
 // The workspaces in which a run was recalled since.
 func (q *Queries) ListWorkspacesWithRecalls(ctx context.Context, db DBTX, since pgtype.Timestamptz) ([]int64, error) {
 	rows, err := db.Query(ctx, listWorkspacesWithRecalls, since)

@@ -93,6 +93,7 @@ WITH recall AS MATERIALIZED (
 SELECT count(*) FROM changed;
 
 -- name: ListWorkspacesWithRecalls :many
+-- @sqlc-vet-disable workspace-scope
 -- The workspaces in which a run was recalled since.
 SELECT DISTINCT workspace_id FROM operation_runs WHERE recalled_at >= @since ORDER BY workspace_id;
 
