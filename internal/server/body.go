@@ -190,12 +190,12 @@ func writtenOut(value []byte) int {
 				}
 			}
 		case c == '-' || c >= '0' && c <= '9':
-			end := i + len(numberAt(value[i:]))
-			if _, exponent, has := bytes.Cut(bytes.ToLower(value[i:end]), []byte{'e'}); has {
-				n, _ := strconv.Atoi(string(exponent)) // see storable
+			number := numberAt(value[i:])
+			if e := bytes.IndexAny(number, "eE"); e >= 0 {
+				n, _ := strconv.Atoi(string(number[e+1:])) // see storable
 				length += max(n, -n)
 			}
-			i = end - 1
+			i += len(number) - 1
 		}
 	}
 	return length
@@ -203,9 +203,9 @@ func writtenOut(value []byte) int {
 
 // numberAt is the number that valid JSON begins with.
 func numberAt(value []byte) []byte {
-	end := bytes.IndexFunc(value, func(r rune) bool { return !strings.ContainsRune("0123456789+-.eE", r) })
-	if end < 0 {
-		return value
+	end := 0
+	for end < len(value) && strings.IndexByte("0123456789+-.eE", value[end]) >= 0 {
+		end++
 	}
 	return value[:end]
 }

@@ -98,16 +98,16 @@ func (s *Server) observe(next http.Handler) http.Handler {
 // recovered answers a request whose handler panicked. Where the answer had begun, it is broken off, so
 // that nobody takes it for whole.
 func (s *Server) recovered(w middleware.WrapResponseWriter, r *http.Request, cause any) {
-	aborted := cause == http.ErrAbortHandler //nolint:errorlint,err113 // net/http compares it the same way
-	requestOf(r).brokenOff = aborted || w.Status() != 0
-	err := fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
-	switch {
-	case aborted:
-	case w.Status() != 0:
-		s.log.ErrorContext(r.Context(), "panic after the answer had begun", slog.Any("error", err))
-	default:
-		s.fail(w, r, err)
+	req := requestOf(r)
+	if req.brokenOff = cause == http.ErrAbortHandler; req.brokenOff { //nolint:errorlint,err113 // net/http compares it the same way
+		return
 	}
+	err := fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+	if req.brokenOff = w.Status() != 0; req.brokenOff {
+		s.log.ErrorContext(r.Context(), "panic after the answer had begun", slog.Any("error", err))
+		return
+	}
+	s.fail(w, r, err)
 }
 
 // answered tells operators of an answer.

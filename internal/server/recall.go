@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"math"
@@ -31,6 +32,9 @@ func (s *Server) recallRun(w http.ResponseWriter, r *http.Request, ws workspace.
 		WorkspaceID: ws.ID(), ID: old.ID, UserID: ws.UserID(), Reason: reason, Actor: ws.UserName(),
 	})
 	run := dbsqlc.OperationRun(row)
+	if err == nil {
+		s.reconcileRecall(r.Context(), ws, &run)
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		run, err = s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: old.ID})
 		if err == nil && !run.RecalledAt.Valid {
@@ -40,14 +44,17 @@ func (s *Server) recallRun(w http.ResponseWriter, r *http.Request, ws workspace.
 	if err != nil {
 		return err
 	}
-	// What was under way at the same moment knew nothing of it, and the other way round. What still is,
-	// the sweep finds.
-	if _, err := s.queries.ReconcileRecalls(r.Context(), s.db, dbsqlc.ReconcileRecallsParams{
+	return answerRun(w, r, http.StatusOK, &run)
+}
+
+// reconcileRecall marks and unmarks what was under way when a run was just recalled, which knew nothing of
+// the recall, nor that of it. What still is under way, the sweep finds.
+func (s *Server) reconcileRecall(ctx context.Context, ws workspace.Scope, run *dbsqlc.OperationRun) {
+	if _, err := s.queries.ReconcileRecalls(ctx, s.db, dbsqlc.ReconcileRecallsParams{
 		WorkspaceID: ws.ID(), Since: run.RecalledAt, Actor: ws.UserName(),
 	}); err != nil {
-		s.log.LogAttrs(r.Context(), slog.LevelWarn, "what rests on a recalled run is looked for by the next sweep", slog.Any("error", err))
+		s.log.LogAttrs(ctx, slog.LevelWarn, "what rests on a recalled run is looked for by the next sweep", slog.Any("error", err))
 	}
-	return answerRun(w, r, http.StatusOK, &run)
 }
 
 // readRecallReason reads why a run is recalled.

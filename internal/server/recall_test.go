@@ -116,6 +116,18 @@ func TestWhatHappensDuringARecallIsMarkedAndUnmarked(t *testing.T) {
 	}
 }
 
+func TestARecallSaidAgainChangesNoMark(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	bad := w.done(t, `{"type":"inventory_sync"}`, "succeeded")
+	naming := w.done(t, fmt.Sprintf(`{"type":"inventory_sync","context":{"operation_run_id":%d}}`, bad), "succeeded")
+	w.recall(t, bad, "once")
+	w.wantMarked(t, "operation-runs", bad, naming)
+	w.exec(t, "UPDATE operation_runs SET recalled = false WHERE workspace_id = $1 AND recalled_at IS NULL", w.ID) // as a replacement does
+	w.recall(t, bad, "again")
+	w.wantMarked(t, "operation-runs", bad)
+}
+
 // rests records a finding of a fingerprint on two runs, and returns its id.
 func (w *worker) rests(t testing.TB, status int, fingerprint string, baseline, current int64) int64 {
 	t.Helper()
