@@ -29,8 +29,6 @@ var serves = map[string]string{
 	"operation_runs_backup_schedule_id_idx":           "`backup_schedule_id`, alone and with anything: a schedule's history; its retention",
 	"operation_runs_failure_code_idx":                 "`failure_code`, of the first failure of a run, alone and with anything but `backup_schedule_id` or `stalled=true`",
 	"operation_runs_later_failures_idx":               "`failure_code`, of any other failure, likewise",
-	"operation_runs_second_failure_code_idx":          "nothing any more; the release before needs it",
-	"operation_runs_further_failures_idx":             "nothing any more; the release before needs it",
 	"operation_runs_untimely_execution_idx":           "`started_…` and `completed_…`: the runs that were slow to start or complete",
 	"operation_runs_untimely_execution_by_update_idx": "the same with `order=updated_at`",
 	"operation_runs_untimely_update_idx":              "`updated_…`: the runs that were updated long after their creation",

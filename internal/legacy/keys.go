@@ -78,12 +78,10 @@ func duplicates(ctx context.Context, tx pgx.Tx) ([]string, error) {
 // entry itself needs. More may fit, if it can be compressed.
 const longestKey = 2600
 
-// failureCode is the code of a run's failure of that place, before expand has made a function that can
+// firstFailureCode is the code of a run's first failure, before expand has made a function that can
 // do better: escapes, which jsonb may refuse, count for as many characters.
-func failureCode(place int) string {
-	return fmt.Sprintf(`CASE WHEN octet_length(r.failure_summary::text) > 1000 THEN
-		regexp_replace(replace(r.failure_summary::text, '\\', '__'), '\\u[0-9a-fA-F]{4}', '____', 'g')::json -> %d ->> 'code' END`, place)
-}
+const firstFailureCode = `CASE WHEN octet_length(r.failure_summary::text) > 1000 THEN
+		regexp_replace(replace(r.failure_summary::text, '\\', '__'), '\\u[0-9a-fA-F]{4}', '____', 'g')::json -> 0 ->> 'code' END`
 
 // longKey is a canonical index over a value that the application does not bound, and over columns that
 // it does.
@@ -95,13 +93,12 @@ var longKeys = []longKey{
 	{"operation_runs", "operation_runs_context_baseline_idx", "r.context ->> 'baseline_operation_run_id'", ""},
 	{"operation_runs", "operation_runs_context_current_idx", "r.context ->> 'current_operation_run_id'", ""},
 	{"operation_runs", "operation_runs_context_run_idx", "r.context ->> 'operation_run_id'", ""},
-	{"operation_runs", "operation_runs_failure_code_idx", failureCode(0), "type, outcome, status, run_identity_hash"},
-	{"operation_runs", "operation_runs_second_failure_code_idx", failureCode(1), ""},
+	{"operation_runs", "operation_runs_failure_code_idx", firstFailureCode, "type, outcome, status, run_identity_hash"},
 }
 
 // named is what people call the value of an index.
 var named = map[string]string{
-	"operation_runs_failure_code_idx": "failure_summary[0].code", "operation_runs_second_failure_code_idx": "failure_summary[1].code",
+	"operation_runs_failure_code_idx": "failure_summary[0].code",
 }
 
 // tooLong says which rows have values that a canonical index may have no room for.

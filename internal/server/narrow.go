@@ -29,7 +29,7 @@ type condition struct {
 	// carried is how it holds this one's: written as no other index has it.
 	carries bool
 	carried string
-	column  string // that has one of several texts where this holds
+	column  string // that has the one value where this holds
 	// untimely says that the condition keeps the few runs that an index of untimely ones holds.
 	untimely bool
 	// bounds says that the condition is a bound of the list's own order, which every index ends in.
@@ -83,7 +83,7 @@ func (f *filter) and(sql string, args ...any) {
 
 // andCarried keeps the rows whose column has the value.
 func (f *filter) andCarried(column, carried string, value any) {
-	f.all = append(f.all, condition{sql: column + " = ?", args: []any{value}, carried: carried})
+	f.all = append(f.all, condition{sql: column + " = ?", args: []any{value}, column: column, carried: carried})
 }
 
 // anyOf keeps the rows whose column is one of values; no values keep all.
@@ -111,9 +111,9 @@ func (f *filter) maxBranches() int {
 	switch {
 	case f.filters() == 1:
 		return 24
-	case f.byCreation && f.identified:
-		return 4 // without them every run of the identity is visited, which takes longer still
-	case f.byCreation:
+	case f.isForeseen():
+		return 6
+	case f.byCreation, len(f.ranges) > 0 && len(f.all) > 0:
 		return 2
 	default:
 		return 6
@@ -161,20 +161,41 @@ func (n narrowed) planning() planning {
 	if f.filters() <= mostPrepared && slices.ContainsFunc(f.choices, leading) && !f.selective {
 		return planForAll // the index that leads is the best for any value
 	}
-	if f.typesAndOutcomes() {
-		return planForAll // one index holds both
+	if (f.filters() <= 1 || f.isForeseen()) && f.combinations() <= f.maxBranches() {
+		return planForAll
 	}
-	if f.filters() > 1 || len(f.choices) == 1 && len(f.choices[0]) > f.maxBranches() {
-		return planForValues
-	}
-	return planForAll
+	return planForValues
 }
 
-// typesAndOutcomes tells whether all that is asked for is each of several types with each of several outcomes.
-func (f *filter) typesAndOutcomes() bool {
-	return len(f.all)+len(f.ranges) == 0 && len(f.choices) == 2 && !f.byCreation &&
-		f.choices[0][0].column == "type" && f.choices[1][0].column == "outcome" &&
-		len(f.choices[0])*len(f.choices[1]) <= f.maxBranches()
+// foreseen are the columns for which it is known before the values are which index is the best: the one
+// that begins with them. Ranges bound the part of it that is read.
+var foreseen = []string{
+	"type", "outcome", "status", "tenant_id", "user_id", "outcome type", "tenant_id type",
+}
+
+// isForeseen tells whether the filter is of one of those.
+func (f *filter) isForeseen() bool {
+	columns := make([]string, 0, len(f.all)+len(f.choices))
+	for _, c := range f.all {
+		columns = append(columns, c.column)
+	}
+	for _, choice := range f.choices {
+		columns = append(columns, choice[0].column)
+	}
+	slices.Sort(columns)
+	if f.identified { // the index of identities holds all these columns
+		return f.filters() <= mostPrepared && !slices.Contains(columns, "")
+	}
+	return slices.Contains(foreseen, strings.Join(columns, " "))
+}
+
+// combinations is how many there are of one value of each choice.
+func (f *filter) combinations() int {
+	n := 1
+	for _, choice := range f.choices {
+		n *= len(choice)
+	}
+	return n
 }
 
 func (n narrowed) narrow(sql string, args []any) (string, []any) {
@@ -250,6 +271,9 @@ func (f *filter) undivided() string {
 	of := func(column string) []condition {
 		if i := slices.IndexFunc(f.choices, func(c []condition) bool { return c[0].column == column }); i >= 0 {
 			return f.choices[i]
+		}
+		if i := slices.IndexFunc(f.all, func(c condition) bool { return c.column == column }); i >= 0 {
+			return f.all[i : i+1]
 		}
 		return nil
 	}
