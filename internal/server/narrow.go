@@ -30,6 +30,7 @@ type condition struct {
 	carries bool
 	carried string
 	column  string // that has the one value where this holds
+	common  bool   // whether nearly all rows meet it
 	// untimely says that the condition keeps the few runs that an index of untimely ones holds.
 	untimely bool
 	// bounds says that the condition is a bound of the list's own order, which every index ends in.
@@ -177,7 +178,9 @@ var foreseen = []string{
 func (f *filter) isForeseen() bool {
 	columns := make([]string, 0, len(f.all)+len(f.choices))
 	for _, c := range f.all {
-		columns = append(columns, c.column)
+		if !c.common { // no index is chosen for it
+			columns = append(columns, c.column)
+		}
 	}
 	for _, choice := range f.choices {
 		columns = append(columns, choice[0].column)

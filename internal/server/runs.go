@@ -157,8 +157,12 @@ func runFilter(p *params) filter {
 		f.choices = append(f.choices, failureCode(code))
 	}
 	if stalled, ok := p.flag("stalled"); ok {
-		f.and(map[bool]string{true: "stalled_at IS NOT NULL", false: "stalled_at IS NULL"}[stalled])
-		f.selective = f.selective || stalled
+		if stalled {
+			f.selective = true
+			f.and("stalled_at IS NOT NULL")
+		} else {
+			f.all = append(f.all, condition{sql: "stalled_at IS NULL", common: true})
+		}
 	}
 	for _, names := range timeRanges {
 		if r, ok := p.timeRange(names); ok {
