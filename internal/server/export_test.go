@@ -56,3 +56,6 @@ func (s *Server) UsedConnections() int64 { return s.gate.used.Load() }
 
 // Compressed wraps a handler as the server's answers are.
 func Compressed(next http.Handler) http.Handler { return compressed()(next) }
+
+// Observed wraps a handler as all of the server's are.
+func (s *Server) Observed(next http.Handler) http.Handler { return s.observe(next) }

@@ -450,6 +450,32 @@ func TestAPanicIsA500WithoutItsCause(t *testing.T) {
 	}
 }
 
+func TestAPanicInTheMiddleOfAnAnswerBreaksItOff(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	s := server.New(server.Options{Pool: dbtest.Pool(t), Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	defer s.Close()
+	const begun = `{"data":[`
+	listening := httptest.NewServer(s.Observed(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(begun))
+		_ = http.NewResponseController(w).Flush()
+		panic("the cause")
+	})))
+	resp, err := listening.Client().Get(listening.URL) //nolint:noctx // the server is this test's
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err == nil || string(body) != begun {
+		t.Errorf("a client reads %q, %v", body, err)
+	}
+	listening.Close() // when all is logged
+	if !strings.Contains(log.String(), "panic after the answer had begun") || !strings.Contains(log.String(), "the cause") {
+		t.Errorf("the log tells %s", log.String())
+	}
+}
+
 func TestAServerWithoutKeysIsNotReady(t *testing.T) {
 	t.Parallel()
 	var loaded atomic.Bool

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/runledger/runledger/internal/dbtest"
 	"github.com/runledger/runledger/internal/server"
 )
@@ -324,6 +326,75 @@ func TestAStreamOutlastsTheLossOfEveryConnection(t *testing.T) {
 		}
 		if got := l.next(); got.ID != want {
 			t.Errorf("event %d, want %d", got.ID, want)
+		}
+	}
+}
+
+func TestAStreamShowsThatItLivesWhileTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	url := dbtest.Fresh(t)
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var away atomic.Bool
+	missed := make(chan struct{}, 1)
+	dial := config.ConnConfig.DialFunc
+	config.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if away.Load() {
+			select {
+			case missed <- struct{}{}:
+			default:
+			}
+			return nil, errors.New("the network is cut")
+		}
+		return dial(ctx, network, addr)
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	h := newHarnessOn(t, pool, server.Options{})
+	f := newFixture(t, h)
+	h.server.SetStreamTimes(10*time.Millisecond, time.Minute)
+	l := h.follow(t, f.Owner.Subject, f.ID, "")
+	signs := make(chan struct{})
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			if _, err := l.block(); err != nil {
+				ended <- err
+				return
+			}
+			select {
+			case signs <- struct{}{}:
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	admin := dbtest.Connect(t, url)
+	away.Store(true)
+	if _, err := admin.Exec(t.Context(), `SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid()`); err != nil {
+		t.Fatal(err)
+	}
+	// Each sign is taken as it comes, so that of those from before the outage few can be left.
+	const many = 50
+	outage := false
+	for n := 0; n < many; {
+		select {
+		case <-missed:
+			outage = true
+		case <-signs:
+			if outage {
+				n++
+			}
+		case err := <-ended:
+			t.Fatalf("the stream ended: %v", err)
+		case <-time.After(time.Minute):
+			t.Fatalf("outage %t: no sign of life behind %d", outage, n)
 		}
 	}
 }
