@@ -22,9 +22,9 @@ type metrics struct {
 	schedules atomic.Pointer[scheduleSurvey]
 }
 
-// survey is what the last complete sweep has left.
+// survey is what the last sweep has left.
 type survey struct {
-	at          time.Time
+	completed   time.Time // when the last sweep of all workspaces ended; zero if none has
 	oldest      time.Time // zero if no run is active
 	noHeartbeat float64
 	noProgress  float64
@@ -36,7 +36,7 @@ var (
 	stalledRuns = prometheus.NewDesc("runledger_stalled_runs",
 		"Runs that are not completed and marked as stalled, by what they lack.", []string{"stalled"}, nil)
 	lastSweep = prometheus.NewDesc("runledger_sweep_last_timestamp_seconds",
-		"When this server last completed a sweep, in seconds since 1970.", nil, nil)
+		"When this server last completed a sweep of all workspaces, in seconds since 1970.", nil, nil)
 )
 
 func newMetrics() *metrics {
@@ -62,9 +62,14 @@ func newMetrics() *metrics {
 	return m
 }
 
-// observe notes what a sweep has left.
-func (m *metrics) observe(workspaces []dbsqlc.SurveyActiveRunsRow) {
-	seen := survey{at: time.Now()}
+// observe notes what a sweep has left. It was complete if it failed in no workspace.
+func (m *metrics) observe(workspaces []dbsqlc.SurveyActiveRunsRow, complete bool) {
+	var seen survey
+	if complete {
+		seen.completed = time.Now()
+	} else if last := m.survey.Load(); last != nil {
+		seen.completed = last.completed
+	}
 	for _, w := range workspaces {
 		seen.noHeartbeat += float64(w.NoHeartbeat)
 		seen.noProgress += float64(w.NoProgress)
@@ -105,5 +110,7 @@ func (m *metrics) Collect(collected chan<- prometheus.Metric) {
 	collected <- prometheus.MustNewConstMetric(oldestActive, prometheus.GaugeValue, age)
 	collected <- prometheus.MustNewConstMetric(stalledRuns, prometheus.GaugeValue, seen.noHeartbeat, string(ledger.StalledNoHeartbeat))
 	collected <- prometheus.MustNewConstMetric(stalledRuns, prometheus.GaugeValue, seen.noProgress, string(ledger.StalledNoProgress))
-	collected <- prometheus.MustNewConstMetric(lastSweep, prometheus.GaugeValue, float64(seen.at.UnixMilli())/1000)
+	if !seen.completed.IsZero() {
+		collected <- prometheus.MustNewConstMetric(lastSweep, prometheus.GaugeValue, float64(seen.completed.UnixMilli())/1000)
+	}
 }

@@ -1,11 +1,14 @@
 package sweep
 
 import (
+	"fmt"
 	"log/slog"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/runledger/runledger/internal/dbtest"
 )
 
 // gather reads the metrics of a registry: by name, then by the value of the one label.
@@ -77,5 +80,60 @@ func TestMetricsCannotBeRegisteredTwice(t *testing.T) {
 	}
 	if _, err := New(o); err == nil {
 		t.Error("two sweepers share a registry")
+	}
+}
+
+func TestAFaultInOneWorkspaceIsNoneOfTheOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.silentRuns(t, 1, false)
+	broken := &world{pool: w.pool, workspace: dbtest.NewWorkspace(t, w.pool).ID}
+	broken.silentRuns(t, 1, false)
+	w.exec(t, fmt.Sprintf(`
+		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+		CREATE TRIGGER refuse BEFORE UPDATE ON operation_runs FOR EACH ROW WHEN (OLD.workspace_id = %d) EXECUTE FUNCTION refuse()`,
+		broken.workspace))
+	const lock = "locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+	s, registry := w.sweeper(t)
+	w.start(t, s)
+	sweeping := func() int {
+		return one[int](t, w, "SELECT max(pid) FROM pg_locks WHERE "+lock)
+	}
+	w.until(t, "EXISTS (SELECT FROM pg_locks WHERE "+lock+")")
+	pid := sweeping()
+	w.until(t, "EXISTS (SELECT FROM operation_runs WHERE stalled_at IS NOT NULL)")
+	for gather(t, registry)["runledger_sweep_errors_total"][""] < 1 {
+		sweeping()
+	}
+	for gather(t, registry)["runledger_sweep_errors_total"][""] < 5 {
+		if got := sweeping(); got != pid {
+			t.Fatalf("the connection %d sweeps after %d", got, pid)
+		}
+		if stalled := gather(t, registry)["runledger_stalled_runs"]["no_heartbeat"]; stalled != 1 {
+			t.Fatalf("%v stalled runs; the other workspace has one", stalled)
+		}
+	}
+	if at := gather(t, registry)["runledger_sweep_last_timestamp_seconds"]; at != nil {
+		t.Errorf("a sweep that failed in a workspace counts as complete: %v", at)
+	}
+	w.exec(t, "DROP TRIGGER refuse ON operation_runs")
+	for gather(t, registry)["runledger_sweep_last_timestamp_seconds"] == nil {
+		sweeping()
+	}
+}
+
+func TestASweeperLeavesAPrimaryThatTurnedReadOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s, _ := w.sweeper(t)
+	if err := s.turn(t.Context()); err != nil || !s.canWrite(t.Context()) {
+		t.Fatalf("%v, can write: %t", err, s.canWrite(t.Context()))
+	}
+	defer s.disconnect(t.Context())
+	if _, err := s.conn.Exec(t.Context(), "SET default_transaction_read_only = on"); err != nil {
+		t.Fatal(err)
+	}
+	if s.canWrite(t.Context()) {
+		t.Error("it stays where it cannot write")
 	}
 }

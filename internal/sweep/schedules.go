@@ -56,11 +56,10 @@ func (s *Sweeper) watchSchedules(ctx context.Context, db dbsqlc.DBTX, now time.T
 		s.options.Log.LogAttrs(ctx, slog.LevelInfo, "told of backup schedules",
 			slog.Int("missed", told[schedule.EventMissed]), slog.Int("recovered", told[schedule.EventRecovered]))
 	}
-	if len(failures) > 0 {
-		return errors.Join(failures...)
+	if ctx.Err() == nil {
+		s.metrics.schedules.Store(&seen)
 	}
-	s.metrics.schedules.Store(&seen)
-	return nil
+	return errors.Join(failures...)
 }
 
 // scheduleSurvey counts schedules by workspace and state.

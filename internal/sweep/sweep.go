@@ -70,8 +70,8 @@ func New(o Options) (*Sweeper, error) {
 	return &Sweeper{options: o, queries: dbsqlc.New(), metrics: m}, nil
 }
 
-// Run sweeps until ctx ends. A sweep that fails, because the database is away for example, is
-// logged, counted and tried again after the interval, on a new connection.
+// Run sweeps until ctx ends. A sweep that fails is logged, counted and tried again after the interval,
+// on a new connection if the database is away.
 func (s *Sweeper) Run(ctx context.Context) {
 	defer s.disconnect(ctx)
 	timer := time.NewTimer(jitter(s.options.Interval))
@@ -85,7 +85,9 @@ func (s *Sweeper) Run(ctx context.Context) {
 		if err := s.turn(ctx); err != nil && ctx.Err() == nil {
 			s.metrics.errors.Inc()
 			s.options.Log.LogAttrs(ctx, slog.LevelWarn, "the sweep for stalled runs failed", slog.Any("error", err))
-			s.disconnect(ctx)
+			if !s.canWrite(ctx) {
+				s.disconnect(ctx)
+			}
 		}
 		timer.Reset(jitter(s.options.Interval))
 	}
@@ -139,6 +141,19 @@ func (s *Sweeper) connect(ctx context.Context) error {
 	return nil
 }
 
+// canWrite tells whether the connection is there and leads to a primary, so that what failed was a fault
+// in some workspace.
+func (s *Sweeper) canWrite(ctx context.Context) bool {
+	if s.conn == nil || s.conn.IsClosed() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, farewell)
+	defer cancel()
+	var readOnly bool
+	err := s.conn.QueryRow(ctx, "SELECT current_setting('transaction_read_only')::boolean").Scan(&readOnly)
+	return err == nil && !readOnly
+}
+
 // disconnect gives the lock to whoever wants it next. What this server knew of the runs is void.
 func (s *Sweeper) disconnect(ctx context.Context) {
 	s.leads = false
@@ -184,15 +199,13 @@ func (s *Sweeper) sweep(ctx context.Context, db dbsqlc.DBTX) (Swept, error) {
 			break
 		}
 	}
-	if len(failures) > 0 {
-		return swept, errors.Join(failures...)
-	}
 	left, err := s.queries.SurveyActiveRuns(ctx, db)
 	if err != nil {
-		return swept, fmt.Errorf("look for active runs: %w", err)
+		failures = append(failures, fmt.Errorf("look for active runs: %w", err))
+	} else {
+		s.metrics.observe(left, len(failures) == 0)
 	}
-	s.metrics.observe(left)
-	return swept, nil
+	return swept, errors.Join(failures...)
 }
 
 // sweepWorkspace changes every run of a workspace that is due, a batch at a time.
