@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 )
@@ -91,5 +92,50 @@ func TestWhoSaysNothingHoldsTheEndNoLongerThanItsGrace(t *testing.T) {
 	}
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhoConnectsWhileTheServerEndsIsAnsweredOrRefused(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux can turn clients away before the listener closes")
+	}
+	for range 40 {
+		listener, err := listen(t.Context(), "ADDR", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := newGracefulServer(&http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(
+			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })}, listener)
+		served := make(chan error, 1)
+		go func() { served <- g.serve() }()
+		var clients sync.WaitGroup
+		answered := make(chan struct{}, 1)
+		stop, cancel := context.WithCancel(t.Context())
+		for range 8 {
+			clients.Go(func() {
+				var dialer net.Dialer
+				for {
+					conn, err := dialer.DialContext(stop, "tcp", listener.Addr().String())
+					if err != nil {
+						return // refused, or still waiting when the server has ended
+					}
+					if status, err := ask(conn); status != http.StatusNoContent {
+						t.Errorf("somebody who was connected is answered %d, %v", status, err)
+						return
+					}
+					select {
+					case answered <- struct{}{}:
+					default:
+					}
+				}
+			})
+		}
+		<-answered
+		if err := errors.Join(g.shutdown(t.Context()), <-served); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		clients.Wait()
 	}
 }

@@ -95,7 +95,10 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
   OTEL_EXPORTER_OTLP_ENDPOINT         collector that takes traces over HTTP, such as http://localhost:4318;
                                         nothing is traced without it. OTEL_EXPORTER_OTLP_… HEADERS,
                                         TIMEOUT, COMPRESSION and CERTIFICATE, their …_TRACES_… forms,
-                                        OTEL_TRACES_SAMPLER and OTEL_RESOURCE_ATTRIBUTES count as well
+                                        OTEL_TRACES_SAMPLER, OTEL_BSP_…, OTEL_SERVICE_NAME and
+                                        OTEL_RESOURCE_ATTRIBUTES count as well; OTEL_SDK_DISABLED=true and
+                                        OTEL_TRACES_EXPORTER=none switch traces off. Other formats,
+                                        client certificates and propagators there are none
 `
 
 // opening opens the two listeners of a server: the one for everybody and the operators' own.
@@ -262,6 +265,7 @@ func (c *config) listen(ctx context.Context) (public, admin net.Listener, err er
 // listen opens a TCP listener and says which setting to change if it cannot.
 func listen(ctx context.Context, setting, addr string) (net.Listener, error) {
 	var config net.ListenConfig
+	config.SetMultipathTCP(false) // which has no filters, see closeAfterLast
 	listener, err := config.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s (set %s to another address): %w", addr, setting, err)

@@ -80,8 +80,10 @@ func parseStats(p *params, now time.Time) statsRequest {
 	}
 	from, hasFrom := p.time("from")
 	before, hasBefore := p.time("before")
+	blamed, end := "before", "It"
 	if !hasBefore {
 		before = now.UTC().Truncate(time.Microsecond)
+		blamed, end = "from", "before, which is now if it is not given,"
 	}
 	if !hasFrom {
 		from = asked.unit.bucketOf(before.Add(-asked.unit.usual).In(asked.zone))
@@ -90,9 +92,9 @@ func parseStats(p *params, now time.Time) statsRequest {
 	switch {
 	case p.faulted("from", "before"):
 	case !from.Before(before):
-		p.fault("before", "It is not after from, so that no run could be in the range.")
+		p.fault(blamed, "%s is not after from, so that no run could be in the range.", end)
 	case hasFrom && !p.faulted("bucket") && before.Sub(from) > asked.unit.longest+setBack:
-		p.fault("before", "It is more than %d days after from, which is the longest range by the %s.",
+		p.fault(blamed, "%s is more than %d days after from, which is the longest range by the %s.", end,
 			asked.unit.longest/dayLength, asked.unit.name)
 	}
 	// No other index is to be tempted by the filters: none has all that is counted.

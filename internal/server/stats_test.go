@@ -210,7 +210,7 @@ func TestStatsRefuseWhatTheyCannotCount(t *testing.T) {
 		"?from=2026-10-01T00:00:00Z&before=2026-11-01T01:00:00.1Z&bucket=hour": {"before"},
 		"?from=2020-01-01T00:00:00Z&before=bad":                                {"before"}, "?from=2999-01-01T00:00:00Z&before=bad": {"before"},
 		"?from=bad&before=0001-01-01T00:00:00Z": {"from"}, "?from=2024-01-01T00:00:00Z&before=2026-01-01T00:00:00Z&bucket=weak": {"bucket"},
-		"?from=0000-01-01T00:00:00Z": {"before"}, "?tenant_id=0&type=,": {"tenant_id", "type"},
+		"?from=0000-01-01T00:00:00Z": {"from"}, "?from=2999-01-01T00:00:00Z": {"from"}, "?tenant_id=0&type=,": {"tenant_id", "type"},
 	} {
 		got := decode[problemBody](t, w.get(t, http.StatusBadRequest, w.Readonly.Subject, w.path("/stats"+query)).body)
 		if !slices.Equal(got.pointers(), want) {
