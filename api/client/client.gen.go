@@ -2974,7 +2974,8 @@ type ListOperationRunsParamsLegacyTable string
 // StartOperationRunParams defines parameters for StartOperationRun.
 type StartOperationRunParams struct {
 	// IdempotencyKey A name for what is asked, 1 to 255 printable ASCII characters. The same request with the
-	// same key gets the run that the first one got; another request with the key is a 422.
+	// same key gets the run that the first one got; another request with the key is a 422. Requests are
+	// the same if their bodies are, byte for byte: send again what was sent, and do not write it anew.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
 	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
@@ -3220,7 +3221,8 @@ type RecallOperationRunParams struct {
 // RetryOperationRunParams defines parameters for RetryOperationRun.
 type RetryOperationRunParams struct {
 	// IdempotencyKey A name for what is asked, 1 to 255 printable ASCII characters. The same request with the
-	// same key gets the run that the first one got; another request with the key is a 422.
+	// same key gets the run that the first one got; another request with the key is a 422. Requests are
+	// the same if their bodies are, byte for byte: send again what was sent, and do not write it anew.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
 	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
@@ -3636,7 +3638,8 @@ type ClientInterface interface {
 	//
 	// An export ends in a receipt: how many rows came, the position of the first and the last one,
 	// and the SHA-256 of all that came before the receipt. It is the last line of NDJSON, an object
-	// with the one member `receipt`, and the trailers `Receipt` and `Digest` of CSV. **An export
+	// with the one member `receipt`, and the trailers `Receipt` and `Digest` of CSV, which is a 406 in
+	// HTTP/1.0 for want of them. **An export
 	// without its receipt is not whole.** A run that is there all the time and does not change comes
 	// exactly once; one that changes or is added meanwhile comes as it is when its place is
 	// reached, and with `order=updated_at` once more for each change that is met.
@@ -4431,7 +4434,8 @@ func (c *Client) GetInventoryItem(ctx context.Context, workspaceID WorkspaceID, 
 //
 // An export ends in a receipt: how many rows came, the position of the first and the last one,
 // and the SHA-256 of all that came before the receipt. It is the last line of NDJSON, an object
-// with the one member `receipt`, and the trailers `Receipt` and `Digest` of CSV. **An export
+// with the one member `receipt`, and the trailers `Receipt` and `Digest` of CSV, which is a 406 in
+// HTTP/1.0 for want of them. **An export
 // without its receipt is not whole.** A run that is there all the time and does not change comes
 // exactly once; one that changes or is added meanwhile comes as it is when its place is
 // reached, and with `order=updated_at` once more for each change that is met.
@@ -9316,7 +9320,8 @@ type ClientWithResponsesInterface interface {
 	//
 	// An export ends in a receipt: how many rows came, the position of the first and the last one,
 	// and the SHA-256 of all that came before the receipt. It is the last line of NDJSON, an object
-	// with the one member `receipt`, and the trailers `Receipt` and `Digest` of CSV. **An export
+	// with the one member `receipt`, and the trailers `Receipt` and `Digest` of CSV, which is a 406 in
+	// HTTP/1.0 for want of them. **An export
 	// without its receipt is not whole.** A run that is there all the time and does not change comes
 	// exactly once; one that changes or is added meanwhile comes as it is when its place is
 	// reached, and with `order=updated_at` once more for each change that is met.
@@ -13453,7 +13458,8 @@ func (c *ClientWithResponses) GetInventoryItemWithResponse(ctx context.Context, 
 //
 // An export ends in a receipt: how many rows came, the position of the first and the last one,
 // and the SHA-256 of all that came before the receipt. It is the last line of NDJSON, an object
-// with the one member `receipt`, and the trailers `Receipt` and `Digest` of CSV. **An export
+// with the one member `receipt`, and the trailers `Receipt` and `Digest` of CSV, which is a 406 in
+// HTTP/1.0 for want of them. **An export
 // without its receipt is not whole.** A run that is there all the time and does not change comes
 // exactly once; one that changes or is added meanwhile comes as it is when its place is
 // reached, and with `order=updated_at` once more for each change that is met.

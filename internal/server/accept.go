@@ -31,6 +31,12 @@ var errNotAcceptable = &apiError{
 	detail: "This list is to be had as application/json, or whole as application/x-ndjson or text/csv.",
 }
 
+// errNoTrailers refuses a table whose end nobody could tell.
+var errNoTrailers = &apiError{
+	status: http.StatusNotAcceptable, kind: errNotAcceptable.kind, title: errNotAcceptable.title,
+	detail: "A table has its receipt in trailers, and HTTP/1.0 has none: ask in HTTP/1.1, or for application/x-ndjson.",
+}
+
 // acceptedFormat is the form of a list that a request prefers (RFC 9110, section 12.5.1), nil for
 // pages of JSON.
 func acceptedFormat(r *http.Request) (*exportFormat, error) {
@@ -51,6 +57,9 @@ func acceptedFormat(r *http.Request) (*exportFormat, error) {
 	case listFormats[0]:
 		return nil, nil //nolint:nilnil // pages of JSON are no export
 	default:
+		if best.trailing && !r.ProtoAtLeast(1, 1) {
+			return nil, errNoTrailers
+		}
 		return best, nil
 	}
 }
@@ -60,7 +69,7 @@ func acceptedFormat(r *http.Request) (*exportFormat, error) {
 func qualityOf(mediaType, accept string) float64 {
 	kind, _, _ := strings.Cut(mediaType, "/")
 	quality, precision := 0.0, -1
-	for part := range strings.SplitSeq(accept, ",") {
+	for _, part := range elements(accept) {
 		wanted, parameters, err := mime.ParseMediaType(part)
 		if err != nil {
 			continue
@@ -77,4 +86,21 @@ func qualityOf(mediaType, accept string) float64 {
 		}
 	}
 	return quality
+}
+
+// elements are the elements of a header's list. A comma in a quoted string parts none (RFC 9110, sections
+// 5.6.1 and 5.6.4).
+func elements(list string) []string {
+	quoted, escaped := false, false
+	return strings.FieldsFunc(list, func(c rune) bool {
+		switch {
+		case escaped:
+			escaped = false
+		case quoted && c == '\\':
+			escaped = true
+		case c == '"':
+			quoted = !quoted
+		}
+		return c == ',' && !quoted
+	})
 }

@@ -131,11 +131,11 @@ func revisionMark(revision int64) string { return strconv.FormatInt(revision, 10
 // tag of an earlier answer or the bare revision; ok is false for what names no revision. Of several
 // (RFC 9110 section 13.1.1) the newest counts: a row is at that one, or beyond all of them.
 func wantedRevision(r *http.Request) (revision int64, ok bool) {
-	values := strings.Join(r.Header.Values("If-Match"), ",")
-	if values == "" {
+	given := r.Header.Values("If-Match")
+	if len(given) == 0 {
 		return 0, true
 	}
-	for value := range strings.SplitSeq(values, ",") {
+	for value := range strings.SplitSeq(strings.Join(given, ","), ",") {
 		value = strings.TrimSpace(value)
 		if value == "*" {
 			return 0, true

@@ -39,7 +39,9 @@ func receive(w http.ResponseWriter, r *http.Request) received {
 	case r.ContentLength == 0:
 		return received{}
 	case !isJSON(r):
-		return received{err: errMediaType}
+		return received{err: mediaTypes(r)}
+	case r.ContentLength > maxBody:
+		return received{err: errBodyTooLarge}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
@@ -75,7 +77,27 @@ func isJSON(r *http.Request) bool {
 	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	charset, given := parameters["charset"]
 	isType := mediaType == "application/json" || r.Method == http.MethodPatch && mediaType == "application/merge-patch+json"
-	return err == nil && isType && (!given || strings.EqualFold(charset, "utf-8")) && r.Header.Get("Content-Encoding") == ""
+	return err == nil && isType && (!given || strings.EqualFold(charset, "utf-8")) && !isCompressed(r)
+}
+
+// isCompressed tells whether a body is said to be encoded in some way.
+func isCompressed(r *http.Request) bool {
+	encoding := r.Header.Get("Content-Encoding")
+	return encoding != "" && !strings.EqualFold(encoding, "identity")
+}
+
+// mediaTypes refuses a body that isJSON does not take, and says what can be sent instead (RFC 9110 section
+// 12.5.3, RFC 5789 section 2.2).
+func mediaTypes(r *http.Request) error {
+	refused := *errMediaType
+	switch {
+	case isCompressed(r):
+		refused.header = map[string]string{"Accept-Encoding": "identity"}
+	case r.Method == http.MethodPatch:
+		refused.detail = "Send JSON in UTF-8, not compressed: Content-Type: application/json or application/merge-patch+json."
+		refused.header = map[string]string{"Accept-Patch": "application/json, application/merge-patch+json"}
+	}
+	return &refused
 }
 
 // checkJSON refuses what is not JSON (RFC 8259) and what JSON can say but PostgreSQL's jsonb

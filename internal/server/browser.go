@@ -25,7 +25,7 @@ func shareWith(origins []string) func(http.Handler) http.Handler {
 			"Traceparent", "Tracestate",
 		},
 		ExposedHeaders: []string{
-			"ETag", "Link", "Location", positionHeader, "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-Id",
+			"ETag", replayedHeader, "Link", "Location", positionHeader, "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-Id",
 		},
 		MaxAge: int(preflightLife.Seconds()),
 	}).Handler

@@ -91,7 +91,7 @@ var (
 	}
 	errMediaType = &apiError{
 		status: http.StatusUnsupportedMediaType, kind: "unsupported-media-type", title: "Unsupported media type",
-		detail: "Send JSON, not compressed: Content-Type: application/json.",
+		detail: "Send JSON in UTF-8, not compressed: Content-Type: application/json.",
 	}
 	errBodyTooLarge = &apiError{
 		status: http.StatusRequestEntityTooLarge, kind: "body-too-large", title: "Body too large",
@@ -179,19 +179,37 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.log.LogAttrs(r.Context(), level, "request failed",
 			slog.String("request_id", request.id), slog.Any("error", answer.cause), traceID(r.Context()))
 	}
+	answer, allowed := s.addressed(r, answer)
 	body := answer.problem(request.id)
 	h := w.Header()
 	for name, value := range answer.header {
 		h.Set(name, value)
 	}
-	if answer.status == http.StatusMethodNotAllowed {
-		h.Set("Allow", strings.Join(s.allowedMethods(r), ", "))
+	if allowed != nil {
+		h.Set("Allow", strings.Join(allowed, ", "))
 	}
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(answer.status)
 	_, _ = w.Write(body)
+}
+
+// addressed is the answer where the address is known for other methods than the request's, with those, or
+// for none. Of an address below a workspace only members are told.
+func (s *Server) addressed(r *http.Request, answer *apiError) (right *apiError, allowed []string) {
+	refused, absent := answer.kind == errMethodNotAllowed.kind, answer.kind == errNotFound.kind
+	if !refused && (!absent || requestOf(r).workspaceID == 0) {
+		return answer, nil
+	}
+	switch allowed = s.allowedMethods(r); {
+	case len(allowed) == 0:
+		return errNotFound, nil
+	case refused, !slices.Contains(allowed, r.Method):
+		return errMethodNotAllowed, allowed
+	default:
+		return answer, nil
+	}
 }
 
 // problem is the body of the answer.

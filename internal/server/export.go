@@ -209,8 +209,9 @@ func (e *export) send(w http.ResponseWriter, r *http.Request, connection *http.R
 	}
 	text := e.receipt.append(nil, e.list.order.name+"_at")
 	if e.format.trailing {
-		w.Header().Set("Digest", "sha-256="+base64.StdEncoding.EncodeToString(e.receipt.sum.Sum(nil)))
-		w.Header().Set("Receipt", string(text))
+		// By this prefix they are trailers and nothing else, even where the head has not left yet.
+		w.Header().Set(http.TrailerPrefix+"Digest", "sha-256="+base64.StdEncoding.EncodeToString(e.receipt.sum.Sum(nil)))
+		w.Header().Set(http.TrailerPrefix+"Receipt", string(text))
 		return nil
 	}
 	_, err := w.Write(append(append([]byte(`{"receipt":`), text...), '}', '\n'))

@@ -271,7 +271,8 @@ func TestAListComesInTheFormThatIsAccepted(t *testing.T) {
 		"application/json;q=0.5, application/x-ndjson": "application/x-ndjson",
 		"text/csv;q=0.1, application/json;q=0":         "text/csv; charset=utf-8; header=present",
 		"*/*;q=0.2, application/json;q=0.1":            "application/x-ndjson",
-		"text/html":                                    "406", "application/json;q=0": "406", "nonsense": "406", "text/csv;q=x": "406", "text/csv;q=0, image/*": "406",
+		`application/json; profile="a,b\",c"`:          "application/json", `text/csv;x="\\",application/x-ndjson;q=0.5`: "text/csv; charset=utf-8; header=present",
+		"text/html": "406", "application/json;q=0": "406", "nonsense": "406", "text/csv;q=x": "406", "text/csv;q=0, image/*": "406",
 	} {
 		header := []string{}
 		if accept != "" {
@@ -291,6 +292,24 @@ func TestAListComesInTheFormThatIsAccepted(t *testing.T) {
 	got := decode[problemBody](t, w.do(t, http.MethodGet, w.path("?limit=5&cursor=x&fields=no&type=,"), w.bearer, "Accept", "text/csv").body)
 	if want := []string{"cursor", "fields", "limit", "type"}; !slices.Equal(got.pointers(), want) {
 		t.Errorf("faults at %v, want %v", got.pointers(), want)
+	}
+}
+
+func TestTheReceiptOfATableIsATrailerAndNothingElse(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	for _, encoding := range []string{"identity", "gzip", "zstd"} {
+		got := w.do(t, http.MethodGet, w.path("?fields=id"), w.bearer, "Accept", "text/csv", "Accept-Encoding", encoding)
+		if got.status != http.StatusOK || got.header.Values("Receipt") != nil || got.header.Values("Digest") != nil || got.header.Get("Trailer") != "" {
+			t.Errorf("%s: %d with the header %v", encoding, got.status, got.header) // net/http moves Trailer elsewhere
+		}
+	}
+	for form, want := range map[string]int{"text/csv": http.StatusNotAcceptable, "application/x-ndjson": http.StatusOK} {
+		got := w.raw(t, "GET "+w.path("")+" HTTP/1.0\r\nAuthorization: Bearer "+w.bearer+"\r\nAccept: "+form+"\r\n\r\n")
+		if got.StatusCode != want {
+			t.Errorf("%s in HTTP/1.0: %d, want %d", form, got.StatusCode, want)
+		}
 	}
 }
 

@@ -277,6 +277,27 @@ func TestAWrongMethodNamesTheRightOnes(t *testing.T) {
 			t.Errorf("%s: status %d, Allow %q, want %q", below, got.status, got.header.Get("Allow"), want)
 		}
 	}
+	// Nor is it looked for as one.
+	for _, wrong := range []struct{ method, below, allow string }{
+		{http.MethodGet, "operation-runs/batch", "POST"}, {http.MethodPatch, "operation-runs/batch", "POST"},
+		{http.MethodPatch, "operation-runs/count", "GET, HEAD"}, {http.MethodGet, "findings/batch", "POST"},
+		{http.MethodDelete, "backup-schedules/health", "GET, HEAD"},
+	} {
+		path := fmt.Sprintf("/workspaces/%d/%s", f.ID, wrong.below)
+		got := h.do(t, wrong.method, path, h.token(t, f.Owner.Subject))
+		if got.status != http.StatusMethodNotAllowed || got.header.Get("Allow") != wrong.allow {
+			t.Errorf("%s %s: status %d, Allow %q, want %q", wrong.method, wrong.below, got.status, got.header.Get("Allow"), wrong.allow)
+		}
+		if got := h.do(t, wrong.method, path, h.token(t, newFixture(t, h).Owner.Subject)); got.status != http.StatusNotFound || got.header.Values("Allow") != nil {
+			t.Errorf("%s %s: a stranger is told %d, Allow %q", wrong.method, wrong.below, got.status, got.header.Values("Allow"))
+		}
+	}
+	// Where there is nothing, there is nothing for any method.
+	for _, path := range []string{"/nothing", fmt.Sprintf("/workspaces/%d/nothing", f.ID)} {
+		if got := h.do(t, "PROPFIND", path, h.token(t, f.Owner.Subject)); got.status != http.StatusNotFound || got.header.Values("Allow") != nil {
+			t.Errorf("PROPFIND %s: %d, Allow %q", path, got.status, got.header.Values("Allow"))
+		}
+	}
 }
 
 func TestAWriteIsOfWhoIsAMemberWhenItHasCome(t *testing.T) {

@@ -13,7 +13,10 @@ import (
 	"github.com/runledger/runledger/internal/workspace"
 )
 
-const keyHeader = "Idempotency-Key"
+const (
+	keyHeader      = "Idempotency-Key"
+	replayedHeader = "Idempotency-Replayed"
+)
 
 // idempotencyKey is the request's Idempotency-Key, empty if it has none.
 func (p *params) idempotencyKey(r *http.Request) string {
@@ -62,7 +65,7 @@ func (s *Server) startedBefore(ctx context.Context, ws workspace.Scope, items []
 		for _, row := range rows {
 			i := keyed[row.Key]
 			found[i] = true
-			results[i] = result{status: http.StatusOK, run: row.OperationRun}
+			results[i] = result{status: http.StatusOK, run: row.OperationRun, replayed: true}
 			if row.RequestHash != items[i].requestHash {
 				results[i] = result{err: errIdempotencyKeyReused}
 			}

@@ -237,6 +237,27 @@ func faulty(t *testing.T, a answer) []string {
 	return names
 }
 
+func TestTheFaultsOfAQueryAreNotMoreThanAnybodyReads(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	f := newFixture(t, h)
+	var query strings.Builder
+	for n := range 5000 {
+		fmt.Fprintf(&query, "&%x", n)
+	}
+	got := decode[problemBody](t, h.get(t, http.StatusBadRequest, f.Owner.Subject, "/workspaces?"+query.String()[1:]).body)
+	if n := len(got.pointers()); n != 100 {
+		t.Errorf("%d faults are told", n)
+	}
+}
+
+func TestAnInstantMayHaveSmallLetters(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	f := newFixture(t, h)
+	h.list(t, f.Owner.Subject, fmt.Sprintf("/workspaces/%d/operation-runs?created_from=2026-01-31t12:00:00z", f.ID))
+}
+
 func TestEveryFaultOfAQueryIsNamedAtOnce(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -43,7 +43,17 @@ func parseParams(r *http.Request) *params {
 
 // fault notes what is wrong with a parameter.
 func (p *params) fault(name, format string, args ...any) {
-	p.faults = append(p.faults, fault{Parameter: name, Detail: fmt.Sprintf(format, args...)})
+	if len(p.faults) < maxFaults {
+		p.faults = append(p.faults, fault{Parameter: name, Detail: fmt.Sprintf(format, args...)})
+	}
+}
+
+// noCondition refuses an If-Match where nothing is held against it, so that nobody relies on it.
+func (p *params) noCondition(r *http.Request) *params {
+	if r.Header.Values("If-Match") != nil {
+		p.faults = append(p.faults, fault{Header: "If-Match", Detail: "Only a PATCH and a DELETE can be made to depend on a revision."})
+	}
+	return p
 }
 
 // faulted tells whether something is wrong with one of some parameters, so that there is nothing to hold
@@ -134,6 +144,7 @@ var instantPattern = regexp.MustCompile(`T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2
 // parseInstant reads an instant (RFC 3339). PostgreSQL's timestamptz begins in 4713 BC, so that it has
 // every one that can be written.
 func parseInstant(text string) (time.Time, bool) {
+	text = strings.ToUpper(text) // section 5.6: t and z are as good
 	at, err := time.Parse(time.RFC3339, text)
 	at = at.UTC()
 	// An offset can lead out of the years that RFC 3339 has, and what has no such year could not be shown.

@@ -209,12 +209,18 @@ func TestIfMatchHoldsAReportToTheRevisionItKnows(t *testing.T) {
 	path := fmt.Sprintf("/%d", run.ID)
 	tag := w.get(t, http.StatusOK, w.Operator.Subject, w.path(path)).header.Get("ETag")
 	w.report(t, run.ID, `{"status":"running"}`, "If-Match", tag)
-	for _, stale := range []string{tag, "1", `"1"`, `W/"1"`, "99", "nonsense", `W/"nonsense"`, "0", "-1", `W/"1.a", "nonsense"`} {
+	for _, stale := range []string{tag, "1", `"1"`, `W/"1"`, "99", "nonsense", `W/"nonsense"`, "0", "-1", `W/"1.a", "nonsense"`, "", `""`, ","} {
 		w.must(t, http.StatusPreconditionFailed, http.MethodPatch, path, `{"summary_counts":{"n":1}}`, "If-Match", stale)
 	}
 	for i, good := range []string{"2", `"3"`, `W/"4"`, "*", `"1.a", W/"6.b-7"`, `"7.a", "2"`, `"1", *`} {
 		if got := w.report(t, run.ID, fmt.Sprintf(`{"summary_counts":{"n":%d}}`, i), "If-Match", good); got.Revision != int64(i)+3 {
 			t.Errorf("If-Match %s leads to revision %d", good, got.Revision)
+		}
+	}
+	for _, action := range []string{"heartbeat", "cancel", "retry", "recall"} {
+		got, err := w.send(http.MethodPost, w.path(path+"/"+action), w.token(t, w.Manager.Subject), `{"reason":"x"}`, "If-Match", "1")
+		if err != nil || got.status != http.StatusBadRequest || !slices.Equal(decode[problemBody](t, got.body).pointers(), []string{"If-Match"}) {
+			t.Errorf("%s with If-Match: %d, %v %s", action, got.status, err, got.body)
 		}
 	}
 	// A heartbeat is no change of what a report decides on.

@@ -30,9 +30,10 @@ type start struct {
 
 // result is the answer to one write: the run as it is now, or why not.
 type result struct {
-	status int
-	run    dbsqlc.OperationRun
-	err    error
+	status   int
+	run      dbsqlc.OperationRun
+	err      error
+	replayed bool // what the Idempotency-Key was answered with before
 }
 
 // recording lets only members pass who may record runs, in a workspace that takes writes.
@@ -84,7 +85,7 @@ func (s *Server) retryRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 	if err != nil {
 		return err
 	}
-	p := parseParams(r)
+	p := parseParams(r).noCondition(r)
 	key := p.idempotencyKey(r)
 	if err := p.done(); err != nil {
 		return err
@@ -119,6 +120,9 @@ func (s *Server) answerStart(w http.ResponseWriter, r *http.Request, ws workspac
 	}
 	if started.status == http.StatusCreated {
 		w.Header().Set("Location", fmt.Sprintf("/workspaces/%d/operation-runs/%d", ws.ID(), started.run.ID))
+	}
+	if started.replayed {
+		w.Header().Set(replayedHeader, "true")
 	}
 	return answerRun(w, r, started.status, &started.run)
 }

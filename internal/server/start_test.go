@@ -191,8 +191,14 @@ func TestTheSameKeyIsTheSameRunHoweverLateItComes(t *testing.T) {
 	w := newWorker(t, newHarness(t))
 	const body = `{"type":"inventory_sync","identity":"x"}`
 	first := w.start(t, http.StatusCreated, body, "Idempotency-Key", "one")
-	if again := w.start(t, http.StatusOK, body, "Idempotency-Key", "one"); again.ID != first.ID {
-		t.Errorf("the same request is run %d, not %d", again.ID, first.ID)
+	replay := w.must(t, http.StatusOK, http.MethodPost, "", body, "Idempotency-Key", "one")
+	if again := decode[runBody](t, replay.body); again.ID != first.ID || replay.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("the same request is run %d, not %d; replayed: %q", again.ID, first.ID, replay.header.Get("Idempotency-Replayed"))
+	}
+	for _, header := range [][]string{nil, {"Idempotency-Key", "other"}} {
+		if met := w.must(t, http.StatusOK, http.MethodPost, "", body, header...); met.header.Values("Idempotency-Replayed") != nil {
+			t.Errorf("somebody else's start with %v counts as a replay", header)
+		}
 	}
 	// A key whose first answer was a run that was there already is kept like any other.
 	if met := w.start(t, http.StatusOK, body, "Idempotency-Key", "two"); met.ID != first.ID {

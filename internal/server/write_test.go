@@ -1,10 +1,12 @@
 package server_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -244,6 +246,35 @@ func TestOnlyThoseWhoMayRecordWriteAndOnlyWhereWritesAreTaken(t *testing.T) {
 	}
 }
 
+func TestABodyThatSaysItIsTooLargeIsNotAskedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	answer := w.raw(t, "POST "+w.path("")+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+w.bearer+
+		"\r\nContent-Type: application/json\r\nContent-Length: 10000000000\r\nExpect: 100-continue\r\n\r\n")
+	if answer.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("status %d", answer.StatusCode)
+	}
+}
+
+// raw sends a request as it is written, and returns the head of the answer.
+func (w *worker) raw(t *testing.T, request string) *http.Response {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp
+}
+
 func TestABodyThatCannotBeReadIsRefusedAsWhatItIs(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t, newHarness(t))
@@ -254,7 +285,14 @@ func TestABodyThatCannotBeReadIsRefusedAsWhatItIs(t *testing.T) {
 		for _, mediaType := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/json;;", "json", "application/xml"} {
 			w.must(t, http.StatusUnsupportedMediaType, write.method, write.rest, `{}`, "Content-Type", mediaType)
 		}
-		w.must(t, http.StatusUnsupportedMediaType, write.method, write.rest, `{}`, "Content-Encoding", "gzip")
+		compressed := w.must(t, http.StatusUnsupportedMediaType, write.method, write.rest, `{}`, "Content-Encoding", "gzip")
+		if got := compressed.header.Get("Accept-Encoding"); got != "identity" {
+			t.Errorf("%s: Accept-Encoding %q", write.method, got)
+		}
+		patch := w.must(t, http.StatusUnsupportedMediaType, write.method, write.rest, `{}`, "Content-Type", "application/json-patch+json").header.Get("Accept-Patch")
+		if (patch == "application/json, application/merge-patch+json") != (write.method == http.MethodPatch) {
+			t.Errorf("%s: Accept-Patch %q", write.method, patch)
+		}
 		w.must(t, http.StatusRequestEntityTooLarge, write.method, write.rest, `{"a":"`+strings.Repeat("x", 1<<20)+`"}`)
 		for _, body := range []string{
 			" ", "{", "{}{}", "nil", "[]", `"text"`, "1", "null", "\xff", `{"a":"` + "\xed\xa0\x80" + `"}`, "\ufeff{}", `{"a":01}`,
@@ -268,6 +306,6 @@ func TestABodyThatCannotBeReadIsRefusedAsWhatItIs(t *testing.T) {
 		}
 		w.must(t, http.StatusBadRequest, write.method, write.rest+"?dry_run=1", `{}`)
 	}
-	w.must(t, http.StatusCreated, http.MethodPost, "", `{"type":"inventory_sync"}`, "Content-Type", "application/json; charset=utf-8")
+	w.must(t, http.StatusCreated, http.MethodPost, "", `{"type":"inventory_sync"}`, "Content-Type", "application/json; charset=utf-8", "Content-Encoding", "identity")
 	w.wantEvents(t, run.ID, "created")
 }
