@@ -15,15 +15,16 @@ import (
 // it cannot make anybody a member, change a type, or alter what an audit event tells. Whoever
 // migrates owns the tables and administers with that role.
 var applicationPrivileges = map[string][]string{
-	VersionTable:                     {"SELECT"},
-	"workspaces":                     {"SELECT"},
-	"users":                          {"SELECT"},
-	"workspace_memberships":          {"SELECT"},
-	"workspace_members":              {"SELECT"},
-	"tenants":                        {"SELECT"},
-	"operation_types":                {"SELECT"},
-	"server_keys":                    {"SELECT", "INSERT"},
-	"audit_events":                   {"SELECT", "INSERT"},
+	VersionTable:            {"SELECT"},
+	"workspaces":            {"SELECT"},
+	"users":                 {"SELECT"},
+	"workspace_memberships": {"SELECT"},
+	"workspace_members":     {"SELECT"},
+	"tenants":               {"SELECT"},
+	"operation_types":       {"SELECT"},
+	"server_keys":           {"SELECT", "INSERT"},
+	// When an event was and which role of the database has written it, PostgreSQL says.
+	"audit_events":                   {"SELECT", "INSERT (action, actor, workspace_id, target, data)"},
 	"operation_runs":                 {"SELECT", "INSERT", "UPDATE", "DELETE"},
 	"operation_run_idempotency_keys": {"SELECT", "INSERT", "UPDATE", "DELETE"},
 	// An event is never altered. The feed adopts those of a restored database by their
@@ -37,16 +38,20 @@ var applicationPrivileges = map[string][]string{
 	"backup_schedule_events":   {"SELECT", "INSERT", "UPDATE (transaction_id)"},
 }
 
-// Why Grant refuses a role: the database has none of the name given; or it owns tables, and its
-// privileges on them are not to be taken from it.
+// Why Grant fails beside the database: it has no role of the name given; or the role owns tables, itself or
+// as somebody who may act as their owner, and cannot be confined to anything; or it was not the owner who
+// asked, and PostgreSQL gives nothing for them; or the role may do more by what everybody may.
 var (
 	ErrNoRole    = errors.New("there is no such role")
-	ErrOwnerRole = errors.New("the role owns the tables, and may do whatever servers do")
+	ErrOwnerRole = errors.New("the role owns the tables, or may act as who does: it may do whatever servers do, and more")
+	ErrNotOwner  = errors.New("this is for the owner of the tables")
+	ErrMore      = errors.New("the role may do more than servers do, by what PUBLIC or a role that it is in may")
 )
 
 // Grant lets role do with the tables of the database at databaseURL what servers do, and takes
 // from it whatever else it had been granted on them. It is to be called by the tables' owner, again
-// after each migration, and may be called at any time. The error is ErrNoRole, ErrOwnerRole or the database's.
+// after each migration, and may be called at any time. The error is ErrNoRole, ErrOwnerRole,
+// ErrNotOwner, ErrMore or the database's.
 func Grant(ctx context.Context, databaseURL, role string) error {
 	conn, err := pgx.Connect(ctx, databaseURL)
 	if err != nil {
@@ -60,16 +65,40 @@ func Grant(ctx context.Context, databaseURL, role string) error {
 	if !known {
 		return fmt.Errorf("grant: %w: %q", ErrNoRole, role)
 	}
-	var owner bool
-	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'public' AND tableowner = $1)`, role).Scan(&owner); err != nil {
+	var owner, asked bool
+	if err := conn.QueryRow(ctx, `SELECT coalesce(bool_or(pg_has_role($1, tableowner, 'MEMBER')), false), coalesce(bool_and(pg_has_role(tableowner, 'USAGE')), true)
+		FROM pg_tables WHERE schemaname = 'public' AND tablename = ANY ($2)`, role, slices.Collect(maps.Keys(applicationPrivileges))).Scan(&owner, &asked); err != nil {
 		return fmt.Errorf("grant: %w", err)
 	}
-	if owner {
+	switch {
+	case owner:
 		return fmt.Errorf("grant: %w: %q", ErrOwnerRole, role)
+	case !asked:
+		return fmt.Errorf("grant: %w, and not for %q", ErrNotOwner, conn.Config().User)
 	}
 	// One string is one transaction: no server meanwhile finds itself without a privilege.
 	if _, err := conn.Exec(ctx, grants(role)); err != nil {
 		return fmt.Errorf("grant: %w", err)
+	}
+	return confined(ctx, conn, role)
+}
+
+// confined fails if a role may do more with whole tables than it has been granted.
+func confined(ctx context.Context, conn *pgx.Conn, role string) error {
+	var more []string
+	for _, table := range slices.Sorted(maps.Keys(applicationPrivileges)) {
+		for _, privilege := range []string{"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"} {
+			var may bool
+			if err := conn.QueryRow(ctx, "SELECT has_table_privilege($1, $2, $3)", role, "public."+table, privilege).Scan(&may); err != nil {
+				return fmt.Errorf("grant: %w", err)
+			}
+			if may && !slices.Contains(applicationPrivileges[table], privilege) {
+				more = append(more, privilege+" on "+table)
+			}
+		}
+	}
+	if len(more) > 0 {
+		return fmt.Errorf("grant: %w: %s", ErrMore, strings.Join(more, ", "))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -92,6 +93,8 @@ func TestTheServersRoleCannotAlterTheAuditNorLetAnybodyIn(t *testing.T) {
 		"INSERT INTO workspace_memberships (workspace_id, user_id, role) VALUES (1, 1, 'owner')", "UPDATE workspace_memberships SET role = 'owner'",
 		"INSERT INTO users (subject, name) VALUES ('x', 'x')", "UPDATE users SET subject = 'x'", "UPDATE operation_types SET accepts_new_runs = true",
 		"DELETE FROM workspaces", "UPDATE operation_run_events SET actor = 'nobody'", "UPDATE goose_db_version SET version_id = 0",
+		"INSERT INTO audit_events (action, actor, target, database_role) VALUES ('member_added', 'a test', 'x', 'postgres')",
+		"INSERT INTO audit_events (action, actor, target, at) VALUES ('member_added', 'a test', 'x', '2020-01-01')",
 		"UPDATE server_keys SET key = ''", "CREATE TABLE public.mine (id bigint)",
 	} {
 		const insufficientPrivilege = "42501"
@@ -122,5 +125,33 @@ func TestGrantTakesWhatItDoesNotGive(t *testing.T) {
 	}
 	if err := db.Grant(t.Context(), databaseURL, "nobody of that name"); !errors.Is(err, db.ErrNoRole) {
 		t.Errorf("a role that is none: %v", err)
+	}
+}
+
+func TestGrantSaysThatItGrantedNothingOrTooMuch(t *testing.T) {
+	t.Parallel()
+	databaseURL := dbtest.Fresh(t)
+	owner := connect(t, databaseURL)
+	role, address := applicationRole(t, databaseURL)
+	if err := db.Grant(t.Context(), address, role); !errors.Is(err, db.ErrOwnerRole) && !errors.Is(err, db.ErrNotOwner) {
+		t.Errorf("asked by the role itself: %v", err)
+	}
+	for sql, want := range map[string]error{
+		"GRANT " + pgx.Identifier{owner.Config().User}.Sanitize() + " TO " + role: db.ErrOwnerRole,
+		"GRANT INSERT ON workspace_memberships TO PUBLIC":                         db.ErrMore,
+	} {
+		if _, err := owner.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+		err := db.Grant(t.Context(), databaseURL, role)
+		if !errors.Is(err, want) || want == db.ErrMore && !strings.Contains(err.Error(), "INSERT on workspace_memberships") {
+			t.Errorf("after %s: %v", sql, err)
+		}
+		if _, err := owner.Exec(t.Context(), strings.NewReplacer("GRANT", "REVOKE", " TO ", " FROM ").Replace(sql)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Grant(t.Context(), databaseURL, role); err != nil {
+		t.Error(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -113,6 +114,24 @@ func TestATokenIsVerifiedAsSigned(t *testing.T) {
 	}
 }
 
+// fullDisk is where nothing can be written.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestASchemaOfALaterReleaseIsCalledSo(t *testing.T) {
+	t.Parallel()
+	database := dbtest.Fresh(t)
+	if _, err := dbtest.Connect(t, database).Exec(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)"); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"up", "status"} {
+		if out := does(t, []string{"RUNLEDGER_DATABASE_URL=" + database}, "migrate", command); !strings.Contains(out, "version 99999, newer than this binary") {
+			t.Errorf("migrate %s says %q", command, out)
+		}
+	}
+}
+
 func TestAnOperatorSetsUpADatabase(t *testing.T) {
 	t.Parallel()
 	environ := []string{"RUNLEDGER_DATABASE_URL=" + dbtest.Empty(t)}
@@ -129,8 +148,12 @@ func TestAnOperatorSetsUpADatabase(t *testing.T) {
 		})
 	}
 	both.Wait()
-	if out := does(t, environ, "migrate", "status"); !strings.HasSuffix(out, "up to date\n") || strings.Contains(out, "pending") {
+	if out := does(t, environ, "migrate", "status"); !strings.HasSuffix(out, "up to date.\n") || strings.Contains(out, "pending") {
 		t.Errorf("after migrate up: %q", out)
+	}
+	var errs bytes.Buffer
+	if code := run(t.Context(), []string{"migrate", "status"}, environ, fullDisk{}, &errs); code != exitFailure || !strings.Contains(errs.String(), "no space left") {
+		t.Errorf("what cannot be written exits with %d: %s", code, errs.String())
 	}
 	does(t, environ, "workspace", "create", "acme", "--name", "Acme Ltd")
 	does(t, environ, "member", "add", "acme", "alice", "--role", "owner", "--name", "Alice")

@@ -25,7 +25,7 @@ workspace, which is named by its slug or id. A user who is not known yet becomes
 known; a member gets the role given. Roles: readonly reads; operator records runs
 and acknowledges findings as well; manager and owner also recall runs and make, edit
 and delete backup schedules.`,
-		Example: `  runledger member add acme auth0|12345 --role operator --name "Ada Lovelace"`,
+		Example: `  runledger member add acme 'auth0|12345' --role operator --name "Ada Lovelace"`,
 		Args:    exactArgs("WORKSPACE", "SUBJECT"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
 			if !slices.Contains(workspace.Roles, workspace.Role(role)) {

@@ -51,8 +51,7 @@ wait and find nothing left to do.`,
 				for _, m := range applied {
 					a.printf("applied %s\n", m.Name)
 				}
-				a.printf("The schema is at version %d, up to date.\n", db.LatestVersion())
-				return nil
+				return a.schemaState(cmd.Context(), c.DatabaseURL)
 			},
 		},
 		&cobra.Command{
@@ -79,10 +78,9 @@ wait and find nothing left to do.`,
 				}
 				if pending > 0 {
 					a.printf("%d pending: runledger migrate up\n", pending)
-				} else {
-					a.printf("up to date\n")
+					return nil
 				}
-				return nil
+				return a.schemaState(cmd.Context(), c.DatabaseURL)
 			},
 		},
 		&cobra.Command{
@@ -103,6 +101,8 @@ of the tables, again after each "migrate up".`,
 				switch err := db.Grant(cmd.Context(), c.DatabaseURL, args[0]); {
 				case errors.Is(err, db.ErrOwnerRole):
 					return usageError{fmt.Errorf("%w; it needs no grant, unless servers are to have a role of their own (docs/operations.md, \"Two roles\")", err)}
+				case errors.Is(err, db.ErrNotOwner):
+					return usageError{fmt.Errorf("%w; set RUNLEDGER_DATABASE_URL to the owner's address", err)}
 				case err != nil:
 					return advised(err)
 				}
@@ -111,4 +111,24 @@ of the tables, again after each "migrate up".`,
 			},
 		},
 	)
+}
+
+// schemaState prints which version a schema has that has all migrations of this binary. It may have those
+// of a later release.
+func (a *app) schemaState(ctx context.Context, databaseURL string) error {
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	version, err := db.Version(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if version > db.LatestVersion() {
+		a.printf("The schema is at version %d, newer than this binary, which knows %d: a later release has migrated it.\n", version, db.LatestVersion())
+		return nil
+	}
+	a.printf("The schema is at version %d, up to date.\n", version)
+	return nil
 }

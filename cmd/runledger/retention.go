@@ -34,6 +34,9 @@ func (a *app) retentionCommand() *cobra.Command {
 		func(ctx context.Context, conn *pgx.Conn, o retention.Options) error {
 			o.Actor = operator()
 			groups, err := retention.Run(ctx, conn, o, progress(a.stderr, "letting runs go"))
+			if err != nil && len(groups) == 0 {
+				return err
+			}
 			return errors.Join(err, a.retentionTable("RUNS GONE", groups))
 		})
 	work.Long += `

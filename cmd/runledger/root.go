@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,12 +41,13 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	defer stop()
 	context.AfterFunc(ctx, stop) // the second signal finds its default: the end
 
-	a := &app{environ: environ, stdout: stdout, stderr: stderr}
+	out := &output{to: stdout}
+	a := &app{environ: environ, stdout: out, stderr: stderr}
 	root := a.rootCommand()
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	err := cmp.Or(root.ExecuteContext(ctx), out.err)
 	if err == nil {
 		return exitOK
 	}
@@ -59,6 +61,20 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	default:
 		return exitFailure
 	}
+}
+
+// output remembers that something could not be written, so that nobody takes what there is for whole.
+type output struct {
+	to  io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.to.Write(b)
+	if err != nil && o.err == nil {
+		o.err = fmt.Errorf("write the output: %w", err)
+	}
+	return n, err
 }
 
 // rootCommand is the tree of commands.
