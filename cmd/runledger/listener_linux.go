@@ -32,7 +32,7 @@ func closeAfterLast(l *net.TCPListener) ([]net.Conn, error) {
 		refused := errors.ErrUnsupported
 		_ = raw.Control(func(fd uintptr) {
 			refused = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-				&unix.SockFprog{Len: uint16(len(refuseNew)), Filter: &refuseNew[0]})
+				&unix.SockFprog{Len: uint16(len(refuseNew)), Filter: &refuseNew[0]}) //nolint:gosec // four
 		})
 		if refused == nil {
 			time.Sleep(handshake) // meanwhile they are accepted as ever

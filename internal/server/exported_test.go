@@ -307,8 +307,8 @@ func TestTheReceiptOfATableIsATrailerAndNothingElse(t *testing.T) {
 	}
 	for form, want := range map[string]int{"text/csv": http.StatusNotAcceptable, "application/x-ndjson": http.StatusOK} {
 		got := w.raw(t, "GET "+w.path("")+" HTTP/1.0\r\nAuthorization: Bearer "+w.bearer+"\r\nAccept: "+form+"\r\n\r\n")
-		if got.StatusCode != want {
-			t.Errorf("%s in HTTP/1.0: %d, want %d", form, got.StatusCode, want)
+		if got != want {
+			t.Errorf("%s in HTTP/1.0: %d, want %d", form, got, want)
 		}
 	}
 }

@@ -461,7 +461,7 @@ func TestAPanicInTheMiddleOfAnAnswerBreaksItOff(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		panic("the cause")
 	})))
-	resp, err := listening.Client().Get(listening.URL) //nolint:noctx // the server is this test's
+	resp, err := listening.Client().Get(listening.URL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,14 +62,17 @@ func newMetrics() *metrics {
 	return m
 }
 
-// observe notes what a sweep has left. It was complete if it failed in no workspace.
-func (m *metrics) observe(workspaces []dbsqlc.SurveyActiveRunsRow, complete bool) {
-	var seen survey
-	if complete {
-		seen.completed = time.Now()
-	} else if last := m.survey.Load(); last != nil {
-		seen.completed = last.completed
+// lastCompleted is when the last sweep of all workspaces ended, as far as is known.
+func (m *metrics) lastCompleted() time.Time {
+	if last := m.survey.Load(); last != nil {
+		return last.completed
 	}
+	return time.Time{}
+}
+
+// observe notes what a sweep has left.
+func (m *metrics) observe(workspaces []dbsqlc.SurveyActiveRunsRow, completed time.Time) {
+	seen := survey{completed: completed}
 	for _, w := range workspaces {
 		seen.noHeartbeat += float64(w.NoHeartbeat)
 		seen.noProgress += float64(w.NoProgress)

@@ -199,11 +199,14 @@ func (s *Sweeper) sweep(ctx context.Context, db dbsqlc.DBTX) (Swept, error) {
 			break
 		}
 	}
-	left, err := s.queries.SurveyActiveRuns(ctx, db)
-	if err != nil {
-		failures = append(failures, fmt.Errorf("look for active runs: %w", err))
+	completed := s.metrics.lastCompleted()
+	if len(failures) == 0 {
+		completed = time.Now()
+	}
+	if left, err := s.queries.SurveyActiveRuns(ctx, db); err == nil {
+		s.metrics.observe(left, completed)
 	} else {
-		s.metrics.observe(left, len(failures) == 0)
+		failures = append(failures, fmt.Errorf("look for active runs: %w", err))
 	}
 	return swept, errors.Join(failures...)
 }
