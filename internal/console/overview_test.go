@@ -53,6 +53,30 @@ func TestTheOverviewTellsWhatRunsAndFailsAndEachNumberLeadsToItsList(t *testing.
 	p.awaitText("[data-region=failed]", "Blocked")
 }
 
+func TestWhatHasEndedIsNotStalledAnyMore(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	ended, silent := s.start(t, `{"type":"inventory_sync"}`), s.start(t, `{"type":"inventory_sync"}`)
+	for _, id := range []int64{ended, silent} {
+		s.report(t, id, `{"status":"running"}`)
+		s.exec(t, "UPDATE operation_runs SET stalled_at = now(), stalled = 'no_heartbeat' WHERE workspace_id = $1 AND id = $2", s.workspace.ID, id)
+	}
+	s.exec(t, `UPDATE operation_runs SET status = 'completed', outcome = 'failed', completed_at = now()
+		WHERE workspace_id = $1 AND id = $2`, s.workspace.ID, ended)
+	p := s.open(t, s.workspace.Readonly, s.path(""))
+	p.awaitText(".tile:nth-child(3)", "1 Stalled")
+	p.click("a.tile:nth-child(3)")
+	one := fmt.Sprintf("document.querySelectorAll('main tbody tr').length === 1 && document.querySelector('main tbody tr').dataset.id === '%d'", silent)
+	p.until(one)
+	p.awaitText(".tabs [aria-current]", "Stalled")
+	p.visit(s.path("/runs"))
+	p.click(".tabs a:nth-child(4)")
+	p.until(one)
+	s.report(t, silent, `{"status":"completed","outcome":"failed"}`)
+	p.visit(s.path(""))
+	p.awaitText(".tile:nth-child(3)", "0 Stalled")
+}
+
 func TestAnEmptyWorkspaceSaysWhatWillBeThere(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -11,6 +11,8 @@ import { duration } from '../time.js';
 import { count, icon, number, progressBar, runState, state, word } from '../words.js';
 
 const notGood = 'failed,partially_succeeded,blocked';
+/** A run that has ended stays marked as having stalled; only one that goes on is to be looked at. */
+const stalledNow = { status: 'queued,running', stalled: 'true' };
 const day = 86_400_000;
 
 /** By word in the address: what it is called, the size of a bucket and how many. @type {Record<string, [string, 'hour' | 'day' | 'week', number]>} */
@@ -29,14 +31,14 @@ export function overview(view) {
       const failedQuery = lately();
       const many = (/** @type {any} */ query) => get(`${runs}/count`, query, signal);
       const [running, queued, stalled, failed, oldest] = await Promise.all([
-        many({ status: 'running' }), many({ status: 'queued' }), many({ stalled: 'true' }), many(failedQuery),
+        many({ status: 'running' }), many({ status: 'queued' }), many(stalledNow), many(failedQuery),
         get(runs, { status: 'queued,running', order: 'created_at', limit: 1 }, signal)]);
       return { running, queued, stalled, failed, failedQuery, oldest: oldest.data[0] ?? null };
     },
     render: ({ running, queued, stalled, failed, failedQuery, oldest }) => h('div', { class: 'tiles' },
       tile('running', 'Running now', running, list({ status: 'running' }), '', 'a worker has it'),
       tile('queued', 'Waiting', queued, list({ status: 'queued' }), '', 'for a worker'),
-      tile(stalled.count ? 'stalled' : 'succeeded', 'Stalled', stalled, list({ stalled: 'true' }), stalled.count ? 'warn' : '', 'silent, or without progress'),
+      tile(stalled.count ? 'stalled' : 'succeeded', 'Stalled', stalled, list(stalledNow), stalled.count ? 'warn' : '', 'silent, or without progress'),
       tile(failed.count ? 'failed' : 'succeeded', 'Not succeeded', failed, list(failedQuery), failed.count ? 'bad' : '', 'in the last day'),
       oldest ? h('a', { class: 'tile', href: runHref(view, oldest.id) }, h('b', null, took(oldest.created_at, null)),
         h('span', { class: 'label' }, icon('late'), 'Oldest active run'), h('span', { class: 'hint' }, typeLabel(view, oldest.type), ` #${oldest.id}`))

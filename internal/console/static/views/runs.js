@@ -39,7 +39,8 @@ const presets = [
   ['All', {}],
   ['Active', { status: 'queued,running' }],
   ['Not succeeded', { outcome: 'failed,partially_succeeded,blocked' }],
-  ['Stalled', { stalled: 'true' }],
+  // Those that have ended stay marked as having stalled.
+  ['Stalled', { status: 'queued,running', stalled: 'true' }],
 ];
 
 /** The list of runs. @param {any} view */
