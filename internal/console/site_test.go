@@ -44,8 +44,9 @@ type site struct {
 	issuer    string // of the signer's tokens
 	listening *httptest.Server
 	down      atomic.Bool
-	slow      atomic.Int64 // nanoseconds that each answer of the interface waits
-	expired   sync.Map     // tokens of which the server thinks that their time is over
+	outage    atomic.Pointer[string] // the Retry-After of each answer, as without a database; streams of events go on
+	slow      atomic.Int64           // nanoseconds that each answer of the interface waits
+	expired   sync.Map               // tokens of which the server thinks that their time is over
 }
 
 // newSite serves from the database that all tests share, with a server's rights in it.
@@ -93,6 +94,14 @@ func newSiteFor(
 	s.listening = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.down.Load() && r.Header.Get(throughHeader) == "" {
 			panic(http.ErrAbortHandler) // the connection ends, as if nobody were there
+		}
+		if after := s.outage.Load(); after != nil && r.Header.Get(throughHeader) == "" &&
+			strings.HasPrefix(r.URL.Path, "/workspaces") && r.Header.Get("Accept") != "text/event-stream" {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.Header().Set("Retry-After", *after)
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(w, `{"status":503,"title":"Service unavailable","detail":"The service cannot answer at the moment; try again."}`)
+			return
 		}
 		if wait := time.Duration(s.slow.Load()); wait > 0 && strings.HasPrefix(r.URL.Path, "/workspaces") {
 			select {

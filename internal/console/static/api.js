@@ -5,10 +5,11 @@ import { busy, idle } from './progress.js';
 
 /** An answer that is not what was asked for. */
 export class Problem extends Error {
-  /** @param {number} status @param {any} body */
-  constructor(status, body) {
+  /** @param {number} status 0 if there was no answer @param {any} body @param {number} [retryAfter] seconds that the server asks for */
+  constructor(status, body, retryAfter = 0) {
     super(body?.detail || body?.title || 'The server gave an answer that cannot be read.');
     this.status = status;
+    this.retryAfter = retryAfter;
     this.title = body?.title || (status ? `Answer ${status}` : 'No answer');
     this.requestID = body?.request_id ?? '';
     this.faults = Array.isArray(body?.errors) ? body.errors : [];
@@ -54,7 +55,7 @@ export async function request(path, options = {}) {
       });
     } catch (error) {
       if (options.signal?.aborted) throw error;
-      throw new Problem(0, { title: 'No answer', detail: 'The server cannot be reached. Check the connection and try again.' });
+      throw unreachable();
     }
     if (response.status === 401 && !again) {
       await renew(used);
@@ -64,12 +65,26 @@ export async function request(path, options = {}) {
   }
 }
 
+function unreachable() {
+  return new Problem(0, { title: 'No answer', detail: 'The server cannot be reached. Check the connection and try again.' });
+}
+
+/** Seconds that an answer asks to wait before the next request, 0 if it does not. @param {Response} response */
+function retryAfter(response) {
+  const said = response.headers.get('Retry-After') ?? '';
+  const seconds = /^\d+$/.test(said) ? Number(said) : (Date.parse(said) - Date.now()) / 1000;
+  return seconds > 0 ? Math.min(seconds, 86_400) : 0; // a timer of more than 24 days would be none
+}
+
 /** @param {Response} response */
 async function body(response) {
-  const text = await response.text();
+  const text = await response.text().catch((error) => {
+    if (error.name === 'AbortError') throw error;
+    throw unreachable(); // it broke off on the way
+  });
   let value = null;
   try { value = text ? parse(text) : null; } catch { /* told below */ }
-  if (!response.ok) throw new Problem(response.status, value);
+  if (!response.ok) throw new Problem(response.status, value, retryAfter(response));
   if (value === null) throw new Problem(response.status, null);
   return value;
 }

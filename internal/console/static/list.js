@@ -1,6 +1,7 @@
 // @ts-check
 // A list, page by page. What is on the page stays where it is: rows change in place, and new ones
 // announce themselves.
+import { again, passes } from './again.js';
 import { get } from './api.js';
 import { announce, h, put, renew } from './dom.js';
 import { bar, values } from './filters.js';
@@ -76,12 +77,14 @@ export function list(view, options) {
       next || cursor ? null : h('span', { class: 'hint' }, 'That is all.'));
   }
 
+  const recount = again(view.signal, () => counts());
   async function counts() {
     if (!options.counted) return;
     try {
       const { count: n, relation } = await get(options.counted, { ...query, ...options.countedWith }, view.signal);
       put(total, relation === 'gte' ? `more than ${number(n)} ${options.noun[1]}` : count(n, ...options.noun));
-    } catch { put(total); }
+      recount.had();
+    } catch (error) { if (!recount.failed(error)) put(total); }
   }
   counts();
 
@@ -108,6 +111,7 @@ function follow(view, { path, query, rows, paint, news, counts, noun, cursor, li
   let created = ''; // since when some of them were created
   let timer = 0;
   let asking = false;
+  const persist = again(view.signal, () => settle());
 
   async function settle() {
     if (asking || view.signal.aborted) return;
@@ -123,10 +127,18 @@ function follow(view, { path, query, rows, paint, news, counts, noun, cursor, li
       }
       for (const id of [...changed]) {
         changed.delete(id);
-        change(await get(`${view.base}/operation-runs/${id}`, {}, view.signal));
+        const row = await get(`${view.base}/operation-runs/${id}`, {}, view.signal).catch((error) => {
+          if (passes(error)) changed.add(id);
+          throw error;
+        });
+        change(row);
       }
       if (since) await lookForNew();
-    } catch { /* the next event tries again */ } finally { asking = false; }
+      persist.had();
+    } catch (error) {
+      persist.failed(error); // otherwise the next event tries again
+      return;
+    } finally { asking = false; }
     if (changed.size) soon();
   }
 

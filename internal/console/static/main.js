@@ -1,5 +1,6 @@
 // @ts-check
 // Where everything begins: who looks, at which address, and the view that belongs to it.
+import { again, leave, onAway, passes } from './again.js';
 import { all, get, Problem } from './api.js';
 import { begin, onOwnerChange, reason, signedIn, signIn, tokenForm, useToken } from './auth.js';
 import { h, put } from './dom.js';
@@ -53,16 +54,36 @@ async function show() {
   if (parameters.w && ground?.id !== parameters.w) {
     leaveGround();
     put(shell.main, lines(8));
-    try {
-      await enterGround(parameters.w, signal);
-    } catch (error) {
-      if (signal.aborted) return;
-      if (error instanceof Problem && error.status === 404) nothing();
-      else { title('Trouble'); put(shell.main, failure(error, show)); }
-      return;
-    }
+    let failed = '';
+    const persist = again(signal, () => enter());
+    const enter = async () => {
+      try {
+        await enterGround(parameters.w, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof Problem && error.status === 404) { nothing(); return; }
+        title('Trouble');
+        const says = persist.failed(error) ? String(error) : '';
+        if (!says || says !== failed) put(shell.main, failure(error, show));
+        failed = says;
+        return;
+      }
+      persist.had();
+      open(place, make, parameters, query, signal);
+    };
+    await enter();
+    return;
   }
   if (!parameters.w) leaveGround();
+  open(place, make, parameters, query, signal);
+}
+
+/**
+ * Puts a view on the page, in the workspace that was entered.
+ * @param {string} place @param {(view: any) => any} make @param {Record<string, string>} parameters
+ * @param {URLSearchParams} query @param {AbortSignal} signal
+ */
+function open(place, make, parameters, query, signal) {
   shell.locate(parameters.w ? ground.workspace : null, place);
   const view = {
     parameters, query, signal, place,
@@ -97,7 +118,10 @@ let moved = false;
 /** @param {string} id @param {AbortSignal} signal */
 async function enterGround(id, signal) {
   const workspace = await get(`/workspaces/${id}`, {}, signal);
-  const types = await all(`/workspaces/${id}/operation-types`, {}, signal).catch(() => []);
+  const types = await all(`/workspaces/${id}/operation-types`, {}, signal).catch((error) => {
+    if (passes(error)) throw error; // the view would be without their names for as long as one looks
+    return [];
+  });
   if (signal.aborted) throw new Error('left');
   const feed = new Feed(id, {
     event: (event) => shown?.event?.(event),
@@ -112,6 +136,7 @@ function leaveGround() {
   ground?.feed.stop();
   ground = null;
   shell.connection('off');
+  leave();
 }
 
 /** The one page for what does not exist and for what one may not see. */
@@ -149,6 +174,7 @@ function welcome(trouble = '') {
 
 function enter() {
   shell.mount();
+  onAway(shell.away);
   router.listen(show);
   keys.listen({
     utc: shell.toggleUTC, theme: shell.toggleTheme,

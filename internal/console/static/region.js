@@ -1,6 +1,7 @@
 // @ts-check
 // A part of a page that is loaded by itself: a skeleton at first, then what came, an error with a way
 // to try again, or a word on why there is nothing.
+import { again } from './again.js';
 import { Problem } from './api.js';
 import { h, put, renew } from './dom.js';
 
@@ -13,11 +14,14 @@ export function region(view, { load, render, skeleton = lines(4), main = false, 
   const node = h('div', { class: 'region', 'aria-busy': 'true', 'data-region': label ?? null }, skeleton);
   let turn = 0;
   let shown = false;
+  let failed = '';
+  const persist = again(view.signal, () => reload({ quiet: true }));
   async function reload({ quiet = false } = {}) {
     const mine = ++turn;
     if (!quiet || !shown) {
       node.setAttribute('aria-busy', 'true');
-      if (!shown) put(node, skeleton);
+      // An error that passes stays until it has: else it would come and go, and be read out each time.
+      if (!shown && !(quiet && failed)) put(node, skeleton);
     }
     try {
       const value = await load(view.signal);
@@ -25,12 +29,17 @@ export function region(view, { load, render, skeleton = lines(4), main = false, 
       if (quiet && shown) renew(node, render(value));
       else put(node, render(value));
       shown = true;
+      failed = '';
+      persist.had();
     } catch (error) {
       if (mine !== turn || view.signal.aborted) return;
       if (main && error instanceof Problem && error.status === 404) { view.lost(); return; }
+      const passing = persist.failed(error);
       if (quiet && shown) return; // what is shown is better than nothing; the next event tries again
       shown = false;
-      put(node, failure(error, () => { put(node, skeleton); reload(); }));
+      const says = passing ? String(error) : '';
+      if (!quiet || !says || says !== failed) put(node, failure(error, () => { put(node, skeleton); reload(); }));
+      failed = says;
     }
     if (mine === turn) node.removeAttribute('aria-busy');
   }

@@ -57,8 +57,19 @@ export function locate(workspace, place) {
       s('svg', { viewBox: '0 0 16 16', 'aria-hidden': 'true' }, s('path', { d })), word)))));
 }
 
-/** Whether what one sees is live. @param {'live' | 'connecting' | 'lost' | 'off'} state */
-export function connection(state) {
+/** @type {'live' | 'connecting' | 'lost' | 'off'} */
+let feed = 'off';
+let missing = false;
+
+/** How the stream of events is. @param {'live' | 'connecting' | 'lost' | 'off'} state */
+export function connection(state) { feed = state; paintLive(); }
+
+/** Whether something of the view cannot be had at the moment: a stream that is open changes nothing then. @param {boolean} is */
+export function away(is) { missing = is; paintLive(); }
+
+/** Says whether what one sees is live. */
+function paintLive() {
+  const state = missing ? 'lost' : feed;
   const before = live.dataset.state;
   if (before === state) return;
   live.hidden = state === 'off';
@@ -66,7 +77,7 @@ export function connection(state) {
   const words = { live: 'Live', connecting: 'Connecting', lost: 'Not live: reconnecting', off: '' };
   put(live, h('span', { class: 'dot', 'aria-hidden': 'true' }), words[state]);
   if (state === 'lost') announce('The connection is lost. What you see may be old.');
-  if (state === 'live' && before === 'lost') announce('The connection is back.');
+  if (before === 'lost' && (state === 'live' || (state === 'off' && feed === 'live'))) announce('The connection is back.');
 }
 
 /** Times in UTC, or in the viewer's zone. */

@@ -1,5 +1,6 @@
 // @ts-check
 // The year of a schedule: its calendar, the day that is looked at, and every slot without a backup.
+import { again } from './again.js';
 import { all, get } from './api.js';
 import { calendar, legend } from './calendar.js';
 import { took, when } from './clock.js';
@@ -152,15 +153,16 @@ export function slotYear(view, path, schedule, place) {
     choose(day);
   });
 
-  return {
-    node,
-    /** Looks again. What has not changed stays as it is. */
-    async refresh() {
-      if (!grid) { page.reload({ quiet: true }); return; }
-      try { known = await load(view.signal); } catch { return; }
-      repaint();
-    },
-  };
+  const persist = again(view.signal, () => refresh());
+  /** Looks again. What has not changed stays as it is. */
+  async function refresh() {
+    if (!grid) { page.reload({ quiet: true }); return; }
+    try { known = await load(view.signal); } catch (error) { persist.failed(error); return; }
+    persist.had();
+    repaint();
+  }
+
+  return { node, refresh };
 }
 
 /** The newest day with trouble of the last 30, else the newest of which something is known. @param {any[]} slots @param {string} zone @param {string} today */

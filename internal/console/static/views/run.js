@@ -1,4 +1,5 @@
 // @ts-check
+import { again } from '../again.js';
 import { get } from '../api.js';
 import { took, when } from '../clock.js';
 import { comparison } from '../compare.js';
@@ -58,13 +59,19 @@ export function run(view) {
   }
 
   let asking = false;
-  let again = false;
+  let once = false;
+  const persist = again(view.signal, () => refresh());
   async function refresh() {
-    if (asking) { again = true; return; }
+    if (asking) { once = true; return; }
     asking = true;
-    try { change(await get(path, {}, view.signal)); } catch { /* the next event tries again */ } finally { asking = false; }
+    try {
+      change(await get(path, {}, view.signal));
+      persist.had();
+    } catch (error) {
+      persist.failed(error); // otherwise the next event tries again
+    } finally { asking = false; }
     events.reload({ quiet: true });
-    if (again) { again = false; refresh(); }
+    if (once) { once = false; refresh(); }
   }
   return {
     title: `Run #${id}`,

@@ -1,4 +1,5 @@
 // @ts-check
+import { again } from '../again.js';
 import { get } from '../api.js';
 import { when } from '../clock.js';
 import { announce, h, name, put } from '../dom.js';
@@ -88,9 +89,13 @@ export function schedule(view) {
   }
 
   let timer = 0;
+  const persist = again(view.signal, () => refresh());
   async function refresh() {
     if (!inner) return;
-    try { paint(await load(view.signal)); } catch { /* the next event tries again */ }
+    try {
+      paint(await load(view.signal));
+      persist.had();
+    } catch (error) { persist.failed(error); /* otherwise the next event tries again */ }
   }
   /** Runs and verdicts come in bursts: one look for all of them. */
   function soon() {

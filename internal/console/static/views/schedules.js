@@ -1,4 +1,5 @@
 // @ts-check
+import { again } from '../again.js';
 import { all, get } from '../api.js';
 import { when } from '../clock.js';
 import { mark } from '../calendar.js';
@@ -115,9 +116,11 @@ export function schedules(view) {
   }
 
   let timer = 0;
+  const persist = again(view.signal, () => refresh());
   async function refresh() {
     let found;
-    try { found = await load(view.signal); } catch { return; }
+    try { found = await load(view.signal); } catch (error) { persist.failed(error); return; }
+    persist.had();
     let moved = false;
     paintTabs(found);
     for (const row of found.filter(fits)) {
@@ -164,6 +167,12 @@ function stripLoader(view) {
 
   /** @type {any[]} */
   const queue = [];
+  /** @type {Set<any>} */
+  const failed = new Set();
+  const persist = again(view.signal, () => {
+    for (const element of failed) fill(element);
+    failed.clear();
+  });
   /** @param {any} element */
   function fill(element) {
     queue.push(element);
@@ -188,7 +197,9 @@ function stripLoader(view) {
       const answer = await get(`${view.base}/backup-schedules/${row.id}/slots`,
         { from: `${dayAfter(first, -1)}T00:00:00Z`, before: `${dayAfter(today, 2)}T00:00:00Z` }, view.signal);
       put(strip, drawStrip(view, row, byDay(answer.data, zone), first));
+      if (!failed.size) persist.had();
     } catch (error) {
+      if (persist.failed(error)) failed.add(element);
       if (!view.signal.aborted) put(strip, h('span', { class: 'none' }, 'could not be read'));
     }
   }

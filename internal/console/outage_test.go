@@ -1,0 +1,122 @@
+package console_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// loseDatabase makes each answer to a browser a 503 with this Retry-After until getDatabase. The
+// streams of events go on, as a server keeps them.
+func (s *site) loseDatabase(retryAfter string) { s.outage.Store(&retryAfter) }
+
+func (s *site) getDatabase() { s.outage.Store(nil) }
+
+// asked is how often the tab has sent a request to an address with this in it.
+func (p *tab) asked(part string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for _, url := range p.requests {
+		if strings.Contains(url, part) {
+			n++
+		}
+	}
+	return n
+}
+
+// pass lets time pass in the page.
+func (p *tab) pass(seconds int) {
+	p.t.Helper()
+	evaluate[bool](p, fmt.Sprintf("new Promise((done) => setTimeout(() => done(true), %d))", 1000*seconds))
+}
+
+func TestWithoutADatabaseNothingIsLiveAndWhatIsMissingComesByItself(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	id := s.start(t, `{"type":"inventory_sync"}`)
+	p := s.open(t, s.workspace.Readonly, s.path("/runs"))
+	p.awaitText(".live", "Live")
+	p.awaitText("main tbody tr", "Queued")
+
+	// A list that shows stays, and comes to be true.
+	s.loseDatabase("1")
+	s.report(t, id, `{"status":"running"}`)
+	p.awaitText(".live", "Not live")
+	p.awaitText("#polite", "The connection is lost")
+	if got := p.text("main tbody tr"); !strings.Contains(got, "Queued") || p.count("main .failure") > 0 {
+		t.Errorf("while there is no answer the page says %q", p.text("main"))
+	}
+	s.getDatabase()
+	p.awaitText("main tbody tr", "Running")
+	p.until("document.querySelector('.live').innerText === 'Live'")
+
+	// So does one run.
+	p.visit(s.run(id))
+	p.awaitText(".page-head", "Running")
+	s.loseDatabase("1")
+	s.report(t, id, `{"summary_counts":{"total":10,"processed":7,"succeeded":7}}`)
+	p.awaitText(".live", "Not live")
+	s.getDatabase()
+	p.awaitText(".progress-large", "7 of 10")
+	p.until("document.querySelector('.live').innerText === 'Live'")
+
+	// What could not be had at all comes too.
+	s.loseDatabase("1")
+	p.visit(s.path(""))
+	p.until("document.querySelectorAll('main .failure').length === 5")
+	p.awaitText("main .failure", "The service cannot answer at the moment")
+	p.awaitText(".live", "Not live")
+	p.accessible()
+	s.getDatabase()
+	p.awaitText(".tile:nth-child(1)", "1 Running now")
+	p.awaitGone("main .failure")
+	p.until("document.querySelector('.live').innerText === 'Live'")
+}
+
+func TestAWorkspaceIsEnteredAsSoonAsThereIsAnAnswer(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	id := s.start(t, `{"type":"inventory_sync"}`)
+	s.loseDatabase("1")
+	p := s.open(t, s.workspace.Readonly, s.run(id))
+	p.awaitText("main .failure", "Service unavailable")
+	p.awaitText(".live", "Not live")
+	s.getDatabase()
+	p.awaitText(".page-head", "Queued")
+	p.until("document.querySelector('.live').innerText === 'Live'")
+}
+
+func TestWhoIsAskedToWaitWaitsAndWhoLeavesAsksNoMore(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.start(t, `{"type":"inventory_sync"}`)
+	p := s.open(t, s.workspace.Readonly, s.path("/runs"))
+	p.await("main tbody tr[data-id]")
+	p.awaitText(".live", "Live")
+	s.loseDatabase("600")
+	list := "operation-runs?status=queued"
+	p.click(".tabs a:nth-child(2)")
+	p.await("main .failure")
+	p.pass(4)
+	if n := p.asked(list); n != 1 {
+		t.Errorf("it asked %d times although it should wait", n)
+	}
+	s.loseDatabase("1")
+	p.click(".failure button") // a person may always
+	p.until("document.querySelector('main .failure') !== null")
+	for i := 0; i < 30 && p.asked(list) < 3; i++ { // and then by itself
+		p.pass(1)
+	}
+	if n := p.asked(list); n < 3 {
+		t.Fatalf("it asked %d times, want 3", n)
+	}
+	p.visit(s.path("/findings"))
+	n := p.asked(list)
+	p.pass(6)
+	if now := p.asked(list); now != n {
+		t.Errorf("it asked %d times more after one has left", now-n)
+	}
+	s.getDatabase()
+	p.awaitText("main", "Nothing was found yet")
+}
