@@ -120,3 +120,41 @@ func TestWhoIsAskedToWaitWaitsAndWhoLeavesAsksNoMore(t *testing.T) {
 	s.getDatabase()
 	p.awaitText("main", "Nothing was found yet")
 }
+
+// TestWhatHappenedBeforeTheStreamBeganIsSeen starts a run after the list was loaded and before there
+// is a stream that would tell of it.
+func TestWhatHappenedBeforeTheStreamBeganIsSeen(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	id := s.start(t, `{"type":"inventory_sync"}`)
+	s.holdStreams.Store(true)
+	p := s.open(t, s.workspace.Readonly, s.path("/runs"))
+	p.awaitText("main tbody tr", "Queued")
+	p.settle()
+	s.report(t, id, `{"status":"running"}`)
+	s.start(t, `{"type":"inventory_sync"}`)
+	s.holdStreams.Store(false)
+	p.awaitText("main tbody tr", "Running")
+	p.awaitText(".news", "1 new run")
+	p.awaitText(".live", "Live")
+}
+
+func TestOnlyWhatFollowsTheStreamIsCalledLive(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	finding, item, _, _ := s.seen(t, `{"display_name":"A"}`, "A", `{}`)
+	schedule := s.nightly(t, "Nightly", 2)
+	p := s.open(t, s.workspace.Readonly, s.path("/runs"))
+	p.awaitText(".live", "Live")
+	for _, path := range []string{s.path("/findings"), s.finding(finding), s.path("/inventory"), s.item(item)} {
+		p.visit(path)
+		if p.until("document.querySelector('main h1') !== null"); evaluate[bool](p, "document.querySelector('.live').checkVisibility()") {
+			t.Errorf("%s says %q", path, p.text(".live"))
+		}
+	}
+	for _, path := range []string{s.path(""), s.path("/schedules"), s.schedule(schedule), s.path("/runs")} {
+		p.visit(path)
+		p.awaitText(".live", "Live")
+		p.await(".live")
+	}
+}

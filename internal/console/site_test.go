@@ -39,14 +39,15 @@ type site struct {
 	pool      *pgxpool.Pool // with all rights, for rows that the interface would not take
 	workspace dbtest.Workspace
 
-	provider  string // the origin that people sign in at, the one other that a page may go to; "" for none
-	signer    *auth.Signer
-	issuer    string // of the signer's tokens
-	listening *httptest.Server
-	down      atomic.Bool
-	outage    atomic.Pointer[string] // the Retry-After of each answer, as without a database; streams of events go on
-	slow      atomic.Int64           // nanoseconds that each answer of the interface waits
-	expired   sync.Map               // tokens of which the server thinks that their time is over
+	provider    string // the origin that people sign in at, the one other that a page may go to; "" for none
+	signer      *auth.Signer
+	issuer      string // of the signer's tokens
+	listening   *httptest.Server
+	down        atomic.Bool
+	holdStreams atomic.Bool            // streams of events wait to begin
+	outage      atomic.Pointer[string] // the Retry-After of each answer, as without a database; streams of events go on
+	slow        atomic.Int64           // nanoseconds that each answer of the interface waits
+	expired     sync.Map               // tokens of which the server thinks that their time is over
 }
 
 // newSite serves from the database that all tests share, with a server's rights in it.
@@ -102,6 +103,9 @@ func newSiteFor(
 			w.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = io.WriteString(w, `{"status":503,"title":"Service unavailable","detail":"The service cannot answer at the moment; try again."}`)
 			return
+		}
+		for r.Header.Get("Accept") == "text/event-stream" && s.holdStreams.Load() && r.Context().Err() == nil {
+			time.Sleep(10 * time.Millisecond)
 		}
 		if wait := time.Duration(s.slow.Load()); wait > 0 && strings.HasPrefix(r.URL.Path, "/workspaces") {
 			select {

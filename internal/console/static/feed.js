@@ -105,8 +105,8 @@ export class Feed {
       return;
     }
     if (!response.ok || !response.body) throw new Error(String(response.status));
-    const began = this.last !== '' || this.failures > 0;
-    if (began && !this.last) this.on.resync();
+    // What happened before the stream began, it does not tell; the view may have been loaded earlier.
+    if (!this.last) this.on.resync();
     this.failures = 0;
     this.on.state('live');
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -20,7 +20,7 @@ import { count, number } from './words.js';
 
 /**
  * @param {any} view @param {Options} options
- * @returns {{node: any, event: (event: any) => void, resync: () => void}}
+ * @returns {{node: any, event: ((event: any) => void) | undefined, resync: () => void}} event: none if it does not follow
  */
 export function list(view, options) {
   const { path, filters = [], columns, fixed = {}, limit = 50, keep = {} } = options;
@@ -91,7 +91,7 @@ export function list(view, options) {
   const live = options.live ? follow(view, { path, query, rows, paint, news, counts, noun: options.noun, cursor, limit }) : null;
   return {
     node: h('div', { class: 'list' }, filters.length || options.aside ? bar(filters, view.query, [options.aside, total]) : null, news, page.node),
-    event: (event) => live?.event(event),
+    event: live ? (event) => live.event(event) : undefined,
     resync: () => {
       if (live && rows.size) live.resync();
       else page.reload({ quiet: true });
@@ -161,7 +161,7 @@ function follow(view, { path, query, rows, paint, news, counts, noun, cursor, li
   }
 
   async function lookForNew() {
-    if (query.order && query.order !== '-created_at') return;
+    if ((query.order && query.order !== '-created_at') || (cursor && !created)) return;
     const from = query.updated_from && query.updated_from > since ? query.updated_from : since;
     const answer = await get(path, { ...query, updated_from: from, limit: 200 }, view.signal);
     const fresh = answer.data.filter(isNew).length;
@@ -202,7 +202,7 @@ function follow(view, { path, query, rows, paint, news, counts, noun, cursor, li
       for (const id of rows.keys()) changed.add(id);
       const newest = [...rows.values()].map(({ row }) => row.created_at).sort().pop();
       since = since || newest || new Date(0).toISOString();
-      created = created || since;
+      // On a further page it is not known which of those before it are new: it announces none.
       soon();
     },
   };

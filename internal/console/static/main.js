@@ -92,6 +92,7 @@ function open(place, make, parameters, query, signal) {
   };
   const made = make(view);
   shown = made;
+  shell.following(Boolean(made.event));
   title(made.title);
   put(shell.main, made.node);
   window.scrollTo(0, 0);

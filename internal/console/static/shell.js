@@ -60,16 +60,20 @@ export function locate(workspace, place) {
 /** @type {'live' | 'connecting' | 'lost' | 'off'} */
 let feed = 'off';
 let missing = false;
+let follows = false;
 
 /** How the stream of events is. @param {'live' | 'connecting' | 'lost' | 'off'} state */
 export function connection(state) { feed = state; paintLive(); }
+
+/** Whether the view that shows follows the stream: the others are as old as they were loaded. @param {boolean} it */
+export function following(it) { follows = it; paintLive(); }
 
 /** Whether something of the view cannot be had at the moment: a stream that is open changes nothing then. @param {boolean} is */
 export function away(is) { missing = is; paintLive(); }
 
 /** Says whether what one sees is live. */
 function paintLive() {
-  const state = missing ? 'lost' : feed;
+  const state = missing ? 'lost' : follows ? feed : 'off';
   const before = live.dataset.state;
   if (before === state) return;
   live.hidden = state === 'off';
