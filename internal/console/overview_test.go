@@ -83,7 +83,7 @@ func TestAnEmptyWorkspaceSaysWhatWillBeThere(t *testing.T) {
 	p := s.open(t, s.workspace.Readonly, s.path(""))
 	p.awaitText("[data-region=active]", "Nothing runs now")
 	p.awaitText("[data-region=failed]", "Nothing failed in the last day")
-	p.awaitText("[data-region=health]", "No backup schedules")
+	p.awaitText("[data-region=health]", "A manager plans one with POST "+s.path("/backup-schedules"))
 	p.awaitText("[data-region=stats]", "Nothing ran in this time")
 	p.accessible()
 }

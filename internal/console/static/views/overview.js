@@ -144,7 +144,7 @@ function tile(key, label, n, to, tone = '', hint = '') {
 
 /** Schedules by state, and the ones to look at. @param {any} view @param {any[]} rows */
 function schedules(view, rows) {
-  if (!rows.length) return empty('No backup schedules', 'A manager plans them on the page of schedules.');
+  if (!rows.length) return empty('No backup schedules', 'A manager plans one with POST ', h('code', null, `${view.base}/backup-schedules`), '.');
   const states = ['missing', 'failing', 'never_ran', 'late', 'ok', 'paused'];
   const of = (/** @type {string} */ key) => rows.filter((r) => r.state === key).length;
   const bad = rows.filter((r) => r.state === 'missing' || r.state === 'failing').length;

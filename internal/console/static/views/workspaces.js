@@ -10,7 +10,7 @@ export function workspaces(view) {
   const list = region(view, {
     load: (signal) => all('/workspaces', { limit: 200 }, signal),
     render: (rows) => (rows.length ? table(rows) : empty('You are a member of no workspace',
-      'An owner or manager of a workspace can make you one. Until then there is nothing to see here.')),
+      'Whoever runs this installation can make you one. Until then there is nothing to see here.')),
   });
   return {
     title: 'Workspaces',
