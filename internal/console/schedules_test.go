@@ -164,6 +164,18 @@ func TestASlotChangesWhileOneLooks(t *testing.T) {
 	}
 }
 
+func TestADayThatThereIsNotIsNoneThatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	schedule, _ := s.withTrouble(t)
+	p := s.open(t, s.workspace.Readonly, s.schedule(schedule)+"?day=2026-99-99")
+	for _, day := range []string{"9999-99-99", "9999-06-31"} {
+		p.visit(s.schedule(schedule) + "?day=" + day)
+		p.await(cell(2) + "[aria-selected=true]") // the newest day with trouble
+		p.awaitText(".day", "vault_unreachable")
+	}
+}
+
 func TestTheListOfSchedulesFollowsWhatHappensAndDoesNotMove(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -50,6 +50,12 @@ export function verdictOf(slots) {
   return verdicts.find((verdict) => slots?.some((slot) => slot.verdict === verdict)) ?? null;
 }
 
+/** Whether a text is a day that there is: not the 31st of June. @param {string} text */
+export function isDay(text) {
+  const at = /^\d{4}-\d{2}-\d{2}$/.test(text) ? Date.parse(`${text}T00:00:00Z`) : NaN;
+  return !Number.isNaN(at) && new Date(at).toISOString().startsWith(text);
+}
+
 /** A day so many days later. @param {string} day @param {number} n */
 export function dayAfter(day, n = 1) {
   return new Date(Date.parse(`${day}T00:00:00Z`) + n * 86_400_000).toISOString().slice(0, 10);

@@ -8,7 +8,7 @@ import { h, put } from './dom.js';
 import { lines, region } from './region.js';
 import { here as address, href } from './router.js';
 import { failures, runHref, runLink } from './runrow.js';
-import { byDay, dayAfter, has, instant, knownZone, lacks, monthAfter, sayDay, sayVerdicts, slotDay } from './slots.js';
+import { byDay, dayAfter, has, instant, isDay, knownZone, lacks, monthAfter, sayDay, sayVerdicts, slotDay } from './slots.js';
 import { dayOf, duration } from './time.js';
 import { count, icon, number, runState, state, word } from './words.js';
 
@@ -20,7 +20,7 @@ export function slotYear(view, path, schedule, place) {
   const today = dayOf(new Date(), zone);
   const from = `${monthAfter(today, -11).slice(0, 7)}-01`;
   const asked = view.query.get('day') ?? '';
-  let chosen = /^\d{4}-\d{2}-\d{2}$/.test(asked) && asked >= from ? asked : '';
+  let chosen = isDay(asked) && asked >= from ? asked : '';
   /** @type {{slots: any[], days: Map<string, any[]>, why: Map<string, any>}} */
   let known = { slots: [], days: new Map(), why: new Map() };
   /** @type {any} */
