@@ -191,6 +191,44 @@ func TestARefreshTokenSparesThePersonTheQuestion(t *testing.T) {
 	}
 }
 
+func TestARefreshTokenOutlivesAnOutageOfTheProvider(t *testing.T) {
+	t.Parallel()
+	s, at := newProvidedSite(t)
+	at.refreshes = true
+	s.start(t, `{"type":"inventory_sync"}`)
+	p := s.blank(t)
+	p.navigate(s.path("/runs"))
+	p.click("main.welcome button")
+	p.click("#agree")
+	p.await("main tbody tr")
+	at.leave(true)
+	at.expire()
+	p.click(".tabs a:nth-child(2)") // Active
+	p.awaitText("dialog[open]", "Your session has ended")
+	at.leave(false)
+	p.awaitGone("dialog") // nobody had to sign in
+	p.settle()
+	p.await("main tbody tr")
+	if _, n := at.last(); n != 2 {
+		t.Errorf("the provider gave %d tokens, want 2", n)
+	}
+
+	// One that the provider refuses is forgotten.
+	at.mu.Lock()
+	at.refreshes = false
+	asked := len(at.redeemed)
+	at.mu.Unlock()
+	at.expire()
+	p.click(".tabs a:nth-child(1)") // All
+	p.await("dialog[open]")
+	p.pass(4)
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	if n := len(at.redeemed) - asked; n != 1 {
+		t.Errorf("the provider was asked %d times with a token that it refused at once", n)
+	}
+}
+
 // alone waits until the windows that a page opened are closed.
 func (p *tab) alone() {
 	p.t.Helper()

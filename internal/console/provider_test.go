@@ -43,6 +43,7 @@ type provider struct {
 	refreshes bool  // whether it gives refresh tokens
 
 	mu       sync.Mutex
+	away     bool                  // whether requests for tokens are 503
 	decided  string                // "agree" or "refuse" without asking the person, who has been there before; "" to ask
 	asked    []url.Values          // authorization requests
 	granted  map[string]url.Values // those of them that nobody has got a token for, by their codes
@@ -199,6 +200,10 @@ func (i *provider) token(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.redeemed = append(i.redeemed, form)
+	if i.away {
+		i.answer(w, http.StatusServiceUnavailable, map[string]string{"error": "temporarily_unavailable"})
+		return
+	}
 	code := form.Get("code")
 	request, ok := i.granted[code]
 	delete(i.granted, code) // it is good for one time
@@ -221,6 +226,13 @@ func (i *provider) token(w http.ResponseWriter, r *http.Request) {
 		tokens["refresh_token"] = "refresh"
 	}
 	i.answer(w, http.StatusOK, tokens)
+}
+
+// leave makes the provider give no tokens until it is called with false.
+func (i *provider) leave(away bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.away = away
 }
 
 // decide makes the provider answer without asking the person.

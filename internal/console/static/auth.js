@@ -84,10 +84,19 @@ export function renew(used) {
 }
 
 async function another() {
-  if (refresh) {
-    try { await refreshed(); return; } catch { refresh = ''; }
+  if (!await byRefresh()) await asked();
+}
+
+/** Gets a token by the refresh token, which stays unless the provider refuses it: a network may fail. */
+async function byRefresh() {
+  if (!refresh) return false;
+  try {
+    await refreshed();
+    return true;
+  } catch (/** @type {any} */ error) {
+    if (error?.error === 'invalid_grant' && (error.status === 400 || error.status === 401)) refresh = '';
+    return false;
   }
-  await asked();
 }
 
 /** @param {string} next @param {string} nextRefresh */
@@ -103,7 +112,18 @@ function adopt(next, nextRefresh) {
 function asked() {
   return new Promise((resolve) => {
     const trouble = h('p', { class: 'trouble', role: 'alert' });
-    const done = () => { resolve(); shown.close(); };
+    let over = false;
+    const done = () => { over = true; resolve(); shown.close(); };
+    // The provider may answer again before the person does.
+    const look = async (wait = 2000) => {
+      if (over || !refresh) return;
+      await new Promise((wake) => { window.setTimeout(wake, wait); });
+      if (over) return;
+      const had = await byRefresh();
+      if (over) return;
+      if (had) done();
+      else look(Math.min(30_000, 2 * wait));
+    };
     const form = tokenForm((value) => { useToken(value); done(); });
     const again = h('button', { class: 'primary', onclick: async () => {
       put(trouble);
@@ -115,6 +135,7 @@ function asked() {
         provider.clientID ? null : form, trouble],
       actions: [h('button', { onclick: signOut }, 'Sign out'), provider.clientID ? again : null],
     });
+    look();
   });
 }
 
@@ -171,9 +192,11 @@ async function finish(parameters, pending) {
 
 async function refreshed() {
   const { oauth, server, options } = await discovered();
-  const answer = await oauth.refreshTokenGrantRequest(server, client(), oauth.None(), refresh, options);
+  const used = refresh;
+  const answer = await oauth.refreshTokenGrantRequest(server, client(), oauth.None(), used, options);
   const tokens = await oauth.processRefreshTokenResponse(server, client(), answer);
-  adopt(tokens.access_token, tokens.refresh_token ?? refresh);
+  if (refresh !== used) return; // somebody has signed in meanwhile
+  adopt(tokens.access_token, tokens.refresh_token ?? used);
 }
 
 /** Signs in in a window of its own, so that this page stays. */
