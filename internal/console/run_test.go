@@ -3,6 +3,7 @@ package console_test
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/runledger/runledger/internal/dbtest"
@@ -42,6 +43,39 @@ func TestARunChangesWhileOneLooks(t *testing.T) {
 	p.awaitText(".timeline li:last-child", "Failed")
 	p.await("[data-key=retry]")
 	p.awaitText("[data-region=diff]", "Nothing to compare with")
+}
+
+func TestATimelineThatIsCutSaysSo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	id := s.start(t, `{"type":"inventory_sync"}`)
+	s.report(t, id, `{"status":"running"}`)
+	add := func(n int) {
+		t.Helper()
+		s.exec(t, `INSERT INTO operation_run_events (workspace_id, run_id, kind) SELECT $1, $2, 'heartbeat' FROM generate_series(1, $3::bigint)`,
+			s.workspace.ID, id, n)
+	}
+	add(3000)
+	p := s.open(t, s.workspace.Readonly, s.run(id))
+	p.awaitText(".timeline", "3,000 times")
+	p.awaitText(".live", "Live")
+
+	// One more event costs one more page, not all of them.
+	p.settle()
+	n := p.asked(strconv.FormatInt(id, 10) + "/events?")
+	s.report(t, id, `{"summary_counts":{"total":10,"processed":7,"succeeded":7}}`)
+	p.awaitText(".timeline", "Reported 7 of 10")
+	if now := p.asked(strconv.FormatInt(id, 10) + "/events?"); now-n > 4 {
+		t.Errorf("it asked for %d pages to see one event", now-n)
+	}
+	if got := p.text("[data-region=timeline]"); strings.Contains(got, "There are more events") {
+		t.Errorf("it says %q", got)
+	}
+
+	add(2000)
+	p.navigate(s.run(id) + "#token=" + p.token)
+	p.awaitText("[data-region=timeline]", "There are more events than these first 4,000. All of them: GET "+s.path("/operation-runs/"+strconv.FormatInt(id, 10)+"/events"))
+	p.accessible()
 }
 
 func TestAFailedRunTellsWhatChangedAndWhatItAffects(t *testing.T) {

@@ -1,18 +1,34 @@
 // @ts-check
 // What happened to a run, in order. Signs of life that follow each other are one line.
-import { all } from './api.js';
+import { get } from './api.js';
 import { when } from './clock.js';
 import { h, name } from './dom.js';
 import { empty, region } from './region.js';
 import { runHref } from './runrow.js';
 import { icon, number, progressOf, sentence, word } from './words.js';
 
+/** How many events are read at once, and how many are shown. */
+const size = 200;
+const most = 4000;
+
 /** @param {any} view @param {string} path of the run */
 export function timeline(view, path) {
+  /** The full pages, which do not change any more, and where the one behind them begins. */
+  let known = { events: /** @type {any[]} */ ([]), cursor: '' };
+  /** Each time an event comes only the last page is read again. @param {AbortSignal} signal */
+  async function load(signal) {
+    for (let { events, cursor } = known; ;) {
+      const answer = await get(`${path}/events`, { limit: size, cursor }, signal);
+      events = [...events, ...answer.data];
+      if (!answer.next_cursor || events.length >= most) return { events, more: Boolean(answer.next_cursor) };
+      cursor = answer.next_cursor;
+      known = { events, cursor };
+    }
+  }
   return region(view, {
-    label: 'timeline',
-    load: (signal) => all(`${path}/events`, { limit: 200 }, signal),
-    render: (events) => (events.length ? h('ol', { class: 'timeline' }, gathered(events).map((e) => entry(view, e)))
+    label: 'timeline', load,
+    render: ({ events, more }) => (events.length ? [h('ol', { class: 'timeline' }, gathered(events).map((e) => entry(view, e))),
+      more ? h('p', { class: 'pad soft' }, `There are more events than these first ${number(events.length)}. All of them: GET `, h('code', null, `${path}/events`)) : null]
       : empty('Nothing was recorded', 'Runs from older stores have no timeline.')),
   });
 }
