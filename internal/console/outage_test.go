@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-// loseDatabase makes each answer to a browser a 503 with this Retry-After until getDatabase. The
+// loseDatabase makes each answer to a browser a 503 with this Retry-After until restoreDatabase. The
 // streams of events go on, as a server keeps them.
 func (s *site) loseDatabase(retryAfter string) { s.outage.Store(&retryAfter) }
 
-func (s *site) getDatabase() { s.outage.Store(nil) }
+func (s *site) restoreDatabase() { s.outage.Store(nil) }
 
 // asked is how often the tab has sent a request to an address with this in it.
 func (p *tab) asked(part string) int {
@@ -47,7 +47,7 @@ func TestWithoutADatabaseNothingIsLiveAndWhatIsMissingComesByItself(t *testing.T
 	if got := p.text("main tbody tr"); !strings.Contains(got, "Queued") || p.count("main .failure") > 0 {
 		t.Errorf("while there is no answer the page says %q", p.text("main"))
 	}
-	s.getDatabase()
+	s.restoreDatabase()
 	p.awaitText("main tbody tr", "Running")
 	p.until("document.querySelector('.live').innerText === 'Live'")
 
@@ -57,7 +57,7 @@ func TestWithoutADatabaseNothingIsLiveAndWhatIsMissingComesByItself(t *testing.T
 	s.loseDatabase("1")
 	s.report(t, id, `{"summary_counts":{"total":10,"processed":7,"succeeded":7}}`)
 	p.awaitText(".live", "Not live")
-	s.getDatabase()
+	s.restoreDatabase()
 	p.awaitText(".progress-large", "7 of 10")
 	p.until("document.querySelector('.live').innerText === 'Live'")
 
@@ -68,7 +68,7 @@ func TestWithoutADatabaseNothingIsLiveAndWhatIsMissingComesByItself(t *testing.T
 	p.awaitText("main .failure", "The service cannot answer at the moment")
 	p.awaitText(".live", "Not live")
 	p.accessible()
-	s.getDatabase()
+	s.restoreDatabase()
 	p.awaitText(".tile:nth-child(1)", "1 Running now")
 	p.awaitGone("main .failure")
 	p.until("document.querySelector('.live').innerText === 'Live'")
@@ -82,7 +82,7 @@ func TestAWorkspaceIsEnteredAsSoonAsThereIsAnAnswer(t *testing.T) {
 	p := s.open(t, s.workspace.Readonly, s.run(id))
 	p.awaitText("main .failure", "Service unavailable")
 	p.awaitText(".live", "Not live")
-	s.getDatabase()
+	s.restoreDatabase()
 	p.awaitText(".page-head", "Queued")
 	p.until("document.querySelector('.live').innerText === 'Live'")
 }
@@ -117,7 +117,7 @@ func TestWhoIsAskedToWaitWaitsAndWhoLeavesAsksNoMore(t *testing.T) {
 	if now := p.asked(list); now != n {
 		t.Errorf("it asked %d times more after one has left", now-n)
 	}
-	s.getDatabase()
+	s.restoreDatabase()
 	p.awaitText("main", "Nothing was found yet")
 }
 
