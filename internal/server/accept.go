@@ -91,8 +91,9 @@ func qualityOf(mediaType, accept string) float64 {
 // elements are the elements of a header's list. A comma in a quoted string parts none (RFC 9110, sections
 // 5.6.1 and 5.6.4).
 func elements(list string) []string {
-	quoted, escaped := false, false
-	return strings.FieldsFunc(list, func(c rune) bool {
+	var found []string
+	begin, quoted, escaped := 0, false, false
+	for i, c := range list {
 		switch {
 		case escaped:
 			escaped = false
@@ -100,7 +101,10 @@ func elements(list string) []string {
 			escaped = true
 		case c == '"':
 			quoted = !quoted
+		case c == ',' && !quoted:
+			found = append(found, list[begin:i])
+			begin = i + 1
 		}
-		return c == ',' && !quoted
-	})
+	}
+	return append(found, list[begin:])
 }
