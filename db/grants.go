@@ -85,19 +85,24 @@ func Grant(ctx context.Context, databaseURL, role string) error {
 
 // confined fails if a role may do more with whole tables than it has been granted.
 func confined(ctx context.Context, conn *pgx.Conn, role string) error {
-	var more []string
-	for _, table := range slices.Sorted(maps.Keys(applicationPrivileges)) {
-		for _, privilege := range []string{"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"} {
-			var may bool
-			if err := conn.QueryRow(ctx, "SELECT has_table_privilege($1, $2, $3)", role, "public."+table, privilege).Scan(&may); err != nil {
-				return fmt.Errorf("grant: %w", err)
-			}
-			if may && !slices.Contains(applicationPrivileges[table], privilege) {
-				more = append(more, privilege+" on "+table)
-			}
-		}
+	rows, err := conn.Query(ctx, `SELECT tablename, privilege FROM unnest($2::text[]) AS tablename,
+			unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
+		WHERE has_table_privilege($1, 'public.' || tablename, privilege) ORDER BY 1, 2`, role, slices.Collect(maps.Keys(applicationPrivileges)))
+	if err != nil {
+		return fmt.Errorf("grant: %w", err)
 	}
-	if len(more) > 0 {
+	var more []string
+	var table, privilege string
+	_, err = pgx.ForEachRow(rows, []any{&table, &privilege}, func() error {
+		if !slices.Contains(applicationPrivileges[table], privilege) {
+			more = append(more, privilege+" on "+table)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("grant: %w", err)
+	case len(more) > 0:
 		return fmt.Errorf("grant: %w: %s", ErrMore, strings.Join(more, ", "))
 	}
 	return nil

@@ -127,11 +127,13 @@ func tagHeaders(h http.Header, tag string, vary []string) {
 // revisionMark is how the tag of a row with a revision begins.
 func revisionMark(revision int64) string { return strconv.FormatInt(revision, 10) + "." }
 
+const ifMatch = "If-Match"
+
 // wantedRevision is the revision that a request's If-Match names, 0 if any will do. It takes the
 // tag of an earlier answer or the bare revision; ok is false for what names no revision. Of several
 // (RFC 9110 section 13.1.1) the newest counts: a row is at that one, or beyond all of them.
 func wantedRevision(r *http.Request) (revision int64, ok bool) {
-	given := r.Header.Values("If-Match")
+	given := r.Header.Values(ifMatch)
 	if len(given) == 0 {
 		return 0, true
 	}

@@ -110,10 +110,12 @@ func (f *filter) filters() int { return len(f.all) + len(f.choices) + min(len(f.
 // is read in another order than its own.
 func (f *filter) maxBranches() int {
 	switch {
-	case f.filters() == 1:
+	case f.filters() <= 1:
 		return 24
 	case f.isForeseen():
 		return 6
+	case f.byCreation && f.identified:
+		return 4 // without them every run of the identity is visited, which takes longer still
 	case f.byCreation, len(f.ranges) > 0 && len(f.all) > 0:
 		return 2
 	default:

@@ -48,10 +48,10 @@ func (p *params) fault(name, format string, args ...any) {
 	}
 }
 
-// noCondition refuses an If-Match where nothing is held against it, so that nobody relies on it.
+// noCondition refuses an If-Match where it is held against nothing, so that nobody relies on it.
 func (p *params) noCondition(r *http.Request) *params {
-	if r.Header.Values("If-Match") != nil {
-		p.faults = append(p.faults, fault{Header: "If-Match", Detail: "Only a PATCH and a DELETE can be made to depend on a revision."})
+	if r.Header.Values(ifMatch) != nil {
+		p.faults = append(p.faults, fault{Header: ifMatch, Detail: "Only a PATCH and a DELETE can be made to depend on a revision."})
 	}
 	return p
 }
@@ -278,6 +278,14 @@ func noParams(r *http.Request) error {
 		return nil
 	}
 	return parseParams(r).done()
+}
+
+// unconditional refuses every parameter, and an If-Match, for an endpoint that takes neither.
+func unconditional(r *http.Request) error {
+	if r.Header.Values(ifMatch) == nil {
+		return noParams(r)
+	}
+	return parseParams(r).noCondition(r).done()
 }
 
 // printable is a name that came from outside, short enough to be sent back.

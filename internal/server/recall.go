@@ -134,7 +134,7 @@ func (s *Server) runToChange(r *http.Request, ws workspace.Scope) (dbsqlc.Operat
 	if err != nil {
 		return dbsqlc.OperationRun{}, err
 	}
-	if err := parseParams(r).noCondition(r).done(); err != nil {
+	if err := unconditional(r); err != nil {
 		return dbsqlc.OperationRun{}, err
 	}
 	return s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id})
