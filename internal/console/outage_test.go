@@ -2,6 +2,8 @@ package console_test
 
 import (
 	"fmt"
+	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -72,6 +74,41 @@ func TestWithoutADatabaseNothingIsLiveAndWhatIsMissingComesByItself(t *testing.T
 	p.awaitText(".tile:nth-child(1)", "1 Running now")
 	p.awaitGone("main .failure")
 	p.until("document.querySelector('.live').innerText === 'Live'")
+}
+
+func TestAFindingAndAnItemAreReadAgainAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	for _, which := range []string{"finding", "item"} {
+		s := newSite(t)
+		finding, item, _, after := s.seen(t, `{"display_name":"Require MFA"}`, "mfa", `{}`)
+		path, heading := s.finding(finding), "Require MFA"
+		if which == "item" {
+			path, heading = s.item(item), "mfa"
+		}
+		s.holdStreams.Store(true)
+		p := s.open(t, s.workspace.Readonly, path)
+		p.awaitText("h1", heading)
+		s.loseDatabase("1")
+		s.ask(t, s.workspace.Owner, http.MethodPost, s.path("/operation-runs/"+strconv.FormatInt(after, 10)+"/recall"), `{"reason":"Its permissions were cut."}`)
+		s.holdStreams.Store(false) // what happened before the stream began is read
+		p.awaitText(".live", "Not live")
+		if got := p.text("main"); strings.Contains(got, "Not to be trusted") {
+			t.Errorf("without a database the %s says %q", which, got)
+		}
+		s.restoreDatabase()
+		p.awaitText("main", "Not to be trusted")
+	}
+}
+
+func TestAConsoleThatCannotBeLoadedSaysSo(t *testing.T) {
+	t.Parallel()
+	for _, missing := range []string{"/main.js", "/views/findings.js"} {
+		s := newSite(t)
+		s.without.Store(&missing)
+		p := s.blank(t)
+		p.navigate("/")
+		p.awaitText("#app", "The console could not be loaded")
+	}
 }
 
 func TestAWorkspaceIsEnteredAsSoonAsThereIsAnAnswer(t *testing.T) {

@@ -46,6 +46,7 @@ type site struct {
 	down        atomic.Bool
 	holdStreams atomic.Bool            // streams of events wait to begin
 	outage      atomic.Pointer[string] // the Retry-After of each answer, as without a database; streams of events go on
+	without     atomic.Pointer[string] // the end of an address that is not answered
 	slow        atomic.Int64           // nanoseconds that each answer of the interface waits
 	expired     sync.Map               // tokens of which the server thinks that their time is over
 }
@@ -95,6 +96,9 @@ func newSiteFor(
 	s.listening = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.down.Load() && r.Header.Get(throughHeader) == "" {
 			panic(http.ErrAbortHandler) // the connection ends, as if nobody were there
+		}
+		if end := s.without.Load(); end != nil && strings.HasSuffix(r.URL.Path, *end) {
+			panic(http.ErrAbortHandler)
 		}
 		if after := s.outage.Load(); after != nil && r.Header.Get(throughHeader) == "" &&
 			strings.HasPrefix(r.URL.Path, "/workspaces") && r.Header.Get("Accept") != "text/event-stream" {

@@ -1,6 +1,6 @@
 // @ts-check
 // The public interface, asked by the person who looks. There is no other.
-import { renew, token } from './auth.js';
+import { proves, renew, token } from './auth.js';
 import { busy, idle } from './progress.js';
 
 /** An answer that is not what was asked for. */
@@ -61,6 +61,7 @@ export async function request(path, options = {}) {
       await renew(used);
       continue;
     }
+    if (response.status !== 401) proves(used);
     return response;
   }
 }

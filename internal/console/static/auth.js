@@ -11,6 +11,7 @@ const kept = 'runledger.signing-in';
 
 let current = '';
 let refresh = '';
+let proven = ''; // the last token that the server has accepted
 /** @type {Promise<void> | null} */
 let renewing = null;
 /** @type {(() => void)[]} */
@@ -21,6 +22,9 @@ export function token() { return current; }
 
 /** Whether there is one. */
 export function signedIn() { return current !== ''; }
+
+/** Says that the server has accepted a token. @param {string} used */
+export function proves(used) { proven = used; }
 
 /** Calls back when somebody else has signed in than before. @param {() => void} listener */
 export function onOwnerChange(listener) { changes.push(listener); }
@@ -129,9 +133,11 @@ function asked() {
       put(trouble);
       try { await inWindow(); done(); } catch (error) { put(trouble, reason(error)); }
     } }, 'Sign in again');
+    const ended = proven === current;
     const shown = dialog({
-      title: 'Your session has ended', must: true,
-      body: [h('p', null, 'The page stays as it is, and goes on where it was once you have signed in.'),
+      title: ended ? 'Your session has ended' : 'The token was not accepted', must: true,
+      body: [ended ? null : h('p', null, 'Its time may be over, or it may be meant for another server.'),
+        h('p', null, 'The page stays as it is, and goes on where it was once you have signed in.'),
         provider.clientID ? null : form, trouble],
       actions: [h('button', { onclick: signOut }, 'Sign out'), provider.clientID ? again : null],
     });

@@ -1,4 +1,5 @@
 // @ts-check
+import { again } from '../again.js';
 import { get, send } from '../api.js';
 import { attempt } from '../attempt.js';
 import { when } from '../clock.js';
@@ -75,9 +76,13 @@ export function finding(view) {
     return press;
   }
 
+  const persist = again(view.signal, () => look());
   async function look() {
     if (!shown) return;
-    try { paint(await get(path, {}, view.signal)); } catch { /* what shows is better than nothing */ }
+    try {
+      paint(await get(path, {}, view.signal));
+      persist.had();
+    } catch (error) { persist.failed(error); } // what shows is better than nothing
   }
 
   return {

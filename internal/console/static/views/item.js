@@ -1,4 +1,5 @@
 // @ts-check
+import { again } from '../again.js';
 import { get } from '../api.js';
 import { when } from '../clock.js';
 import { h, name, put } from '../dom.js';
@@ -27,15 +28,22 @@ export function item(view) {
       h('div', { class: 'grid' }, h('div', { class: 'stack span8' }, card('What is known of it', h('div', { class: 'pad' }, meta(found.meta)))),
         h('div', { class: 'stack span4' }, card('Last seen', seen(view, found)), card('Facts', facts(view, found))))];
   } });
+  const persist = again(view.signal, () => look());
+  // What shows is put in anew only where it is another: somebody may be reading in the tree.
+  async function look() {
+    if (!was) return;
+    try {
+      const changed = JSON.stringify(await get(path, {}, view.signal)) !== was;
+      persist.had();
+      if (changed) page.reload({ quiet: true });
+    } catch (error) { persist.failed(error); } // what shows is better than nothing
+  }
+
   return {
     title: `Item #${id}`,
     node: h('div', { class: 'page' }, h('div', { class: 'page-head' }, h('p', { class: 'crumb' }, h('a', { href: href(`${view.base}/inventory`) }, 'Inventory'), ` / #${id}`),
       heading, marks), page.node),
-    // What shows is put in anew only where it is another: somebody may be reading in the tree.
-    resync: async () => {
-      if (!was) return;
-      try { if (JSON.stringify(await get(path, {}, view.signal)) !== was) page.reload({ quiet: true }); } catch { /* later */ }
-    },
+    resync: look,
   };
 }
 
