@@ -160,6 +160,11 @@ WITH run AS (
             AND newer.outcome IN ('succeeded', 'partially_succeeded') AND NOT newer.recalled
             AND newer.id NOT IN (SELECT naming.id FROM naming)
             AND (coalesce(newer.created_at, '-infinity'), newer.id) > (coalesce(n.created_at, '-infinity'), n.id))
+      -- Nobody may update a row from before the constraints held, which breaks them.
+      AND (n.status, n.outcome <> 'pending', n.completed_at IS NOT NULL)
+          IN (('queued', false, false), ('running', false, false), ('completed', true, true))
+      AND n.outcome IN ('pending', 'succeeded', 'partially_succeeded', 'failed', 'blocked', 'cancelled')
+      AND (n.started_at <= n.completed_at) IS NOT FALSE
     RETURNING n.workspace_id, n.id
 ), event AS (
     INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
@@ -297,6 +302,11 @@ WITH recall AS MATERIALIZED (
     FROM judged
     WHERE n.workspace_id = $1 AND n.id = judged.id AND n.recalled_at IS NULL
       AND n.recalled <> (judged.by_id IS NULL)
+      -- Nobody may update a row from before the constraints held, which breaks them.
+      AND (n.status, n.outcome <> 'pending', n.completed_at IS NOT NULL)
+          IN (('queued', false, false), ('running', false, false), ('completed', true, true))
+      AND n.outcome IN ('pending', 'succeeded', 'partially_succeeded', 'failed', 'blocked', 'cancelled')
+      AND (n.started_at <= n.completed_at) IS NOT FALSE
     RETURNING n.workspace_id, n.id, n.recalled, judged.recalled_id, judged.by_id
 ), event AS (
     INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)

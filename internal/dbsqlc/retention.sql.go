@@ -136,7 +136,7 @@ SELECT coalesce(created_at, '-infinity')::timestamptz AS position, id
 FROM operation_runs
 WHERE workspace_id = $1 AND type = $2
   AND (tenant_id = $3 OR $3 IS NULL AND tenant_id IS NULL)
-  AND outcome <> 'pending'
+  AND outcome <> 'pending' AND status = 'completed'
 ORDER BY tenant_id DESC, coalesce(created_at, '-infinity') DESC, id DESC
 LIMIT 1 OFFSET $4
 `
@@ -238,7 +238,7 @@ SELECT id
 FROM operation_runs
 WHERE workspace_id = $1 AND type = $2
   AND (tenant_id = $3 OR $3 IS NULL AND tenant_id IS NULL)
-  AND outcome <> 'pending' AND completed_at < $4
+  AND outcome <> 'pending' AND status = 'completed' AND completed_at < $4
   AND (coalesce(created_at, '-infinity'), id) < ($5::timestamptz, $6::bigint)
 ORDER BY tenant_id DESC, coalesce(created_at, '-infinity') DESC, id DESC
 `

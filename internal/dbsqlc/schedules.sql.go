@@ -114,14 +114,11 @@ WITH edited AS (
         time_of_day = $5, days_of_week = $6, retention_keep_last = $7,
         grace_seconds = $8,
         next_run_at = CASE
-            WHEN $9::boolean
-              OR (s.is_enabled, s.timezone, s.frequency, s.time_of_day, s.days_of_week)
-                 IS DISTINCT FROM ($2, $3, $4, $5, $6)
-            THEN $10::timestamptz ELSE s.next_run_at END,
-        deleted_at = CASE WHEN $9::boolean THEN now() ELSE s.deleted_at END,
+            WHEN $9::boolean THEN $10::timestamptz ELSE s.next_run_at END,
+        deleted_at = CASE WHEN $11::boolean THEN now() ELSE s.deleted_at END,
         updated_at = now(), revision = s.revision + 1
-    WHERE s.workspace_id = $11 AND s.id = $12 AND s.revision = $13
-      AND s.updated_at IS NOT DISTINCT FROM $14
+    WHERE s.workspace_id = $12 AND s.id = $13 AND s.revision = $14
+      AND s.updated_at IS NOT DISTINCT FROM $15
     RETURNING s.id, s.workspace_id, s.tenant_id, s.name, s.is_enabled, s.timezone, s.frequency, s.time_of_day, s.days_of_week, s.retention_keep_last, s.last_run_at, s.next_run_at, s.deleted_at, s.created_at, s.updated_at, s.revision, s.grace_seconds
 ), compared AS MATERIALIZED (
     SELECT edited.id, edited.workspace_id, edited.tenant_id, edited.name, edited.is_enabled, edited.timezone, edited.frequency, edited.time_of_day, edited.days_of_week, edited.retention_keep_last, edited.last_run_at, edited.next_run_at, edited.deleted_at, edited.created_at, edited.updated_at, edited.revision, edited.grace_seconds, v.version, v.valid_from,
@@ -131,19 +128,19 @@ WITH edited AS (
     FROM edited
     LEFT JOIN LATERAL (
         SELECT workspace_id, schedule_id, version, valid_from, timezone, frequency, time_of_day, days_of_week, grace_seconds, is_enabled, is_deleted, compared_updated_at, noted_at, actor FROM backup_schedule_versions AS newest
-        WHERE newest.workspace_id = $11 AND newest.schedule_id = edited.id
+        WHERE newest.workspace_id = $12 AND newest.schedule_id = edited.id
         ORDER BY newest.version DESC LIMIT 1
     ) AS v ON true
 ), marked AS (
     UPDATE backup_schedule_versions AS v SET compared_updated_at = c.updated_at
     FROM compared AS c
-    WHERE v.workspace_id = $11 AND v.schedule_id = c.id AND v.version = c.version AND NOT c.differs
+    WHERE v.workspace_id = $12 AND v.schedule_id = c.id AND v.version = c.version AND NOT c.differs
 ), version AS (
     INSERT INTO backup_schedule_versions (
         workspace_id, schedule_id, version, valid_from, timezone, frequency, time_of_day, days_of_week, grace_seconds,
         is_enabled, is_deleted, compared_updated_at, actor)
     SELECT c.workspace_id, c.id, coalesce(c.version, 0) + 1, greatest(now(), c.valid_from), c.timezone, c.frequency,
-           c.time_of_day, c.days_of_week, c.grace_seconds, c.is_enabled, c.deleted_at IS NOT NULL, c.updated_at, $15::text
+           c.time_of_day, c.days_of_week, c.grace_seconds, c.is_enabled, c.deleted_at IS NOT NULL, c.updated_at, $16::text
     FROM compared AS c
     WHERE c.differs
 )
@@ -159,8 +156,9 @@ type EditBackupScheduleParams struct {
 	DaysOfWeek        []byte
 	RetentionKeepLast int32
 	GraceSeconds      *int64
-	Delete            bool
+	Moves             bool
 	NextRunAt         pgtype.Timestamptz
+	Delete            bool
 	WorkspaceID       int64
 	ID                int64
 	Revision          int64
@@ -190,8 +188,8 @@ type EditBackupScheduleRow struct {
 
 // Makes a schedule what the parameters say, if it is at that revision still, and writes the version that
 // begins with it, if its plan is another one than that of the last. Two edits at once would write the same
-// version; the second one fails by its key. Where the slots stay what they are, so does next_run_at, which is
-// for whoever takes the backups to move: one may be due that nobody has taken yet.
+// version; the second one fails by its key. Where no slot moves, next_run_at stays, which is for whoever takes
+// the backups to move: one may be due that nobody has taken yet.
 func (q *Queries) EditBackupSchedule(ctx context.Context, db DBTX, arg EditBackupScheduleParams) (EditBackupScheduleRow, error) {
 	row := db.QueryRow(ctx, editBackupSchedule,
 		arg.Name,
@@ -202,8 +200,9 @@ func (q *Queries) EditBackupSchedule(ctx context.Context, db DBTX, arg EditBacku
 		arg.DaysOfWeek,
 		arg.RetentionKeepLast,
 		arg.GraceSeconds,
-		arg.Delete,
+		arg.Moves,
 		arg.NextRunAt,
+		arg.Delete,
 		arg.WorkspaceID,
 		arg.ID,
 		arg.Revision,

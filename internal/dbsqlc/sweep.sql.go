@@ -30,6 +30,7 @@ WITH due AS MATERIALIZED (
         END AS name
     ) AS finding
     WHERE r.workspace_id = $1 AND r.status = 'running' AND finding.name IS NOT NULL
+      AND r.outcome = 'pending' AND r.completed_at IS NULL
     ORDER BY r.id
     LIMIT $2
     FOR UPDATE OF r SKIP LOCKED
@@ -88,7 +89,8 @@ type SweepRunsRow struct {
 // and a report in between are harmless.
 // The finding is no_heartbeat for a run that has become silent, no_progress for one that lives and
 // gets nowhere, and run_stalled for one that stayed silent as long again: that is the end of it.
-// A type that is not in the allow-list is as patient as the default; a null is so for ever.
+// A type that is not in the allow-list is as patient as the default; a null is so for ever. Rows from before
+// the constraints held may break them; PostgreSQL lets nobody update those, so they are passed over.
 func (q *Queries) SweepRuns(ctx context.Context, db DBTX, arg SweepRunsParams) ([]SweepRunsRow, error) {
 	rows, err := db.Query(ctx, sweepRuns,
 		arg.WorkspaceID,

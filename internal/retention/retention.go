@@ -93,7 +93,9 @@ func Preview(ctx context.Context, conn *pgx.Conn, o Options, list func(Released)
 
 // Run lets go what the policies do not keep, the newest first, a batch in a transaction. It can be
 // interrupted at any time and goes on from there the next time; what it returns is what it has done,
-// with an error as well. progress is called with how many of the expired runs have been looked at.
+// with an error as well. A run to which a table of somebody else's has a foreign key stays; Preview does
+// not know of those. A part that fails keeps no other from being looked at. progress is called with how
+// many of the expired runs have been.
 func Run(ctx context.Context, conn *pgx.Conn, o Options, progress func(done, total int)) ([]Group, error) {
 	var groups groups
 	s, err := newSelection(ctx, conn, o)
@@ -108,11 +110,17 @@ func Run(ctx context.Context, conn *pgx.Conn, o Options, progress func(done, tot
 	if err != nil {
 		return nil, fmt.Errorf("retention: %w", err)
 	}
+	var failed error
 	err = s.each(ctx, conn, func(p part, ids []int64) error {
 		for batch := range slices.Chunk(ids, s.options.BatchSize) {
-			released, err := s.release(ctx, conn, p, batch)
+			released, err := s.releaseUnheld(ctx, conn, p, batch)
 			if err != nil {
-				return fmt.Errorf("%s in workspace %s: %w", p.runType, p.workspace, err)
+				err = fmt.Errorf("%s in workspace %s: %w", p.runType, p.workspace, err)
+				if ctx.Err() != nil || conn.IsClosed() {
+					return err
+				}
+				failed = errors.Join(failed, err)
+				return nil
 			}
 			groups.add(p, len(batch), released)
 			done += len(batch)
@@ -120,10 +128,34 @@ func Run(ctx context.Context, conn *pgx.Conn, o Options, progress func(done, tot
 		}
 		return nil
 	})
-	if err != nil {
+	if err = errors.Join(failed, err); err != nil {
 		return groups, fmt.Errorf("retention: %w", err)
 	}
 	return groups, nil
+}
+
+// releaseUnheld releases a batch but for those runs to which a foreign key of a table that Runledger does not
+// know refers: where one is among them, each half is released by itself.
+func (s *selection) releaseUnheld(ctx context.Context, conn *pgx.Conn, p part, batch []int64) (Released, error) {
+	released, err := s.release(ctx, conn, p, batch)
+	if !isHeld(err) {
+		return released, err
+	}
+	released = Released{WorkspaceID: p.workspaceID, Type: p.runType}
+	if len(batch) == 1 {
+		return released, nil
+	}
+	half := len(batch) / 2 //nolint:mnd // in two
+	for _, part := range [][]int64{batch[:half], batch[half:]} {
+		some, err := s.releaseUnheld(ctx, conn, p, part)
+		if err != nil {
+			return released, err
+		}
+		released.Runs = append(released.Runs, some.Runs...)
+		released.Findings = append(released.Findings, some.Findings...)
+		released.Items = append(released.Items, some.Items...)
+	}
+	return released, nil
 }
 
 // groups are filled in the order of the selection, so that the last is the one to add to.

@@ -326,6 +326,46 @@ func TestARunThatIsHeldOrReopenedMeanwhileIsLeft(t *testing.T) {
 	}
 }
 
+// A table that Runledger does not know may refer to runs: those stay, and hinder no other.
+func TestARunThatSomebodyElsesTableRefersToStaysAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.policy(t, "inventory_sync", new(int64(0)), nil)
+	w.policy(t, "drift_generate_findings", new(int64(0)), nil)
+	ids, others := w.runs(t, "inventory_sync", 0, 1, 2, 3, 4, 5), w.runs(t, "drift_generate_findings", w.tenants[0], 1)
+	w.exec(t, "CREATE TABLE tasks (workspace_id bigint, run_id bigint, FOREIGN KEY (workspace_id, run_id) REFERENCES operation_runs (workspace_id, id))")
+	w.exec(t, "INSERT INTO tasks VALUES ($1, $2)", w.workspace.ID, ids[3])
+	groups, err := Run(t.Context(), w.conn, Options{}, func(int, int) {})
+	want := []Group{
+		{WorkspaceID: w.workspace.ID, Workspace: w.workspace.Slug, Type: "drift_generate_findings", Expired: 1, Released: 1},
+		{WorkspaceID: w.workspace.ID, Workspace: w.workspace.Slug, Type: "inventory_sync", Expired: 5, Released: 4},
+	}
+	if diff := cmp.Diff(want, groups); diff != "" || err != nil {
+		t.Errorf("%v %s", err, diff)
+	}
+	if diff := cmp.Diff(ids[3:4], w.left(t)); diff != "" {
+		t.Errorf("left of %v and %v: %s", ids, others, diff)
+	}
+}
+
+func TestAPartThatFailsHindersNoOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.policy(t, "inventory_sync", new(int64(0)), nil)
+	w.policy(t, "drift_generate_findings", new(int64(0)), nil)
+	ids := w.runs(t, "inventory_sync", 0, 1)
+	w.runs(t, "drift_generate_findings", 0, 1)
+	w.exec(t, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;
+		CREATE TRIGGER refuse BEFORE DELETE ON operation_runs FOR EACH ROW WHEN (OLD.type = 'inventory_sync') EXECUTE FUNCTION refuse()`)
+	groups, err := Run(t.Context(), w.conn, Options{}, func(int, int) {})
+	if err == nil || !strings.Contains(err.Error(), "inventory_sync in workspace") || len(groups) != 1 || groups[0].Released != 1 {
+		t.Errorf("%v, %+v", err, groups)
+	}
+	if diff := cmp.Diff(ids, w.left(t)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // killer ends the connection when the n-th statement that contains text is sent.
 type killer struct {
 	text string

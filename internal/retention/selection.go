@@ -172,3 +172,10 @@ func isRetryable(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (pgErr.Code == serializationFailure || pgErr.Code == deadlockDetected)
 }
+
+// isHeld tells whether a row that was to be deleted is referred to.
+func isHeld(err error) bool {
+	const foreignKeyViolation = "23503"
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == foreignKeyViolation
+}

@@ -132,7 +132,7 @@ func (s *Server) editSchedule(
 		if !changed {
 			return answerBackupSchedule(w, r, http.StatusOK, &row)
 		}
-		written, err := s.writeSchedule(r.Context(), ws, &edited)
+		written, err := s.writeSchedule(r.Context(), ws, &row, &edited)
 		meanwhile := errors.Is(err, pgx.ErrNoRows) || hasClass(err, "23")
 		if meanwhile && attempt < attempts {
 			if row, err = s.backupSchedule(r, ws); err != nil {
@@ -150,9 +150,9 @@ func (s *Server) editSchedule(
 	}
 }
 
-// writeSchedule writes a schedule, with the version that begins with it if its plan is another one. The error is pgx.ErrNoRows,
+// writeSchedule writes a schedule as it is to be instead of before, with the version that begins with it if its plan is another one. The error is pgx.ErrNoRows,
 // or of class 23, if somebody else has edited it meanwhile.
-func (s *Server) writeSchedule(ctx context.Context, ws workspace.Scope, row *dbsqlc.BackupSchedule) (dbsqlc.BackupSchedule, error) {
+func (s *Server) writeSchedule(ctx context.Context, ws workspace.Scope, before, row *dbsqlc.BackupSchedule) (dbsqlc.BackupSchedule, error) {
 	_, err := s.queries.NoteScheduleEdits(ctx, s.db, dbsqlc.NoteScheduleEditsParams{
 		WorkspaceID: ws.ID(), ScheduleID: row.ID, NoticedAt: timestamptz(time.Now()), Actor: ledger.Service,
 	})
@@ -163,7 +163,7 @@ func (s *Server) writeSchedule(ctx context.Context, ws workspace.Scope, row *dbs
 		WorkspaceID: ws.ID(), ID: row.ID, Revision: row.Revision, UpdatedAt: row.UpdatedAt,
 		Name: row.Name, IsEnabled: row.IsEnabled, Timezone: row.Timezone, Frequency: row.Frequency,
 		TimeOfDay: row.TimeOfDay, DaysOfWeek: row.DaysOfWeek, RetentionKeepLast: row.RetentionKeepLast,
-		GraceSeconds: row.GraceSeconds, NextRunAt: nextRun(row), Delete: row.DeletedAt.Valid, Actor: ws.UserName(),
+		GraceSeconds: row.GraceSeconds, Moves: !sameSlots(before, row), NextRunAt: nextRun(row), Delete: row.DeletedAt.Valid, Actor: ws.UserName(),
 	})
 	return dbsqlc.BackupSchedule(written), err
 }
@@ -175,6 +175,17 @@ func nextRun(row *dbsqlc.BackupSchedule) pgtype.Timestamptz {
 		return pgtype.Timestamptz{}
 	}
 	return timestamptz(plan.Next(time.Now()))
+}
+
+// sameSlots tells whether two states of a schedule are due at the same times. Days may be written in several
+// ways, and those of a daily schedule count for nothing.
+func sameSlots(a, b *dbsqlc.BackupSchedule) bool {
+	if a.IsEnabled != b.IsEnabled || a.DeletedAt.Valid != b.DeletedAt.Valid || a.Timezone != b.Timezone {
+		return false
+	}
+	before, err := agenda.ColumnsOf(a).Plan()
+	after, failed := agenda.ColumnsOf(b).Plan()
+	return err == nil && failed == nil && before.Days == after.Days && before.TimeOfDay == after.TimeOfDay
 }
 
 // sameSchedule tells whether two states of a schedule differ in nothing that can be edited.

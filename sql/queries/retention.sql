@@ -7,7 +7,7 @@ SELECT coalesce(created_at, '-infinity')::timestamptz AS position, id
 FROM operation_runs
 WHERE workspace_id = @workspace_id AND type = @type
   AND (tenant_id = sqlc.narg(tenant_id) OR sqlc.narg(tenant_id) IS NULL AND tenant_id IS NULL)
-  AND outcome <> 'pending'
+  AND outcome <> 'pending' AND status = 'completed'
 ORDER BY tenant_id DESC, coalesce(created_at, '-infinity') DESC, id DESC
 LIMIT 1 OFFSET @newer;
 
@@ -18,7 +18,7 @@ SELECT id
 FROM operation_runs
 WHERE workspace_id = @workspace_id AND type = @type
   AND (tenant_id = sqlc.narg(tenant_id) OR sqlc.narg(tenant_id) IS NULL AND tenant_id IS NULL)
-  AND outcome <> 'pending' AND completed_at < @completed_before
+  AND outcome <> 'pending' AND status = 'completed' AND completed_at < @completed_before
   AND (coalesce(created_at, '-infinity'), id) < (@position::timestamptz, @position_id::bigint)
 ORDER BY tenant_id DESC, coalesce(created_at, '-infinity') DESC, id DESC;
 

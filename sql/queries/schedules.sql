@@ -141,18 +141,15 @@ SELECT * FROM made;
 -- name: EditBackupSchedule :one
 -- Makes a schedule what the parameters say, if it is at that revision still, and writes the version that
 -- begins with it, if its plan is another one than that of the last. Two edits at once would write the same
--- version; the second one fails by its key. Where the slots stay what they are, so does next_run_at, which is
--- for whoever takes the backups to move: one may be due that nobody has taken yet.
+-- version; the second one fails by its key. Where no slot moves, next_run_at stays, which is for whoever takes
+-- the backups to move: one may be due that nobody has taken yet.
 WITH edited AS (
     UPDATE backup_schedules AS s
     SET name = @name, is_enabled = @is_enabled, timezone = @timezone, frequency = @frequency,
         time_of_day = @time_of_day, days_of_week = sqlc.narg(days_of_week), retention_keep_last = @retention_keep_last,
         grace_seconds = sqlc.narg(grace_seconds),
         next_run_at = CASE
-            WHEN @delete::boolean
-              OR (s.is_enabled, s.timezone, s.frequency, s.time_of_day, s.days_of_week)
-                 IS DISTINCT FROM (@is_enabled, @timezone, @frequency, @time_of_day, sqlc.narg(days_of_week))
-            THEN sqlc.narg(next_run_at)::timestamptz ELSE s.next_run_at END,
+            WHEN @moves::boolean THEN sqlc.narg(next_run_at)::timestamptz ELSE s.next_run_at END,
         deleted_at = CASE WHEN @delete::boolean THEN now() ELSE s.deleted_at END,
         updated_at = now(), revision = s.revision + 1
     WHERE s.workspace_id = @workspace_id AND s.id = @id AND s.revision = @revision

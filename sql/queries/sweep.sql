@@ -6,7 +6,8 @@
 -- name: SweepRuns :many
 -- The finding is no_heartbeat for a run that has become silent, no_progress for one that lives and
 -- gets nowhere, and run_stalled for one that stayed silent as long again: that is the end of it.
--- A type that is not in the allow-list is as patient as the default; a null is so for ever.
+-- A type that is not in the allow-list is as patient as the default; a null is so for ever. Rows from before
+-- the constraints held may break them; PostgreSQL lets nobody update those, so they are passed over.
 WITH due AS MATERIALIZED (
     SELECT r.id, r.revision, r.heartbeat_at, r.stalled_at, finding.name AS finding
     FROM operation_runs AS r
@@ -26,6 +27,7 @@ WITH due AS MATERIALIZED (
         END AS name
     ) AS finding
     WHERE r.workspace_id = @workspace_id AND r.status = 'running' AND finding.name IS NOT NULL
+      AND r.outcome = 'pending' AND r.completed_at IS NULL
     ORDER BY r.id
     LIMIT @batch_size
     FOR UPDATE OF r SKIP LOCKED
