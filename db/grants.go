@@ -76,8 +76,16 @@ func Grant(ctx context.Context, databaseURL, role string) error {
 	case !asked:
 		return fmt.Errorf("grant: %w, and not for %q", ErrNotOwner, conn.Config().User)
 	}
+	var archived bool
+	if err := conn.QueryRow(ctx, "SELECT to_regclass('legacy_archive.broken_bridges') IS NOT NULL").Scan(&archived); err != nil {
+		return fmt.Errorf("grant: %w", err)
+	}
+	statements := grants(role)
+	if archived {
+		statements += archiveGrants(role)
+	}
 	// One string is one transaction: no server meanwhile finds itself without a privilege.
-	if _, err := conn.Exec(ctx, grants(role)); err != nil {
+	if _, err := conn.Exec(ctx, statements); err != nil {
 		return fmt.Errorf("grant: %w", err)
 	}
 	return confined(ctx, conn, role)
@@ -120,4 +128,15 @@ func grants(role string) string {
 	}
 	line("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO %s", grantee)
 	return sql.String()
+}
+
+// archiveGrants is the SQL that lets role find the runs of legacy ids in the archive of a database that had
+// legacy run stores, and see nothing else of it.
+func archiveGrants(role string) string {
+	grantee := pgx.Identifier{role}.Sanitize()
+	sql := "GRANT USAGE ON SCHEMA legacy_archive TO " + grantee + ";\n"
+	for _, table := range []string{"inventory_sync_runs", "entra_group_sync_runs", "backup_schedule_runs"} {
+		sql += "GRANT SELECT (id, operation_run_id) ON legacy_archive." + table + " TO " + grantee + ";\n"
+	}
+	return sql + "GRANT SELECT ON legacy_archive.imported_runs, legacy_archive.broken_bridges TO " + grantee + ";\n"
 }

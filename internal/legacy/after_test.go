@@ -1,6 +1,7 @@
 package legacy
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -188,6 +189,30 @@ func TestPurgeExportsBeforeItDeletes(t *testing.T) {
 	}
 	if state, err := Detect(t.Context(), r.conn); state != Canonical || err != nil {
 		t.Errorf("state %s, %v", state, err)
+	}
+	// What one database has exported, the purge of another does not overwrite.
+	another := legacyDatabase(t)
+	throughContract(t, another)
+	run(t, another, `DROP VIEW backup_schedule_health; DROP MATERIALIZED VIEW inventory_sync_daily_stats; DROP TABLE backup_retention_holds, sync_alerts;
+		CREATE FUNCTION label(r legacy_archive.inventory_sync_runs) RETURNS text LANGUAGE sql AS 'SELECT r.status';
+		CREATE TABLE more_runs () INHERITS (legacy_archive.entra_group_sync_runs);
+		CREATE TABLE snapshots (id bigint, taken legacy_archive.inventory_sync_runs[])`)
+	second := open(t, another, Options{})
+	_, err = second.Purge(t.Context(), directory, confirm)
+	for _, blocker := range []string{
+		"function label(legacy_archive.inventory_sync_runs) is made of rows of legacy_archive.inventory_sync_runs",
+		"more_runs inherits from legacy_archive.entra_group_sync_runs", "column taken of table snapshots is made of rows of",
+	} {
+		if err == nil || !strings.Contains(err.Error(), blocker) {
+			t.Errorf("purge does not name %s: %v", blocker, err)
+		}
+	}
+	run(t, another, "DROP FUNCTION label; DROP TABLE more_runs, snapshots")
+	if _, err := second.Purge(t.Context(), directory, confirm); err == nil || !strings.Contains(err.Error(), "the export of another archive: of the database "+name) {
+		t.Errorf("a second database into the same directory: %v", err)
+	}
+	if again, err := os.ReadFile(filepath.Join(directory, manifestName)); err != nil || !bytes.Equal(again, written) {
+		t.Errorf("the first export's manifest is now %s, %v", again, err)
 	}
 	// A file that is damaged is noticed when it is read back.
 	e := &exporter{directory: directory}

@@ -66,6 +66,9 @@ func (r *Removal) Contract(ctx context.Context) (*ContractReport, error) {
 		return nil, unprepared(err)
 	}
 	if r.opt.PrepareOnly {
+		if err := r.dropRefusing(ctx); err != nil { // the application goes on
+			return nil, fmt.Errorf("contract: %w", err)
+		}
 		report.State, report.Message = Backfilled, "Everything that can be done without locks is done; contract will be short."
 		return report, nil
 	}

@@ -69,6 +69,16 @@ const dependentsQuery = `
 		   OR d.classid = 'pg_attrdef'::regclass AND o.num > 0
 		      AND EXISTS (SELECT FROM pg_attrdef x JOIN pg_attribute a ON a.attrelid = x.adrelid AND a.attnum = x.adnum
 		                  WHERE x.oid = d.objid AND a.attgenerated <> '' AND a.attnum <> o.num)
+		UNION ALL
+		SELECT CASE d.classid WHEN 'pg_proc'::regclass THEN 'function' ELSE 'row type' END,
+		       pg_describe_object(d.classid, d.objid, d.objsubid), o.label, o.dropped
+		FROM objects o JOIN pg_class c ON c.oid = o.oid JOIN pg_type t ON t.oid = c.reltype
+		JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray) AND d.deptype = 'n'
+		WHERE o.num = 0
+		UNION ALL
+		SELECT 'table', i.inhrelid::regclass::text, o.label, o.dropped
+		FROM objects o JOIN pg_inherits i ON i.inhparent = o.oid
+		WHERE o.num = 0
 	) AS all_of_them ORDER BY kind, name, label`
 
 // dependents lists everything that depends on a legacy table or on a column that is dropped.

@@ -24,9 +24,16 @@ const manifestName = "manifest.json"
 
 // Manifest describes an export of the archive.
 type Manifest struct {
-	Database string         `json:"database"`
-	At       time.Time      `json:"at"`
-	Tables   []ManifestFile `json:"tables"`
+	Archive
+	At     time.Time      `json:"at"`
+	Tables []ManifestFile `json:"tables"`
+}
+
+// Archive tells an archive from all others.
+type Archive struct {
+	Database     string    `json:"database"`
+	System       string    `json:"system_identifier"` // of the database cluster
+	ContractedAt time.Time `json:"contracted_at"`
 }
 
 // ManifestFile is the export of one table: CSV with a header, compressed with gzip.
@@ -54,11 +61,17 @@ type exporter struct {
 
 // export writes every table and then the manifest. What an earlier attempt left is overwritten;
 // anything else in the directory is a reason to refuse.
-func (e *exporter) export(ctx context.Context, database string, tables []string) (*Manifest, error) {
-	if err := e.claim(tables); err != nil {
+func (e *exporter) export(ctx context.Context, tables []string) (*Manifest, error) {
+	manifest := &Manifest{At: time.Now().UTC()}
+	err := e.tx.QueryRow(ctx, `SELECT current_database(), (SELECT system_identifier::text FROM pg_control_system()), contracted_at
+		FROM legacy_archive.removal`).Scan(&manifest.Database, &manifest.System, &manifest.ContractedAt)
+	if err != nil {
 		return nil, err
 	}
-	manifest := &Manifest{Database: database, At: time.Now().UTC()}
+	manifest.ContractedAt = manifest.ContractedAt.UTC()
+	if err := e.claim(manifest.Archive, tables); err != nil {
+		return nil, err
+	}
 	for _, name := range tables {
 		file, err := e.table(ctx, name)
 		if err != nil {
@@ -77,8 +90,8 @@ func (e *exporter) export(ctx context.Context, database string, tables []string)
 	})
 }
 
-// claim makes the directory, or sees that nothing in it is anybody else's.
-func (e *exporter) claim(tables []string) error {
+// claim makes the directory, or sees that nothing in it is anybody else's, nor the export of another archive.
+func (e *exporter) claim(archive Archive, tables []string) error {
 	if e.directory == "" {
 		return errors.New("no directory was named for the export")
 	}
@@ -98,7 +111,29 @@ func (e *exporter) claim(tables []string) error {
 			return fmt.Errorf("the directory %s has something else in it: %s", e.directory, entry.Name())
 		}
 	}
+	switch before, err := e.manifest(); {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("the directory %s has an export of which nobody knows what it is of: %w", e.directory, err)
+	case before.Archive != archive:
+		return fmt.Errorf("the directory %s has the export of another archive: of the database %s, contracted at %s",
+			e.directory, before.Database, before.ContractedAt.Format(time.RFC3339))
+	}
 	return nil
+}
+
+// manifest reads the manifest that there is. The error is os.ErrNotExist if there is none.
+func (e *exporter) manifest() (*Manifest, error) {
+	text, err := os.ReadFile(filepath.Join(e.directory, manifestName))
+	if err != nil {
+		return nil, err
+	}
+	var manifest Manifest
+	if err := json.Unmarshal(text, &manifest); err != nil {
+		return nil, fmt.Errorf("%s: %w", manifestName, err)
+	}
+	return &manifest, nil
 }
 
 func fileName(table string) string { return table + ".csv.gz" }
@@ -162,13 +197,9 @@ func sum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
 // readBack reads the export as somebody would who needs it one day, and compares it with its
 // manifest: the sums, the columns and the number of rows.
 func (e *exporter) readBack() error {
-	text, err := os.ReadFile(filepath.Join(e.directory, manifestName))
+	manifest, err := e.manifest()
 	if err != nil {
 		return err
-	}
-	var manifest Manifest
-	if err := json.Unmarshal(text, &manifest); err != nil {
-		return fmt.Errorf("%s: %w", manifestName, err)
 	}
 	for _, file := range manifest.Tables {
 		if err := e.readFile(file); err != nil {

@@ -108,25 +108,37 @@ func (r *Removal) build(ctx context.Context, todo []missing, how string) error {
 
 // dropRefusing drops the prepared indexes that may refuse what the application writes.
 func (r *Removal) dropRefusing(ctx context.Context) error {
-	application, canonical, err := r.catalogs(ctx)
+	left, err := r.refusingLeft(ctx)
 	if err != nil {
 		return err
 	}
+	for _, name := range left {
+		if err := r.alter(ctx, "DROP INDEX CONCURRENTLY IF EXISTS public."+quoted(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refusingLeft lists those that are there: a contract that was killed leaves them.
+func (r *Removal) refusingLeft(ctx context.Context) ([]string, error) {
+	application, canonical, err := r.catalogs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var left []string
 	for _, name := range tableNames(canonical) {
 		have, ok := application[name]
 		if !ok {
 			continue
 		}
 		for _, indexName := range sortedKeys(canonical[name].indexes) {
-			if _, built := have.indexes[prebuilt(indexName)]; !built || !refuses(name, have, canonical[name].indexes[indexName]) {
-				continue
-			}
-			if err := r.alter(ctx, "DROP INDEX CONCURRENTLY IF EXISTS public."+quoted(prebuilt(indexName))); err != nil {
-				return err
+			if _, built := have.indexes[prebuilt(indexName)]; built && refuses(name, have, canonical[name].indexes[indexName]) {
+				left = append(left, prebuilt(indexName))
 			}
 		}
 	}
-	return nil
+	return left, nil
 }
 
 // sameIndex tells whether the application's index is the canonical one already.

@@ -145,6 +145,32 @@ func killed(t *testing.T, address string, after time.Duration) bool {
 	return err != nil && process.ProcessState.ExitCode() == -1
 }
 
+// The last indexes before contract's commit may refuse what the application writes.
+func TestStatusTellsOfIndexesThatAKilledContractLeft(t *testing.T) {
+	t.Parallel()
+	address := legacyDatabase(t)
+	throughBackfill(t, address)
+	r := open(t, address, Options{})
+	if got := must(t, r.Status); len(got.Refusing) > 0 {
+		t.Errorf("before contract: %q", got.Refusing)
+	}
+	if err := r.prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.buildRefusing(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.Close() // killed here
+	r = open(t, address, Options{PrepareOnly: true})
+	if got := must(t, r.Status); len(got.Refusing) == 0 || !strings.Contains(got.Next, "--prepare-only") {
+		t.Errorf("after it was killed: %q, next %s", got.Refusing, got.Next)
+	}
+	must(t, r.Contract)
+	if got := must(t, r.Status); len(got.Refusing) > 0 {
+		t.Errorf("after the preparation: %q", got.Refusing)
+	}
+}
+
 func TestAKilledAttemptDoesNotShowInTheWorkspaceID(t *testing.T) {
 	t.Parallel()
 	address := legacyDatabase(t)

@@ -76,6 +76,10 @@ var settings = map[string]string{
 	"statement_timeout":                   "0",
 	"idle_in_transaction_session_timeout": "0",
 	"idle_session_timeout":                "0",
+	// Rather an error than fewer rows than there are.
+	"row_security":                "off",
+	"standard_conforming_strings": "on",
+	"quote_all_identifiers":       "off",
 }
 
 // Open connects to the database at databaseURL. Step names the step in pg_stat_activity.
@@ -127,15 +131,18 @@ const lockKey = 0x72756e6c6567676f
 
 // HeldError says that another process is at work on the removal of the same database.
 type HeldError struct {
-	Application string // as the holder names itself
-	PID         int32  // of its backend
-	Client      string // its address, empty for a local socket
-	Since       time.Time
+	Application string     // as the holder names itself
+	PID         int32      // of its backend
+	Client      string     // its address, empty for a local socket, or if the holder is of another role
+	Since       *time.Time // nil if the holder is of another role
 }
 
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("the removal is being worked on by %q (backend %d, client %s, connected since %s): wait for it to end, or end it",
-		e.Application, e.PID, cmp.Or(e.Client, "local"), e.Since.UTC().Format(time.RFC3339))
+	where := "of another role"
+	if e.Since != nil {
+		where = fmt.Sprintf("client %s, connected since %s", cmp.Or(e.Client, "local"), e.Since.UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("the removal is being worked on by %q (backend %d, %s): wait for it to end, or end it", e.Application, e.PID, where)
 }
 
 // lock takes the removal's lock for this session. The backend of a process that was killed may

@@ -10,11 +10,14 @@ import (
 // expandBlockers says everything that makes Expand refuse: what the schema lacks, and what of the
 // application's the removal would take for its own or set off.
 func expandBlockers(ctx context.Context, tx pgx.Tx) ([]string, error) {
-	blockers, err := schemaDifferences(ctx, tx)
-	if err != nil || len(blockers) > 0 {
-		return blockers, err // The rest would only fail on what is missing.
+	for _, find := range []func(context.Context, pgx.Tx) ([]string, error){schemaDifferences, hiddenRows} {
+		blockers, err := find(ctx, tx)
+		if err != nil || len(blockers) > 0 {
+			return blockers, err // The rest would only fail on what is missing.
+		}
 	}
-	for _, find := range []func(context.Context, pgx.Tx) ([]string, error){takenNames, idsWithoutSequence, firingTriggers} {
+	var blockers []string
+	for _, find := range []func(context.Context, pgx.Tx) ([]string, error){otherOwners, takenNames, idsWithoutSequence, firingTriggers} {
 		found, err := find(ctx, tx)
 		if err != nil {
 			return nil, err
@@ -22,6 +25,30 @@ func expandBlockers(ctx context.Context, tx pgx.Tx) ([]string, error) {
 		blockers = append(blockers, found...)
 	}
 	return blockers, nil
+}
+
+// touchedTables are the application's tables that the removal changes or moves.
+var touchedTables = append([]string{"operation_runs", "findings", "inventory_items", "backup_schedules", "tenants"}, legacyTables...)
+
+// hiddenRows lists the tables of which row security shows the removal's role a part only: what it does not
+// see, it would neither move nor export, and delete with the archive.
+func hiddenRows(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	return collect(ctx, tx, "look for row security", `
+		SELECT format('row security hides rows of %s from %s: ALTER TABLE %1$s NO FORCE ROW LEVEL SECURITY, until the archive is purged', c.oid::regclass, current_user)
+		FROM pg_class c
+		WHERE c.relnamespace IN ('public'::regnamespace, to_regnamespace($2)) AND c.relname = ANY ($1) AND row_security_active(c.oid)
+		ORDER BY 1`, touchedTables, ArchiveSchema)
+}
+
+// otherOwners lists the tables that belong to somebody else than the removal's role. A foreign key is checked
+// with the rights of the owner of the table that it refers to, and a new table belongs to whoever made it:
+// what is made by another role, even by a superuser, would not be the application's.
+func otherOwners(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	return collect(ctx, tx, "look for the owners", `
+		SELECT format('%s belongs to %s, and the removal is run by %s: run it as the owner, whatever else the role may do', c.oid::regclass, pg_get_userbyid(c.relowner), current_user)
+		FROM pg_class c
+		WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY ($1) AND pg_get_userbyid(c.relowner) <> current_user
+		ORDER BY 1`, touchedTables)
 }
 
 // firingTriggers lists the application's triggers that could change a row that the removal fills, or

@@ -18,6 +18,10 @@ type obstacle struct {
 
 // expandObstacles make Expand refuse, and all that comes after it.
 var expandObstacles = map[string]obstacle{
+	"a table of somebody else's": {
+		"ALTER TABLE findings OWNER TO pg_monitor", "ALTER TABLE findings OWNER TO CURRENT_USER",
+		"findings belongs to pg_monitor", false,
+	},
 	"own table": {
 		"CREATE TABLE audit_events (id bigserial PRIMARY KEY, event text, data text, workspace_id bigint, created_at timestamp); INSERT INTO audit_events (event) VALUES ('mine')",
 		"DROP TABLE audit_events", "table audit_events: is there already", false,

@@ -105,12 +105,16 @@ func (r *Removal) plan(ctx context.Context, tx pgx.Tx, report *PlanReport) error
 	if err != nil {
 		return err
 	}
+	hidden, err := hiddenRows(ctx, tx)
+	if err != nil {
+		return err
+	}
 	differences, err := expandBlockers(ctx, tx)
 	if err != nil {
 		return err
 	}
 	report.Differences = append(report.Differences, differences...)
-	if len(missing) > 0 {
+	if len(missing)+len(hidden) > 0 {
 		return nil // The rest would only fail on what is missing.
 	}
 	if err := sizes(ctx, tx, report); err != nil {
@@ -208,6 +212,8 @@ type StatusReport struct {
 	Noted   int64        `json:"rows_to_look_at_again"` // written by the application since the last look
 	Pending bool         `json:"contract_unfinished"`   // whether contract has to be run again for what follows it
 	Holder  string       `json:"at_work,omitempty"`     // who is at work on it now
+	// Refusing are indexes that may refuse what the application writes, left by a contract that was killed.
+	Refusing []string `json:"indexes_that_may_refuse,omitempty"`
 }
 
 // TaskStatus is how far a part of the backfill is.
@@ -227,7 +233,10 @@ func (r *Removal) Status(ctx context.Context) (*StatusReport, error) {
 	}
 	report.Next = report.State.Next()
 	if holder, err := r.holder(ctx); err == nil {
-		report.Holder = fmt.Sprintf("%s, backend %d, since %s", holder.Application, holder.PID, holder.Since.UTC().Format(time.RFC3339))
+		report.Holder = fmt.Sprintf("%s, backend %d", holder.Application, holder.PID)
+		if holder.Since != nil {
+			report.Holder += ", since " + holder.Since.UTC().Format(time.RFC3339)
+		}
 	}
 	switch report.State {
 	case Expanding, Expanded, Backfilled, Undoing:
@@ -255,6 +264,12 @@ func (r *Removal) taskStatus(ctx context.Context, report *StatusReport) error {
 		return fmt.Errorf("status: %w", err)
 	}
 	report.Tasks = append(report.Tasks, tasks...)
+	if report.Refusing, err = r.refusingLeft(ctx); err != nil {
+		return fmt.Errorf("status: %w", err)
+	}
+	if len(report.Refusing) > 0 && report.State == Backfilled && report.Holder == "" {
+		report.Next = "runledger legacy contract, or before the application goes on: runledger legacy contract --prepare-only"
+	}
 	if err := r.conn.QueryRow(ctx, "SELECT count(*) FROM runledger_removal.dirty").Scan(&report.Noted); err != nil {
 		return fmt.Errorf("status: %w", err)
 	}

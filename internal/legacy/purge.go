@@ -59,7 +59,7 @@ func (r *Removal) Purge(ctx context.Context, directory string, confirm func(data
 	if typed != database {
 		return nil, errNotConfirmed
 	}
-	if err := r.purge(ctx, report, database); err != nil {
+	if err := r.purge(ctx, report); err != nil {
 		return nil, fmt.Errorf("purge deleted nothing: %w", err)
 	}
 	report.State = Canonical
@@ -91,6 +91,15 @@ func (r *Removal) refusePurge(ctx context.Context, report *PurgeReport) error {
 		SELECT pg_describe_object(d.classid, d.objid, 0) || ' reads ' || c.oid::regclass
 		FROM pg_class c JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_proc'::regclass
 		WHERE c.relnamespace = to_regnamespace($1)
+		UNION ALL
+		SELECT pg_describe_object(d.classid, d.objid, d.objsubid) || ' is made of rows of ' || c.oid::regclass
+		FROM pg_class c JOIN pg_type t ON t.oid = c.reltype
+		JOIN pg_depend d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray) AND d.deptype = 'n'
+		WHERE c.relnamespace = to_regnamespace($1)
+		UNION ALL
+		SELECT i.inhrelid::regclass || ' inherits from ' || c.oid::regclass
+		FROM pg_class c JOIN pg_inherits i ON i.inhparent = c.oid
+		WHERE c.relnamespace = to_regnamespace($1)
 		ORDER BY 1`, ArchiveSchema)
 	if err != nil {
 		return fmt.Errorf("purge: %w", err)
@@ -114,7 +123,7 @@ func (r *Removal) refusePurge(ctx context.Context, report *PurgeReport) error {
 
 // purge exports, reads back and deletes in one transaction, in which nobody else can write to the
 // archive.
-func (r *Removal) purge(ctx context.Context, report *PurgeReport, database string) error {
+func (r *Removal) purge(ctx context.Context, report *PurgeReport) error {
 	return r.inTx(ctx, "purge", func(tx pgx.Tx) error {
 		names, err := r.archiveTables(ctx)
 		if err != nil {
@@ -129,7 +138,7 @@ func (r *Removal) purge(ctx context.Context, report *PurgeReport, database strin
 			return err
 		}
 		e := &exporter{tx: tx, directory: report.Directory, progress: r.progress}
-		written, err := e.export(ctx, database, names)
+		written, err := e.export(ctx, names)
 		if err != nil {
 			return err
 		}
@@ -141,6 +150,9 @@ func (r *Removal) purge(ctx context.Context, report *PurgeReport, database strin
 			report.Deleted[f.Table] = f.Rows
 		}
 		if _, err := tx.Exec(ctx, "DROP TABLE "+list); err != nil { // never CASCADE
+			if detail := errorDetail(err); detail != "" {
+				return fmt.Errorf("%w: %s", err, detail)
+			}
 			return err
 		}
 		_, err = tx.Exec(ctx, "DROP SCHEMA "+ArchiveSchema)

@@ -99,9 +99,25 @@ func TestTheRemovalWorksWhateverTheSessionDefaults(t *testing.T) {
 	byDefault(t, address, "idle_session_timeout", "10ms")
 	byDefault(t, address, "idle_in_transaction_session_timeout", "10ms")
 	byDefault(t, address, "statement_timeout", "10ms")
+	byDefault(t, address, "standard_conforming_strings", "off")
+	byDefault(t, address, "quote_all_identifiers", "on")
 	byDefault(t, address, "default_transaction_read_only", "on") // now nobody else can change anything
 	throughContract(t, address)
 	holds(t, address)
+}
+
+// The application's sessions are their own as well, and the removal's triggers run in them.
+func TestTheApplicationWritesWhateverItsSessionsAre(t *testing.T) {
+	t.Parallel()
+	address := smallDatabase(t)
+	step(t, address, (*Removal).Expand)
+	conn := connect(t, address)
+	_, err := conn.Exec(t.Context(), `SET standard_conforming_strings = off; SET escape_string_warning = off;
+		INSERT INTO operation_runs (id, workspace_id, tenant_id, type, status, outcome, run_identity_hash, failure_summary, created_at)
+		VALUES (150, 1, 10, 'policy.sync', 'completed', 'failed', 'h150', '[{"code":"x","message":"y"}]', now())`)
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 func TestBothFormsOfAnAddressTakeTheSettings(t *testing.T) {

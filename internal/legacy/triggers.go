@@ -35,7 +35,7 @@ func triggers(unassigned int64) []trigger {
 	)
 	runColumns := "id, workspace_id, " + strings.Join(shadowed, ", ")
 	tenantsWorkspace := forRow("SELECT "+workspaceOf+" INTO NEW.workspace_id FROM public.tenants t WHERE t.id = NEW.tenant_id;\n", "NEW", unassigned)
-	return []trigger{
+	all := []trigger{
 		{
 			name: "run_values", table: "operation_runs",
 			timing: "BEFORE INSERT OR UPDATE OF " + runColumns,
@@ -78,7 +78,15 @@ func triggers(unassigned int64) []trigger {
 			timing: "AFTER INSERT OR UPDATE OF operation_run_id, backup_schedule_id OR DELETE", body: noteBoth("run", "operation_run_id"),
 		},
 	}
+	// It tells of no row: the backfill looks at all of them again.
+	for _, table := range touchedTables {
+		all = append(all, trigger{name: "truncated_" + table, table: table, timing: afterTruncate, body: "DELETE FROM runledger_removal.progress;\n" +
+			"UPDATE runledger_removal.state SET phase = 'expanded' WHERE phase = 'backfilled';\n"})
+	}
+	return all
 }
+
+const afterTruncate = "AFTER TRUNCATE"
 
 // runTriggerBody gives a run its canonical values.
 const runTriggerBody = `
@@ -110,7 +118,7 @@ func makeTrigger(ctx context.Context, tx pgx.Tx, t trigger) error {
 	name := quoted(ours + t.name)
 	function := fmt.Sprintf(`
 		CREATE OR REPLACE FUNCTION runledger_removal.%s() RETURNS trigger
-		LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $body$
+		LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET standard_conforming_strings = on AS $body$
 		BEGIN
 		%s
 		RETURN coalesce(NEW, OLD);
@@ -124,8 +132,12 @@ func makeTrigger(ctx context.Context, tx pgx.Tx, t trigger) error {
 	if err != nil || exists {
 		return err
 	}
+	each := "ROW"
+	if t.timing == afterTruncate {
+		each = "STATEMENT"
+	}
 	_, err = tx.Exec(ctx, fmt.Sprintf(`
-		CREATE TRIGGER %s %s ON %s FOR EACH ROW
+		CREATE TRIGGER %s %s ON %s FOR EACH `+each+`
 		WHEN (current_setting('runledger.own', true) IS DISTINCT FROM 'on')
 		EXECUTE FUNCTION runledger_removal.%[1]s()`, name, t.timing, public(t.table)))
 	return err

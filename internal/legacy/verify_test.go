@@ -142,6 +142,21 @@ func TestContractRefusesWhatVerifyFinds(t *testing.T) {
 	}
 }
 
+// A TRUNCATE tells of no row, and takes away what the backfill went by.
+func TestWhatTheApplicationTruncatesIsBackfilledAnew(t *testing.T) {
+	t.Parallel()
+	address := legacyDatabase(t)
+	throughBackfill(t, address)
+	run(t, address, "TRUNCATE backup_schedule_runs, backup_retention_holds; TRUNCATE inventory_sync_runs, sync_alerts CASCADE")
+	r := open(t, address, Options{})
+	if _, err := r.Contract(t.Context()); err == nil || !strings.Contains(err.Error(), "runledger legacy backfill") {
+		t.Errorf("contract: %v", err)
+	}
+	must(t, r.Backfill)
+	must(t, r.Contract)
+	holds(t, address)
+}
+
 func TestContractRefusesAViewOfADroppedColumn(t *testing.T) {
 	t.Parallel()
 	address := legacyDatabase(t)

@@ -144,9 +144,24 @@ func (v view) create(name string) string {
 	return statement
 }
 
+// ungrant takes from everybody but its owner what default privileges gave them on a new view.
+const ungrant = `
+	DO $$
+	DECLARE
+		grantee oid;
+	BEGIN
+		FOR grantee IN SELECT DISTINCT acl.grantee FROM pg_class AS c, aclexplode(c.relacl) AS acl
+		               WHERE c.oid = %[1]s::regclass AND acl.grantee <> c.relowner
+		LOOP
+			EXECUTE format('REVOKE ALL ON %%s FROM %%s', %[1]s::regclass,
+				CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END);
+		END LOOP;
+	END $$`
+
 func (s *swapping) makeView(ctx context.Context, v view) error {
 	statements := append([]string{v.create(v.name)}, v.indexes...)
 	statements = append(statements, fmt.Sprintf("ALTER %s %s OWNER TO %s", v.word(), v.name, quoted(v.owner)))
+	statements = append(statements, fmt.Sprintf(ungrant, literal(v.name)))
 	statements = append(statements, v.grants...)
 	if v.comment != "" {
 		statements = append(statements, fmt.Sprintf("COMMENT ON %s %s IS %s", v.word(), v.name, literal(v.comment)))

@@ -24,16 +24,21 @@ func (s *Server) bridgedFrom(r *http.Request, p *params, f *filter) error {
 		return nil
 	}
 	name := pgx.Identifier{"legacy_archive", table[0]}.Sanitize()
-	var runs []int64
-	for _, sql := range []string{
-		"SELECT operation_run_id FROM " + name + " WHERE id = $1 AND operation_run_id IS NOT NULL",
-		"SELECT operation_run_id FROM legacy_archive.imported_runs WHERE legacy_id = $1 AND legacy_table = '" + table[0] + "'",
-	} {
-		found, err := s.int64s(r, sql, id)
+	runs, err := s.int64s(r, "SELECT operation_run_id FROM legacy_archive.imported_runs WHERE legacy_id = $1 AND legacy_table = $2", id, table[0])
+	if err != nil {
+		return err
+	}
+	// The number of a run that there was none of, or of another workspace, may be another run's by now.
+	broken, err := s.int64s(r, "SELECT legacy_id FROM legacy_archive.broken_bridges WHERE legacy_id = $1 AND legacy_table = $2", id, table[0])
+	if err != nil {
+		return err
+	}
+	if len(broken) == 0 {
+		bridged, err := s.int64s(r, "SELECT operation_run_id FROM "+name+" WHERE id = $1 AND operation_run_id IS NOT NULL", id)
 		if err != nil {
 			return err
 		}
-		runs = append(runs, found...)
+		runs = append(runs, bridged...)
 	}
 	// Whose run it is, the list's own statement decides.
 	f.and("operation_runs.id = ANY (?::bigint[])", runs)

@@ -89,7 +89,7 @@ CREATE TABLE IF NOT EXISTS runledger_removal.aftermath (
 -- backslash, and the escapes of a whole pair. What jsonb refuses even so (a number out of all
 -- range) becomes a JSON string of the whole text.
 CREATE OR REPLACE FUNCTION runledger_removal.repaired(original json) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog SET standard_conforming_strings = on AS $$
 DECLARE
     marked text := replace(original::text, '\\', E'\x01');
 BEGIN
