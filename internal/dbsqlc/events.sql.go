@@ -166,10 +166,13 @@ func (q *Queries) GetFeedPlace(ctx context.Context, db DBTX, arg GetFeedPlacePar
 }
 
 const listChanges = `-- name: ListChanges :many
-SELECT change.id, change.run_id, change.kind, change.at, change.actor, change.data,
-       change.transaction_id::text::bigint AS transaction
+SELECT c.id, c.run_id, c.kind, c.at, c.actor, CASE WHEN c.fits THEN c.data ELSE '{}' END::jsonb AS data,
+       c.transaction_id::text::bigint AS transaction, c.fits::boolean AS fits
 FROM (
-    (SELECT r.id, r.run_id, r.kind, r.at, r.actor, r.data, r.transaction_id
+SELECT change.id, change.run_id, change.kind, change.at, change.actor, change.data, change.transaction_id, change.weight, sum(change.weight) OVER (ORDER BY change.transaction_id, change.id ROWS UNBOUNDED PRECEDING) - change.weight < 8 * 1024 * 1024 AS fits
+FROM (
+    (SELECT r.id, r.run_id, r.kind, r.at, r.actor, r.data, r.transaction_id,
+            pg_column_size(r.data) * CASE WHEN pg_column_size(r.data) > 500 THEN 64 ELSE 1 END AS weight
      FROM operation_run_events AS r
      WHERE r.workspace_id = $1
        AND (r.transaction_id, r.id) > (($2::bigint)::text::xid8, $3::bigint)
@@ -177,7 +180,8 @@ FROM (
      ORDER BY r.transaction_id, r.id
      LIMIT $5)
     UNION ALL
-    (SELECT s.id, 0, s.kind, s.at, s.actor, s.data, s.transaction_id
+    (SELECT s.id, 0, s.kind, s.at, s.actor, s.data, s.transaction_id,
+            pg_column_size(s.data) * CASE WHEN pg_column_size(s.data) > 500 THEN 64 ELSE 1 END
      FROM backup_schedule_events AS s
      WHERE s.workspace_id = $1
        AND (s.transaction_id, s.id) > (($2::bigint)::text::xid8, $3::bigint)
@@ -187,6 +191,8 @@ FROM (
 ) AS change
 ORDER BY change.transaction_id, change.id
 LIMIT $5
+) AS c
+ORDER BY c.transaction_id, c.id
 `
 
 type ListChangesParams struct {
@@ -205,6 +211,7 @@ type ListChangesRow struct {
 	Actor       string
 	Data        []byte
 	Transaction int64
+	Fits        bool
 }
 
 // The settled changes behind a position: of runs, and of backup schedules, whose run_id is 0. Both
@@ -232,6 +239,7 @@ func (q *Queries) ListChanges(ctx context.Context, db DBTX, arg ListChangesParam
 			&i.Actor,
 			&i.Data,
 			&i.Transaction,
+			&i.Fits,
 		); err != nil {
 			return nil, err
 		}
@@ -245,10 +253,20 @@ func (q *Queries) ListChanges(ctx context.Context, db DBTX, arg ListChangesParam
 
 const listRunEvents = `-- name: ListRunEvents :many
 
-SELECT id, run_id, kind, at, actor, data FROM operation_run_events
-WHERE workspace_id = $1 AND run_id = $2 AND id > $3
-ORDER BY id
-LIMIT $4
+
+SELECT e.id, e.run_id, e.kind, e.at, e.actor, CASE WHEN e.fits THEN e.data ELSE '{}' END::jsonb AS data, e.fits::boolean AS fits
+FROM (
+    SELECT listed.id, listed.workspace_id, listed.run_id, listed.kind, listed.at, listed.actor, listed.data, listed.transaction_id, listed.weight, sum(listed.weight) OVER (ORDER BY listed.id ROWS UNBOUNDED PRECEDING) - listed.weight < 8 * 1024 * 1024 AS fits
+    FROM (
+        SELECT operation_run_events.id, operation_run_events.workspace_id, operation_run_events.run_id, operation_run_events.kind, operation_run_events.at, operation_run_events.actor, operation_run_events.data, operation_run_events.transaction_id,
+               pg_column_size(operation_run_events.data) * CASE WHEN pg_column_size(operation_run_events.data) > 500 THEN 64 ELSE 1 END AS weight
+        FROM operation_run_events
+        WHERE workspace_id = $1 AND run_id = $2 AND id > $3
+        ORDER BY id
+        LIMIT $4
+    ) AS listed
+) AS e
+ORDER BY e.id
 `
 
 type ListRunEventsParams struct {
@@ -265,11 +283,15 @@ type ListRunEventsRow struct {
 	At    pgtype.Timestamptz
 	Actor string
 	Data  []byte
+	Fits  bool
 }
 
 // What happened to runs. The order of a workspace's changes is (transaction_id, id), and a change
 // is settled once every transaction up to its own has ended: from then on none can come before it.
 // An open transaction of another database of the cluster cannot write here and does not count.
+// An event may hold a report of a mebibyte, and a page of them is not to take a server's memory. The data of
+// those that do not fit stays where it is; the first always fits. How large it is, is told by how it is stored,
+// which reads none of it: what is not small may be compressed, and is taken for 64 times as much.
 func (q *Queries) ListRunEvents(ctx context.Context, db DBTX, arg ListRunEventsParams) ([]ListRunEventsRow, error) {
 	rows, err := db.Query(ctx, listRunEvents,
 		arg.WorkspaceID,
@@ -291,6 +313,7 @@ func (q *Queries) ListRunEvents(ctx context.Context, db DBTX, arg ListRunEventsP
 			&i.At,
 			&i.Actor,
 			&i.Data,
+			&i.Fits,
 		); err != nil {
 			return nil, err
 		}

@@ -204,7 +204,7 @@ func (s *Subscription) Next(ctx context.Context) ([]Change, error) {
 	for {
 		g := s.topic.since(s.at)
 		if g.behind {
-			changes, err := s.feed.read(ctx, s.topic.workspaceID, s.at, g.horizon, mostChanges)
+			changes, _, err := s.feed.read(ctx, s.topic.workspaceID, s.at, g.horizon, mostChanges)
 			if err != nil {
 				return nil, err
 			}
@@ -233,15 +233,15 @@ func (s *Subscription) Next(ctx context.Context) ([]Change, error) {
 	}
 }
 
-// read is the page of changes behind a position, of transactions below the horizon.
-func (f *Feed) read(ctx context.Context, workspaceID int64, after Position, horizon int64, limit int32) ([]Change, error) {
-	rows, err := list(ctx, f.db, workspaceID, after, horizon, limit)
+// read is the page of changes behind a position, of transactions below the horizon; more may follow.
+func (f *Feed) read(ctx context.Context, workspaceID int64, after Position, horizon int64, limit int32) (changes []Change, more bool, err error) {
+	rows, more, err := list(ctx, f.db, workspaceID, after, horizon, limit)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	changes := make([]Change, 0, len(rows))
+	changes = make([]Change, 0, len(rows))
 	for i := range rows {
 		changes = append(changes, Change{positionOf(&rows[i]), slices.Clip(f.frame(workspaceID, &rows[i])), rows[i].At.Time})
 	}
-	return changes, nil
+	return changes, more, nil
 }

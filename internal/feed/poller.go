@@ -2,8 +2,11 @@ package feed
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 )
@@ -80,25 +83,30 @@ func (p *poller) round(ctx context.Context) error {
 			return err
 		}
 	}
+	var failed error
 	for _, t := range topics {
 		if !t.stale && snapshot.Horizon <= p.horizon {
 			continue
 		}
 		t.stale = true // until it is read
 		if err := p.advance(ctx, t, snapshot.Horizon); err != nil {
-			return err
+			failed = errors.Join(failed, err)
+			if _, refused := errors.AsType[*pgconn.PgError](err); refused { // this one; the others may be read
+				continue
+			}
+			return failed
 		}
 		t.stale = false
 	}
 	// A transaction of another database may count for a moment, while it ends.
 	p.horizon, p.beyond = max(snapshot.Horizon, p.horizon), snapshot.Beyond
-	return nil
+	return failed
 }
 
 // advance reads a topic up to the horizon.
 func (p *poller) advance(ctx context.Context, t *topic, horizon int64) error {
 	for {
-		changes, err := p.feed.read(ctx, t.workspaceID, t.last(), horizon, pageSize)
+		changes, more, err := p.feed.read(ctx, t.workspaceID, t.last(), horizon, pageSize)
 		if err != nil {
 			return err
 		}
@@ -109,7 +117,7 @@ func (p *poller) advance(ctx context.Context, t *topic, horizon int64) error {
 			}
 			p.active = time.Now()
 		}
-		if len(changes) < pageSize {
+		if !more {
 			return nil
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 )
@@ -53,7 +54,7 @@ func Read(ctx context.Context, db dbsqlc.DBTX, workspaceID int64, after Position
 	if err != nil {
 		return Page{}, err
 	}
-	changes, err := list(ctx, db, workspaceID, at, place.Horizon, limit)
+	changes, _, err := list(ctx, db, workspaceID, at, place.Horizon, limit)
 	if err != nil {
 		return Page{}, err
 	}
@@ -72,16 +73,21 @@ func Last(ctx context.Context, db dbsqlc.DBTX, workspaceID int64) (Position, err
 	return place.last(), nil
 }
 
-// list lists the changes behind a position, of transactions below the horizon.
-func list(ctx context.Context, db dbsqlc.DBTX, workspaceID int64, after Position, horizon int64, limit int32) ([]dbsqlc.ListChangesRow, error) {
-	changes, err := dbsqlc.New().ListChanges(ctx, db, dbsqlc.ListChangesParams{
+// list lists the changes behind a position, of transactions below the horizon: as many as the limit, or as fit
+// into a page. more tells that others may follow.
+func list(ctx context.Context, db dbsqlc.DBTX, workspaceID int64, after Position, horizon int64, limit int32) (changes []dbsqlc.ListChangesRow, more bool, err error) {
+	changes, err = dbsqlc.New().ListChanges(ctx, db, dbsqlc.ListChangesParams{
 		WorkspaceID: workspaceID, PositionTransaction: after.Transaction, PositionID: after.ID,
 		Horizon: horizon, PageSize: limit,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list changes: %w", err)
+		return nil, false, fmt.Errorf("list changes: %w", err)
 	}
-	return changes, nil
+	more = len(changes) == int(limit)
+	if fit := slices.IndexFunc(changes, func(row dbsqlc.ListChangesRow) bool { return !row.Fits }); fit >= 0 {
+		return changes[:fit], true, nil
+	}
+	return changes, more, nil
 }
 
 // place is what the database says of a position.

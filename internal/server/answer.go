@@ -78,7 +78,7 @@ func answerBody(w http.ResponseWriter, r *http.Request, status int, tag string, 
 // answerParts writes the answers of a batch to each of its n parts: a 207 in the manner of RFC 4918
 // section 13. status is that of a part, or why it has no row; row appends the row, which stands under name.
 // It is sent as it is made.
-func answerParts(
+func (s *Server) answerParts(
 	w http.ResponseWriter, r *http.Request, name string, n int,
 	status func(i int) (int, error), row func(b []byte, i int) []byte,
 ) error {
@@ -94,6 +94,7 @@ func answerParts(
 		b.body = append(separated(b.body, i), '{')
 		if done, err := status(i); err != nil {
 			answer := answerFor(err)
+			s.logCause(r.Context(), requestID, answer)
 			b.body = appendInt(b.body, "status", int64(answer.status))
 			b.body = appendJSON(b.body, "problem", answer.problem(requestID))
 		} else {

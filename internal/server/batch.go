@@ -36,7 +36,7 @@ func (s *Server) batchRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 		return err
 	}
 	results := s.doOperations(r.Context(), ws, operations)
-	return answerParts(w, r, "operation_run", len(results),
+	return s.answerParts(w, r, "operation_run", len(results),
 		func(i int) (int, error) { return results[i].status, results[i].err },
 		func(b []byte, i int) []byte { return appendRun(b, &results[i].run) })
 }

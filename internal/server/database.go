@@ -32,6 +32,9 @@ func SessionSettings() map[string]string {
 		// To start helpers for a page, or a compiler, takes a hundred times as long as the page.
 		"max_parallel_workers_per_gather": "0",
 		"jit":                             "off",
+		// Of many writes in one statement one may meet a row that somebody holds. The others are done
+		// apart from it then, in good time.
+		"lock_timeout": "2s",
 	}
 }
 

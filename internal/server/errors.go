@@ -171,14 +171,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		answer = errHungUp.because(err)
 	}
-	if answer.cause != nil {
-		level := slog.LevelDebug
-		if answer.status >= http.StatusInternalServerError {
-			level = slog.LevelError
-		}
-		s.log.LogAttrs(r.Context(), level, "request failed",
-			slog.String("request_id", request.id), slog.Any("error", answer.cause), traceID(r.Context()))
-	}
+	s.logCause(r.Context(), request.id, answer)
 	answer, allowed := s.addressed(r, answer)
 	body := answer.problem(request.id)
 	h := w.Header()
@@ -193,6 +186,18 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(answer.status)
 	_, _ = w.Write(body)
+}
+
+// logCause logs why an answer is what it is, if there is more to say than it says itself.
+func (s *Server) logCause(ctx context.Context, requestID string, answer *apiError) {
+	if answer.cause == nil {
+		return
+	}
+	level := slog.LevelDebug
+	if answer.status >= http.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	s.log.LogAttrs(ctx, level, "request failed", slog.String("request_id", requestID), slog.Any("error", answer.cause), traceID(ctx))
 }
 
 // addressed is the answer where the address is known for other methods than the request's, with those, or
@@ -315,5 +320,12 @@ func isOutage(err error) bool {
 		"53", // insufficient resources: too many connections, disk full
 		"57", // operator intervention: shutdown, statement timeout
 		"40", // transaction rollback: a deadlock, which another try passes
-	)
+	) || isLocked(err)
+}
+
+// isLocked tells whether somebody held a row for longer than a statement waits for it.
+func isLocked(err error) bool {
+	const lockNotAvailable = "55P03"
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == lockNotAvailable
 }

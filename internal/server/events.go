@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
@@ -29,6 +30,9 @@ func (s *Server) listRunEvents(w http.ResponseWriter, r *http.Request, ws worksp
 		if _, err := s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id}); err != nil {
 			return err
 		}
+	}
+	if fit := slices.IndexFunc(events, func(event dbsqlc.ListRunEventsRow) bool { return !event.Fits }); fit >= 0 {
+		pg.limit = min(pg.limit, fit)
 	}
 	return answerPage(s, w, r, pg, events, appendRunEvent,
 		func(event *dbsqlc.ListRunEventsRow) position { return byID(event.ID) })

@@ -65,7 +65,7 @@ func (s *Server) batchFindings(w http.ResponseWriter, r *http.Request, ws worksp
 		func(ctx context.Context, items []reportedFinding) ([]observed, error) {
 			return s.writeFindings(ctx, ws, items)
 		})
-	return answerObserved(w, r, "finding", results)
+	return s.answerObserved(w, r, "finding", results)
 }
 
 // parseFinding reads one finding of a batch.

@@ -56,7 +56,7 @@ func (s *Server) batchInventoryItems(w http.ResponseWriter, r *http.Request, ws 
 		func(ctx context.Context, items []seenItem) ([]observed, error) {
 			return s.writeItems(ctx, ws, runID, items)
 		})
-	return answerObserved(w, r, "inventory_item", results)
+	return s.answerObserved(w, r, "inventory_item", results)
 }
 
 // mustBeRun is the error that says that the run which saw the items is not one of the workspace.

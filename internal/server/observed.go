@@ -68,6 +68,7 @@ func observe[Item any, Key comparable](
 			pending = append(pending, i)
 		}
 	}
+	var outage error
 	for len(pending) > 0 {
 		// What has a key that came before waits for the next round, so that the last one wins.
 		var round, later []int
@@ -88,6 +89,15 @@ func observe[Item any, Key comparable](
 		done := together(items, func(items []Item) ([]observed, error) { return write(ctx, items) }, failedObservation)
 		for n, i := range round {
 			results[i] = done[n]
+			if isOutage(done[n].err) { // each round behind it would wait as long again
+				outage = done[n].err
+			}
+		}
+		if outage != nil {
+			for _, i := range later {
+				results[i].err = errUnavailable.because(outage)
+			}
+			return results
 		}
 		pending = later
 	}
@@ -95,8 +105,8 @@ func observe[Item any, Key comparable](
 }
 
 // answerObserved writes the answers of a batch, each with its row under name.
-func answerObserved(w http.ResponseWriter, r *http.Request, name string, results []observed) error {
-	return answerParts(w, r, name, len(results),
+func (s *Server) answerObserved(w http.ResponseWriter, r *http.Request, name string, results []observed) error {
+	return s.answerParts(w, r, name, len(results),
 		func(i int) (int, error) { return results[i].status, results[i].err },
 		func(b []byte, i int) []byte { return append(b, results[i].row...) })
 }

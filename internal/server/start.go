@@ -7,7 +7,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
@@ -280,13 +282,13 @@ func (s *Server) startGathered(ctx context.Context, ws workspace.Scope, items []
 		runType  string
 	}
 	operations, subjects := make([]operation, len(items)), make([][]subject, len(items))
-	first, same := map[wish]int{}, map[int]int{}
+	first, same := map[wish]int{}, map[int]bool{} // the places of wishes, and of those that another has had before
 	for i := range items {
 		item := &items[i]
 		operations[i].start = item
 		if item.idempotencyKey == "" && item.retryOfID == 0 {
-			if earlier, ok := first[wish{item.identity(), item.runType}]; ok {
-				same[i] = earlier
+			if _, ok := first[wish{item.identity(), item.runType}]; ok {
+				same[i] = true
 				continue
 			}
 			first[wish{item.identity(), item.runType}] = i
@@ -294,15 +296,18 @@ func (s *Server) startGathered(ctx context.Context, ws workspace.Scope, items []
 		subjects[i] = item.subjects()
 	}
 	results := make([]result, len(items))
-	for _, wave := range waves(subjects) {
-		s.doWave(ctx, ws, operations, wave, results)
-	}
-	for i, earlier := range same {
-		if results[i] = results[earlier]; results[i].err != nil {
-			results[i] = s.startMany(ctx, ws, items[i:i+1])[0] // it may have been the other one's fault
+	s.doWaves(ctx, ws, operations, waves(subjects), results)
+	for _, i := range slices.Sorted(maps.Keys(same)) {
+		which := wish{items[i].identity(), items[i].runType}
+		earlier := results[first[which]]
+		if earlier.err != nil && !isOutage(earlier.err) { // it may have been the other one's fault
+			results[i] = s.startMany(ctx, ws, items[i:i+1])[0]
+			first[which] = i
 			continue
 		}
-		results[i].status = http.StatusOK
+		if results[i] = earlier; earlier.err == nil {
+			results[i].status = http.StatusOK
+		}
 	}
 	return results
 }

@@ -31,13 +31,36 @@ func (s *Server) doOperations(ctx context.Context, ws workspace.Scope, operation
 	if err != nil {
 		return results
 	}
-	for _, wave := range waves(subjects) {
-		s.doWave(ctx, ws, operations, wave, results)
-		for _, i := range wave {
-			results[i].err = beneath(operations[i].at, results[i].err)
+	s.doWaves(ctx, ws, operations, waves(subjects), results)
+	for i, op := range operations {
+		if len(op.faults) == 0 {
+			results[i].err = beneath(op.at, results[i].err)
 		}
 	}
 	return results
+}
+
+// doWaves does one wave after the other. An outage ends it: what comes behind would wait as long again, for as
+// many times as there are waves, and is told to come again.
+func (s *Server) doWaves(ctx context.Context, ws workspace.Scope, operations []operation, waves [][]int, results []result) {
+	var outage error
+	for _, wave := range waves {
+		if outage == nil {
+			outage = ctx.Err() // nobody waits for an answer any more
+		}
+		if outage != nil {
+			for _, i := range wave {
+				results[i].err = errUnavailable.because(outage)
+			}
+			continue
+		}
+		s.doWave(ctx, ws, operations, wave, results)
+		for _, i := range wave {
+			if isOutage(results[i].err) {
+				outage = results[i].err
+			}
+		}
+	}
 }
 
 // waves divides operations into waves that can be done at once, and returns their places. An
@@ -181,7 +204,7 @@ func together[Item, Result any](
 	switch {
 	case err == nil:
 		return done
-	case len(items) > 1 && !isOutage(err):
+	case len(items) > 1 && (isLocked(err) || !isOutage(err)):
 		half := len(items) / 2 //nolint:mnd // in two
 		return append(together(items[:half], do, failed), together(items[half:], do, failed)...)
 	}

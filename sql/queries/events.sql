@@ -2,19 +2,35 @@
 -- is settled once every transaction up to its own has ended: from then on none can come before it.
 -- An open transaction of another database of the cluster cannot write here and does not count.
 
+-- An event may hold a report of a mebibyte, and a page of them is not to take a server's memory. The data of
+-- those that do not fit stays where it is; the first always fits. How large it is, is told by how it is stored,
+-- which reads none of it: what is not small may be compressed, and is taken for 64 times as much.
+
 -- name: ListRunEvents :many
-SELECT id, run_id, kind, at, actor, data FROM operation_run_events
-WHERE workspace_id = @workspace_id AND run_id = @run_id AND id > @position_id
-ORDER BY id
-LIMIT @page_size;
+SELECT e.id, e.run_id, e.kind, e.at, e.actor, CASE WHEN e.fits THEN e.data ELSE '{}' END::jsonb AS data, e.fits::boolean AS fits
+FROM (
+    SELECT listed.*, sum(listed.weight) OVER (ORDER BY listed.id ROWS UNBOUNDED PRECEDING) - listed.weight < 8 * 1024 * 1024 AS fits
+    FROM (
+        SELECT operation_run_events.*,
+               pg_column_size(operation_run_events.data) * CASE WHEN pg_column_size(operation_run_events.data) > 500 THEN 64 ELSE 1 END AS weight
+        FROM operation_run_events
+        WHERE workspace_id = @workspace_id AND run_id = @run_id AND id > @position_id
+        ORDER BY id
+        LIMIT @page_size
+    ) AS listed
+) AS e
+ORDER BY e.id;
 
 -- name: ListChanges :many
 -- The settled changes behind a position: of runs, and of backup schedules, whose run_id is 0. Both
 -- take their ids from one sequence. horizon comes from one of the two queries below.
-SELECT change.id, change.run_id, change.kind, change.at, change.actor, change.data,
-       change.transaction_id::text::bigint AS transaction
+SELECT c.id, c.run_id, c.kind, c.at, c.actor, CASE WHEN c.fits THEN c.data ELSE '{}' END::jsonb AS data,
+       c.transaction_id::text::bigint AS transaction, c.fits::boolean AS fits
 FROM (
-    (SELECT r.id, r.run_id, r.kind, r.at, r.actor, r.data, r.transaction_id
+SELECT change.*, sum(change.weight) OVER (ORDER BY change.transaction_id, change.id ROWS UNBOUNDED PRECEDING) - change.weight < 8 * 1024 * 1024 AS fits
+FROM (
+    (SELECT r.id, r.run_id, r.kind, r.at, r.actor, r.data, r.transaction_id,
+            pg_column_size(r.data) * CASE WHEN pg_column_size(r.data) > 500 THEN 64 ELSE 1 END AS weight
      FROM operation_run_events AS r
      WHERE r.workspace_id = @workspace_id
        AND (r.transaction_id, r.id) > ((@position_transaction::bigint)::text::xid8, @position_id::bigint)
@@ -22,7 +38,8 @@ FROM (
      ORDER BY r.transaction_id, r.id
      LIMIT @page_size)
     UNION ALL
-    (SELECT s.id, 0, s.kind, s.at, s.actor, s.data, s.transaction_id
+    (SELECT s.id, 0, s.kind, s.at, s.actor, s.data, s.transaction_id,
+            pg_column_size(s.data) * CASE WHEN pg_column_size(s.data) > 500 THEN 64 ELSE 1 END
      FROM backup_schedule_events AS s
      WHERE s.workspace_id = @workspace_id
        AND (s.transaction_id, s.id) > ((@position_transaction::bigint)::text::xid8, @position_id::bigint)
@@ -31,7 +48,9 @@ FROM (
      LIMIT @page_size)
 ) AS change
 ORDER BY change.transaction_id, change.id
-LIMIT @page_size;
+LIMIT @page_size
+) AS c
+ORDER BY c.transaction_id, c.id;
 
 -- name: GetFeedHorizon :one
 -- @sqlc-vet-disable workspace-scope

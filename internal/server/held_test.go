@@ -1,0 +1,170 @@
+package server_test
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/runledger/runledger/internal/dbtest"
+	"github.com/runledger/runledger/internal/server"
+)
+
+// newHeldWorker is a worker with a run of the identity "held", whose row a transaction holds from now on. A
+// statement waits for it no longer than it takes to see that it does. The statements are counted, and the log kept.
+func newHeldWorker(t *testing.T) (w *worker, held runBody, counter *statementCounter, log *lines) {
+	t.Helper()
+	counter, log = &statementCounter{}, &lines{}
+	config, err := pgxpool.ParseConfig(dbtest.URL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.ConnConfig.Tracer = counter
+	config.ConnConfig.RuntimeParams["lock_timeout"] = "100ms"
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	w = newWorker(t, newHarnessOn(t, pool, server.Options{Log: slog.New(slog.NewTextHandler(log, nil))}))
+	held = w.start(t, http.StatusCreated, `{"type":"inventory_sync","identity":"held"}`)
+	tx, err := dbtest.Pool(t).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback(t.Context()) })
+	var id int64
+	if err := tx.QueryRow(t.Context(), "SELECT id FROM operation_runs WHERE workspace_id = $1 FOR UPDATE", w.ID).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	return w, held, counter, log
+}
+
+// together sends starts at the same time and returns how often each status came.
+func (w *worker) together(t *testing.T, bodies ...string) map[int]int {
+	t.Helper()
+	var mu sync.Mutex
+	statuses := map[int]int{}
+	var all sync.WaitGroup
+	for _, body := range bodies {
+		all.Go(func() {
+			got, err := w.send(http.MethodPost, w.path(""), w.bearer, body)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			statuses[got.status]++
+		})
+	}
+	all.Wait()
+	return statuses
+}
+
+func TestThoseWhoWantTheSameWaitForAHeldRowTogether(t *testing.T) {
+	t.Parallel()
+	w, _, counter, _ := newHeldWorker(t)
+	const n = 40
+	bodies := make([]string, n)
+	for i := range bodies {
+		bodies[i] = `{"type":"inventory_sync","identity":"held"}`
+	}
+	before := counter.starts.Load()
+	if got := w.together(t, bodies...); got[http.StatusServiceUnavailable] != n {
+		t.Errorf("answers by status: %v", got)
+	}
+	if took := counter.starts.Load() - before; took > n/2 {
+		t.Errorf("%d statements for %d starts of the same", took, n)
+	}
+}
+
+func TestAHeldRowKeepsNoOtherStartOfTheMemberWaiting(t *testing.T) {
+	t.Parallel()
+	w, _, _, _ := newHeldWorker(t)
+	const n = 40
+	bodies := make([]string, n)
+	for i := range bodies {
+		bodies[i] = fmt.Sprintf(`{"type":"inventory_sync","identity":%d}`, i)
+	}
+	bodies[n/2] = `{"type":"inventory_sync","identity":"held"}`
+	if got := w.together(t, bodies...); got[http.StatusCreated] != n-1 || got[http.StatusServiceUnavailable] != 1 {
+		t.Errorf("answers by status: %v", got)
+	}
+}
+
+func TestABatchWaitsForAHeldRowOnceAndTheLogSaysWhy(t *testing.T) {
+	t.Parallel()
+	w, held, counter, log := newHeldWorker(t)
+	const n = 20
+	operations := make([]string, n)
+	for i := range operations {
+		operations[i] = fmt.Sprintf(`{"report":{"id":%d,"summary_counts":{"n":%d}}}`, held.ID, i)
+	}
+	got := w.must(t, http.StatusMultiStatus, http.MethodPost, "/batch", `{"operations":[`+strings.Join(operations, ",")+`]}`)
+	if busy := strings.Count(got.body, `{"status":503,`); busy != n || counter.reports.Load() != 1 {
+		t.Errorf("%d parts of %d are 503, after %d statements", busy, n, counter.reports.Load())
+	}
+	id := got.header.Get("X-Request-Id")
+	if log.count("request_id="+id, "lock timeout") == 0 {
+		t.Error("the log does not say why")
+	}
+}
+
+// A page of events that hold a report of a mebibyte each ends early, and the next one goes on behind it.
+func TestPagesOfLargeEventsAreSmallAndLeaveNothingOut(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarnessOnFresh(t))
+	w.client.Transport = w.plainTransport(t) // the contract has been read often enough
+	run := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	const events, largest, small = 60, 24 << 20, 100
+	w.exec(t, `INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
+		SELECT $1, $2, 'reported', 'somebody', jsonb_build_object('n', n, 'failure_summary', repeat('long ', 200000)) FROM generate_series(1, $3::integer) AS n`,
+		w.ID, run.ID, events)
+	w.exec(t, `INSERT INTO operation_run_events (workspace_id, run_id, kind, actor, data)
+		SELECT $1, $2, 'reported', 'somebody', jsonb_build_object('n', n) FROM generate_series($3::integer, $4::integer) AS n`,
+		w.ID, run.ID, events+1, events+small)
+	wantAll := func(how string, told []runEvent, pages int) {
+		t.Helper()
+		if len(told) != 1+events+small || pages < 3 {
+			t.Errorf("%s: %d events in %d pages", how, len(told), pages)
+		}
+		for n, event := range told[1:] {
+			long, _ := event.Data["failure_summary"].(string)
+			if event.Data["n"] != float64(n+1) || n < events && len(long) != 1_000_000 {
+				t.Fatalf("%s: event %d has n %v and %d bytes", how, n, event.Data["n"], len(long))
+			}
+		}
+	}
+
+	var told []runEvent
+	pages := 0
+	for next := address("/workspaces/{workspace_id}/operation-runs/{id}/events?limit=200", w.ID, run.ID); next != ""; pages++ {
+		got := w.get(t, http.StatusOK, w.Operator.Subject, next)
+		if len(got.body) > largest {
+			t.Errorf("a page of the timeline has %d bytes", len(got.body))
+		}
+		page := decode[struct {
+			Data       []runEvent `json:"data"`
+			NextCursor *string    `json:"next_cursor"`
+		}](t, got.body)
+		told = append(told, page.Data...)
+		if next = ""; page.NextCursor != nil {
+			next = address("/workspaces/{workspace_id}/operation-runs/{id}/events?limit=200&cursor=", w.ID, run.ID) + *page.NextCursor
+		}
+	}
+	wantAll("the timeline", told, pages)
+
+	told, pages = nil, 0
+	for after := ""; ; pages++ {
+		page := w.changes(t, w.Operator.Subject, w.ID, after)
+		if len(page.Data) == 0 {
+			break
+		}
+		told, after = append(told, page.Data...), page.NextAfter
+	}
+	wantAll("the changes", told, pages)
+}
