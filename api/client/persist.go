@@ -16,17 +16,21 @@ const (
 )
 
 // persist tries until there is a run, the answer is one that another try would not change, or ctx
-// is done. The error is then that of the last try.
-func persist(ctx context.Context, try func() (*Run, *http.Response, []byte, error)) (*Run, error) {
+// is done. The error is then that of the last try. No try has more than a part of the time that is left:
+// where a server is gone without a word, a connection to it swallows what is sent.
+func persist(ctx context.Context, try func(ctx context.Context) (*Run, *http.Response, []byte, error)) (*Run, error) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		run, response, body, err := try()
+		once, stop := context.WithTimeout(ctx, triedFor(ctx))
+		run, response, body, err := try(once)
+		late := once.Err() != nil && ctx.Err() == nil
+		stop()
 		if err == nil && run != nil {
 			return run, nil
 		}
 		if err == nil {
 			err = errorOf(response, body)
 		}
-		if !passes(response, err) {
+		if !late && !passes(response, err) {
 			return nil, err
 		}
 		// Half of the pause is random, so that those who failed together do not return together.
@@ -39,6 +43,17 @@ func persist(ctx context.Context, try func() (*Run, *http.Response, []byte, erro
 		case <-timer.C:
 		}
 	}
+}
+
+// triedFor is how long one try may take: a quarter of what is left until the deadline of ctx, and not so long that
+// nobody would wait for an answer, nor so short that there could be none.
+func triedFor(ctx context.Context) time.Duration {
+	const shortest, longest, part = time.Second, 20 * time.Second, 4
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return longest
+	}
+	return min(max(time.Until(deadline)/part, shortest), longest)
 }
 
 // lostError is for want of an answer to a request that was sent, or of a part of it: the service may

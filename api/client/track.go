@@ -55,7 +55,8 @@ func (e *RefusedNoteError) Unwrap() error { return e.Err }
 var (
 	// ErrCancelRequested says that somebody asked for the run to stop.
 	ErrCancelRequested = errors.New("runledger: the run was asked to stop")
-	// ErrEndedElsewhere says that somebody else reported the end of the run.
+	// ErrEndedElsewhere says that somebody else reported the end of the run, or that the service took it for
+	// stalled and the same work was started anew.
 	ErrEndedElsewhere = errors.New("runledger: somebody else ended the run")
 )
 
@@ -117,7 +118,7 @@ func (t *tracking) start(ctx context.Context, start StartRun) (*Run, error) {
 		with[trackID] = key
 	}
 	start.Context = &with
-	run, err := persist(ctx, func() (*Run, *http.Response, []byte, error) {
+	run, err := persist(ctx, func(ctx context.Context) (*Run, *http.Response, []byte, error) {
 		got, err := sending(func(sent RequestEditorFn) (*StartOperationRunResponse, error) {
 			return t.client.StartOperationRunWithResponse(ctx, t.workspaceID, &StartOperationRunParams{IdempotencyKey: &key}, start, sent)
 		})
@@ -196,8 +197,14 @@ func (t *tracking) beat(ctx context.Context, cancel context.CancelCauseFunc) {
 			run = failed.Problem.run()
 		}
 		t.heed(run, cancel)
+		if errors.Is(err, errReplaced) {
+			cancel(ErrEndedElsewhere)
+		}
 	}
 }
+
+// errReplaced says that the service took the run for stalled, and that another of the same identity is active.
+var errReplaced = errors.New("another run of the same work is active")
 
 // pulse sends what there is to say, or else a heartbeat.
 func (t *tracking) pulse(ctx context.Context) (*Run, error) {
@@ -246,6 +253,12 @@ func (t *tracking) tell(ctx context.Context, report ReportRun) (*Run, error) {
 	if err == nil && run == nil {
 		err = errorOf(response, body)
 	}
+	// A report overrules the verdict that the run has stalled, unless somebody does the work again by now.
+	if failed, ok := errors.AsType[*Error](err); ok && failed.StatusCode == http.StatusConflict {
+		if now := failed.Problem.run(); now != nil && isGivenUp(now) {
+			err = fmt.Errorf("%w: %w", errReplaced, err)
+		}
+	}
 	return run, err
 }
 
@@ -280,6 +293,10 @@ const silent = "no_heartbeat"
 // givenUp tells whether the service has ended the run because it heard nothing of it.
 func (t *tracking) givenUp() bool {
 	run := t.report.Run()
+	return isGivenUp(&run)
+}
+
+func isGivenUp(run *Run) bool {
 	return run.Status == string(RunStatusCompleted) && run.Stalled != nil && *run.Stalled == silent
 }
 
@@ -343,7 +360,7 @@ func (t *tracking) endWithout(ctx context.Context, report ReportRun, failure *Fa
 
 // insist sends one report until it is answered.
 func (t *tracking) insist(ctx context.Context, report ReportRun) (*Run, error) {
-	return persist(ctx, func() (*Run, *http.Response, []byte, error) { return t.send(ctx, report) })
+	return persist(ctx, func(ctx context.Context) (*Run, *http.Response, []byte, error) { return t.send(ctx, report) })
 }
 
 // send sends one report.

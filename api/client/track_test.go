@@ -328,6 +328,73 @@ func TestTrackSurvivesAnswersThatAreLost(t *testing.T) {
 	}
 }
 
+// swallowing passes each request on but the first that has text in its body: to that nobody says anything.
+type swallowing struct {
+	base  http.RoundTripper
+	text  string
+	tries atomic.Int64
+}
+
+func (s *swallowing) RoundTrip(request *http.Request) (*http.Response, error) {
+	if request.Body != nil {
+		body, err := io.ReadAll(request.Body)
+		if err != nil {
+			return nil, err
+		}
+		request.Body = io.NopCloser(bytes.NewReader(body))
+		if bytes.Contains(body, []byte(s.text)) && s.tries.Add(1) == 1 {
+			<-request.Context().Done()
+			return nil, request.Context().Err()
+		}
+	}
+	return s.base.RoundTrip(request)
+}
+
+func TestTrackSurvivesAServerThatIsGoneWithoutAWord(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"inventory_sync", "succeeded"} { // the start, and the end
+		w := newTracked(t)
+		s := &swallowing{base: http.DefaultTransport, text: text}
+		c, err := client.New(service(t, w.pool), client.StaticToken(tokenOf(t, w.Operator.Subject)), client.WithHTTPClient(&http.Client{Transport: s}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		run, err := c.Track(t.Context(), w.ID, client.StartRun{Type: "inventory_sync"}, func(context.Context, *client.Report) error { return nil }, client.Within(10*time.Second))
+		if err != nil || run.Outcome != "succeeded" || s.tries.Load() < 2 {
+			t.Errorf("%q: %d tries, %+v, %v", text, s.tries.Load(), run, err)
+		}
+	}
+}
+
+// A worker of which the service heard nothing for long may find that somebody does its work again.
+func TestAWorkerWhoseWorkIsDoneAnewIsTold(t *testing.T) {
+	t.Parallel()
+	w := newTracked(t)
+	identity := client.FreeJSON(`"nightly"`)
+	start := client.StartRun{Type: "inventory_sync", Identity: &identity}
+	_, err := w.Track(t.Context(), w.ID, start, func(ctx context.Context, r *client.Report) error {
+		if _, err := w.pool.Exec(ctx, `UPDATE operation_runs SET status = 'completed', outcome = 'failed', completed_at = now(), stalled = 'no_heartbeat',
+			stalled_at = now(), revision = revision + 1 WHERE workspace_id = $1 AND id = $2`, w.ID, r.Run().ID); err != nil {
+			return err
+		}
+		_, err := w.Track(t.Context(), w.ID, start, func(context.Context, *client.Report) error {
+			select {
+			case <-ctx.Done(): // the first worker's
+				return nil
+			case <-time.After(time.Minute):
+				return errors.New("both do the same work")
+			}
+		}, client.HeartbeatEvery(often))
+		if err != nil {
+			t.Error(err)
+		}
+		return context.Cause(ctx)
+	}, client.HeartbeatEvery(often), client.Within(2*time.Second))
+	if !errors.Is(err, client.ErrEndedElsewhere) {
+		t.Errorf("the first worker was told %v", err)
+	}
+}
+
 // cutting passes each request on and breaks every other answer off in the middle of its body.
 type cutting struct {
 	base    http.RoundTripper

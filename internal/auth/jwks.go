@@ -36,6 +36,9 @@ const (
 	minRetryDelay = time.Second
 	maxRetryDelay = time.Minute
 
+	// mostWaiting is how many tokens wait for a fetch at once.
+	mostWaiting = 64
+
 	// maxRedirects is how many redirects one fetch follows.
 	maxRedirects = 3
 
@@ -59,6 +62,7 @@ type jwks struct {
 	stopped chan struct{} // closed when there will be no further fetch
 
 	mu      sync.Mutex
+	waiting int           // tokens that wait for the fetch
 	pending bool          // a fetch is going on or about to begin
 	fetched chan struct{} // closed at the end of that fetch or else the next one
 }
@@ -263,9 +267,14 @@ func (j *jwks) find(ctx context.Context, h header) (any, *keySet, error) {
 
 // awaitFetch waits for the fetch that is going on, or for one that it sets off if
 // the last was long enough ago, or not at all. That the fetch fails is not an
-// error.
+// error; [ErrKeysUnavailable] is, where as many wait already as may: anybody can
+// make a token that no key fits, and those who wait are in the way of others.
 func (j *jwks) awaitFetch(ctx context.Context) error {
 	j.mu.Lock()
+	if j.waiting >= mostWaiting {
+		j.mu.Unlock()
+		return ErrKeysUnavailable
+	}
 	fetched := j.fetched
 	if !j.pending {
 		if !j.demands.Allow() {
@@ -278,7 +287,13 @@ func (j *jwks) awaitFetch(ctx context.Context) error {
 		default:
 		}
 	}
+	j.waiting++
 	j.mu.Unlock()
+	defer func() {
+		j.mu.Lock()
+		j.waiting--
+		j.mu.Unlock()
+	}()
 
 	select {
 	case <-fetched:

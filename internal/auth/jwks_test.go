@@ -295,6 +295,37 @@ func TestAHangingSourceDoesNotOutlastTheRequest(t *testing.T) {
 	}
 }
 
+// Anybody can make a token that no key fits.
+func TestFewTokensWaitForAHangingSource(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	t.Cleanup(s.Close)
+	t.Cleanup(func() { close(release) })
+	v := newVerifier(t, jwksConfig(s.URL))
+	const n, mayWait = 200, 64
+	ctx, cancel := context.WithCancel(t.Context())
+	answers := make(chan error, n)
+	for i := range n {
+		token := withKid(t, "ES256", fmt.Sprint(i))
+		go func() {
+			_, err := v.Verify(ctx, token)
+			answers <- err
+		}()
+	}
+	for range n - mayWait {
+		if err := <-answers; !errors.Is(err, auth.ErrKeysUnavailable) {
+			t.Errorf("one that may not wait: %v", err)
+		}
+	}
+	cancel()
+	for range mayWait {
+		if err := <-answers; !errors.Is(err, context.Canceled) {
+			t.Errorf("one that waited: %v", err)
+		}
+	}
+}
+
 func TestTheAddressOfAJWKSIsNotLogged(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewServer(http.NotFoundHandler())
