@@ -157,6 +157,9 @@ func TestAnOperatorSetsUpADatabase(t *testing.T) {
 	}
 	does(t, environ, "workspace", "create", "acme", "--name", "Acme Ltd")
 	does(t, environ, "member", "add", "acme", "alice", "--role", "owner", "--name", "Alice")
+	if out := does(t, environ, "member", "add", "acme", "alice", "--email", "alice@example.com"); out != "alice is now an owner of acme.\n" {
+		t.Errorf("with another address, she is %q", out)
+	}
 	if out := does(t, environ, "member", "add", "acme", "alice", "--role", "operator"); out != "alice is now an operator of acme.\n" {
 		t.Errorf("member add says %q", out)
 	}

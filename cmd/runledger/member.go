@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,13 +23,13 @@ func (a *app) memberCommand() *cobra.Command {
 		Short: "Make a user a member of a workspace, or change a member's role",
 		Long: `Add makes the user whose tokens carry SUBJECT as their sub claim a member of the
 workspace, which is named by its slug or id. A user who is not known yet becomes
-known; a member gets the role given. Roles: readonly reads; operator records runs
+known; who is a member keeps their role, unless --role gives another. Roles: readonly reads; operator records runs
 and acknowledges findings as well; manager and owner also recall runs and make, edit
 and delete backup schedules.`,
 		Example: `  runledger member add acme 'auth0|12345' --role operator --name "Ada Lovelace"`,
 		Args:    exactArgs("WORKSPACE", "SUBJECT"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
-			if !slices.Contains(workspace.Roles, workspace.Role(role)) {
+			if role != "" && !slices.Contains(workspace.Roles, workspace.Role(role)) {
 				return change{}, usageError{fmt.Errorf("--role wants one of %v, not %q", workspace.Roles, role)}
 			}
 			subject, err := auth.ParseSubject(args[1])
@@ -38,7 +39,7 @@ and delete backup schedules.`,
 			return addMember(ctx, tx, args[0], string(subject), role, name, email)
 		}),
 	}
-	add.Flags().StringVar(&role, "role", string(workspace.RoleReadonly), "owner, manager, operator or readonly")
+	add.Flags().StringVar(&role, "role", "", "owner, manager, operator or readonly (that of a member, else readonly)")
 	add.Flags().StringVar(&name, "name", "", "the user's name (that on record, else the subject)")
 	add.Flags().StringVar(&email, "email", "", "the user's e-mail address")
 
@@ -98,6 +99,7 @@ func addMember(ctx context.Context, tx pgx.Tx, workspaceName, subject, role, nam
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return change{}, err
 	}
+	role = cmp.Or(role, before, string(workspace.RoleReadonly))
 	if _, err := queries.PutMember(ctx, tx, dbsqlc.PutMemberParams{
 		WorkspaceID: found.ID, Role: role, Subject: &subject,
 	}); err != nil {

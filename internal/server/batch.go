@@ -74,6 +74,9 @@ func parseOperation(object json.RawMessage, pointer string, ws workspace.Scope) 
 		inner := parseFields(started, op.at)
 		item := parseStart(inner, ws)
 		if key, ok := inner.text("idempotency_key", maxName); ok {
+			if !isKey(key) {
+				inner.fault("idempotency_key", keyForm)
+			}
 			item.idempotencyKey, item.requestHash = key, requestHash(started)
 		}
 		op.start, op.faults = &item, inner.faultless()

@@ -92,14 +92,17 @@ func TestAFaultInOneOperationIsItsOwn(t *testing.T) {
 		fmt.Sprintf(`{"report":{"id":%d,"status":"running"}}`, stalled.ID), // the constraint refuses its statement
 		fmt.Sprintf(`{"report":{"id":%d,"status":"running"}}`, mine.ID),
 		`{"report":{"id":9223372036854775807,"status":"running"}}`,
+		`{"start":{"type":"inventory_sync","idempotency_key":"é"}}`, // no header could have it
+		`{"start":{"type":"inventory_sync","idempotency_key":" k"}}`,
 	)
-	want := []int{201, 422, 422, 422, 422, 422, 422, 422, 201, 422, 404, 409, 200, 404}
+	want := []int{201, 422, 422, 422, 422, 422, 422, 422, 201, 422, 404, 409, 200, 404, 422, 422}
 	if !slices.Equal(got.statuses(), want) {
 		t.Fatalf("statuses %v, want %v", got.statuses(), want)
 	}
 	for i, places := range map[int][]string{
 		1: {"/operations/1/start/type"}, 2: {"/operations/2/start/tenant_id"}, 3: {"/operations/3/more"}, 4: {"/operations/4"}, 5: {"/operations/5"}, 6: {"/operations/6"},
 		7: {"/operations/7/start/idempotency_key"}, 9: {"/operations/9/report/id"},
+		14: {"/operations/14/start/idempotency_key"}, 15: {"/operations/15/start/idempotency_key"},
 	} {
 		got := got.Results[i].Problem.pointers()
 		if !slices.Equal(got, places) {

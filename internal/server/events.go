@@ -48,7 +48,10 @@ func (s *Server) listChanges(w http.ResponseWriter, r *http.Request, ws workspac
 	}
 	asked, now := feed.Position{}, after == "now"
 	if given && !now {
-		asked = s.changesPosition(p, "after", after, ws)
+		var ok bool
+		if asked, ok = s.changesPosition(after, ws); !ok {
+			p.fault("after", noChangesPosition)
+		}
 	}
 	if err := p.done(); err != nil {
 		return err
@@ -79,14 +82,12 @@ func (s *Server) listChanges(w http.ResponseWriter, r *http.Request, ws workspac
 	})
 }
 
-// changesPosition opens a position in the changes of a workspace, as it came with the parameter
-// or header that is named.
-func (s *Server) changesPosition(p *params, name, sealed string, ws workspace.Scope) feed.Position {
-	at, ok := s.cursors.open(sealed, changesBinding(ws.ID()))
-	if !ok {
-		p.fault(name, "It is no position in the changes of this workspace: use next_after, or the id of an event, as it came.")
-	}
-	return feed.Position{Transaction: at.at, ID: at.id}
+const noChangesPosition = "It is no position in the changes of this workspace: use next_after, or the id of an event, as it came."
+
+// changesPosition opens a position in the changes of a workspace; ok is false for what is none.
+func (s *Server) changesPosition(sealed string, ws workspace.Scope) (at feed.Position, ok bool) {
+	opened, ok := s.cursors.open(sealed, changesBinding(ws.ID()))
+	return feed.Position{Transaction: opened.at, ID: opened.id}, ok
 }
 
 // sealChanges is a position in the changes of a workspace for clients to keep.

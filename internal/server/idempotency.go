@@ -25,11 +25,18 @@ func (p *params) idempotencyKey(r *http.Request) string {
 		return ""
 	}
 	key := values[0]
-	unprintable := strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' })
-	if len(values) > 1 || key == "" || len(key) > maxName || unprintable {
-		p.faults = append(p.faults, fault{Header: keyHeader, Detail: "Give it once: 1 to 255 printable ASCII characters."})
+	if len(values) > 1 || !isKey(key) {
+		p.faults = append(p.faults, fault{Header: keyHeader, Detail: "Give it once: " + keyForm})
 	}
 	return key
+}
+
+const keyForm = "1 to 255 printable ASCII characters, no space at either end."
+
+// isKey tells whether a header can have the value: a key in the body of a batch is to be one there as well.
+func isKey(key string) bool {
+	unprintable := strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' })
+	return key != "" && len(key) <= maxName && !unprintable && strings.Trim(key, " ") == key
 }
 
 // noKey refuses an Idempotency-Key where a client that trusts in it would be deceived.

@@ -113,18 +113,23 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, ws worksp
 // lastEventID is the position behind which a stream is to begin, nil for now. The header is what
 // clients send when they connect again, so it is newer than what stands in the address.
 func (s *Server) lastEventID(r *http.Request, ws workspace.Scope) (*feed.Position, error) {
+	const parameter, header = "last_event_id", "Last-Event-ID"
 	p := parseParams(r)
-	name := "last_event_id"
-	sealed, given := p.text(name)
-	if header := strings.Join(r.Header.Values("Last-Event-ID"), ", "); header != "" {
-		name, sealed, given = "Last-Event-ID", header, true
+	sealed, given := p.text(parameter)
+	wrong := fault{Parameter: parameter, Detail: noChangesPosition}
+	if again := strings.Join(r.Header.Values(header), ", "); again != "" {
+		sealed, given = again, true
+		wrong = fault{Header: header, Detail: noChangesPosition}
 	}
 	if err := s.cursors.load(r.Context(), s.db, s.queries); err != nil {
 		return nil, err
 	}
 	var after *feed.Position
 	if given {
-		at := s.changesPosition(p, name, sealed, ws)
+		at, ok := s.changesPosition(sealed, ws)
+		if !ok {
+			p.faults = append(p.faults, wrong)
+		}
 		after = &at
 	}
 	return after, p.done()

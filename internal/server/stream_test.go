@@ -430,12 +430,16 @@ func TestAPositionThatIsNoneIsRefused(t *testing.T) {
 			"last_event_id": h.do(t, http.MethodGet, stream+"?last_event_id="+strings.ReplaceAll(position, " ", "%20"), token),
 			"after":         h.do(t, http.MethodGet, changes+"?after="+strings.ReplaceAll(position, " ", "%20"), token),
 		} {
-			if got.status != http.StatusBadRequest || !strings.Contains(got.body, `"parameter":"`+name+`"`) {
+			place := `"parameter":"` + name + `"`
+			if name == "Last-Event-ID" {
+				place = `"header":"` + name + `"`
+			}
+			if got.status != http.StatusBadRequest || !strings.Contains(got.body, place) {
 				t.Errorf("%s as %s: %d %s", situation, name, got.status, got.body)
 			}
 		}
 	}
-	if got := h.do(t, http.MethodGet, stream+"?nothing=1", token, "Last-Event-ID", "x"); strings.Count(got.body, `"parameter"`) != 2 {
+	if got := h.do(t, http.MethodGet, stream+"?nothing=1", token, "Last-Event-ID", "x"); strings.Count(got.body, `"parameter"`) != 1 || strings.Count(got.body, `"header"`) != 1 {
 		t.Errorf("not every fault is named: %s", got.body)
 	}
 }
