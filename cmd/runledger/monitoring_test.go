@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -178,10 +179,12 @@ func freeAddress(t *testing.T) string {
 func exposedByAServer(t *testing.T, documented map[string]metric) map[string]metric {
 	t.Helper()
 	databaseURL, admin := dbtest.Fresh(t), freeAddress(t)
+	keys := httptest.NewServer(http.NotFoundHandler()) // no token is verified here
+	defer keys.Close()
 	environ := []string{
 		"RUNLEDGER_DATABASE_URL=" + databaseURL, "RUNLEDGER_DATABASE_REPLICA_URL=" + databaseURL, "RUNLEDGER_ADDR=127.0.0.1:0", "RUNLEDGER_ADMIN_ADDR=" + admin,
 		"RUNLEDGER_SHUTDOWN_DELAY=0s", "RUNLEDGER_SWEEP_INTERVAL=100ms", "RUNLEDGER_SURVEY_INTERVAL=100ms",
-		"RUNLEDGER_JWT_HS256_SECRET=" + secret, "RUNLEDGER_JWT_ISSUER=i", "RUNLEDGER_JWT_AUDIENCE=a", "RUNLEDGER_LOG_LEVEL=warn",
+		"RUNLEDGER_JWT_JWKS_URL=" + keys.URL, "RUNLEDGER_JWT_ISSUER=i", "RUNLEDGER_JWT_AUDIENCE=a", "RUNLEDGER_LOG_LEVEL=warn",
 	}
 	does(t, environ, "seed", "--runs", "1000", "--workspaces", "1")
 	c, err := readConfig(environ, needDatabase, needVerifier)

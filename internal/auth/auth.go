@@ -15,6 +15,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 var (
@@ -22,6 +24,9 @@ var (
 	// because of the token itself. What else such an error says is for the log:
 	// telling a client why its token was refused helps whoever forges one.
 	ErrInvalidToken = errors.New("invalid token")
+
+	// ErrExpired is wrapped by the error for a token that was good, or might have been, until its time was over.
+	ErrExpired = jwt.ErrTokenExpired
 
 	// ErrKeysUnavailable is returned by [Verifier.Verify] while the JWKS source
 	// has not answered once since the start, so that no token can be judged. It

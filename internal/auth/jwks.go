@@ -36,8 +36,9 @@ const (
 	minRetryDelay = time.Second
 	maxRetryDelay = time.Minute
 
-	// mostWaiting is how many tokens wait for a fetch at once.
-	mostWaiting = 64
+	// mostWaiting is how many tokens wait for a fetch at once: an eighth of the
+	// requests that are answered at once.
+	mostWaiting = 256
 
 	// maxRedirects is how many redirects one fetch follows.
 	maxRedirects = 3
@@ -239,6 +240,7 @@ func (j *jwks) replaceKeys(ctx context.Context) error {
 		// No issuer means this; a broken one would shut everybody out.
 		return fmt.Errorf("none of the %d keys in the JWKS can verify %q", len(fetched), j.algorithms)
 	}
+	keys.loaded = time.Now()
 	j.keys.Store(keys)
 	return nil
 }
@@ -307,6 +309,7 @@ func (j *jwks) awaitFetch(ctx context.Context) error {
 
 // A keySet is an immutable set of public keys.
 type keySet struct {
+	loaded time.Time
 	keys   map[header]any
 	usable int // how many can verify, also those that no token clearly means
 }

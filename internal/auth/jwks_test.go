@@ -303,7 +303,7 @@ func TestFewTokensWaitForAHangingSource(t *testing.T) {
 	t.Cleanup(s.Close)
 	t.Cleanup(func() { close(release) })
 	v := newVerifier(t, jwksConfig(s.URL))
-	const n, mayWait = 200, 64
+	const n, mayWait = 400, 256
 	ctx, cancel := context.WithCancel(t.Context())
 	answers := make(chan error, n)
 	for i := range n {

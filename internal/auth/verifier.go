@@ -99,6 +99,18 @@ func (v *Verifier) HaveKeys() error {
 	return nil
 }
 
+// KeysLoaded is when the keys of the JWKS were last loaded: the zero Time if they never were, or if there is none.
+func (v *Verifier) KeysLoaded() time.Time {
+	if v.keysInUse == nil {
+		return time.Time{}
+	}
+	keys := v.keysInUse()
+	if keys == nil {
+		return time.Time{}
+	}
+	return keys.loaded
+}
+
 // verify checks a token whose form is good, and returns its claims and the set of the
 // key that it is signed with.
 func (v *Verifier) verify(ctx context.Context, token string) (*claims, *keySet, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/dbsqlc"
 )
 
@@ -172,6 +173,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		answer = errHungUp.because(err)
 	}
 	s.logCause(r.Context(), request.id, answer)
+	s.warnOf(r, answer)
 	answer, allowed := s.addressed(r, answer)
 	body := answer.problem(request.id)
 	h := w.Header()
@@ -186,6 +188,20 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(answer.status)
 	_, _ = w.Write(body)
+}
+
+// warnOf tells operators of answers that clients may bring about without end, and that one of them has to be
+// told of: who is refused for asking too much, and why a token that has not run out is not taken.
+func (s *Server) warnOf(r *http.Request, answer *apiError) {
+	switch {
+	case answer.status == http.StatusTooManyRequests:
+		requestOf(r).refused = true
+		s.tooMany.warn(r.Context(), s.log, "somebody asks too much and is refused",
+			slog.String("client", s.clientAddress(r).String()), slog.String("detail", answer.detail))
+	case answer.kind == errTokenInvalid.kind && answer.cause != nil && !errors.Is(answer.cause, auth.ErrExpired):
+		s.doubtful.warn(r.Context(), s.log, "a token is refused",
+			slog.String("client", s.clientAddress(r).String()), slog.Any("error", answer.cause))
+	}
 }
 
 // logCause logs why an answer is what it is, if there is more to say than it says itself.

@@ -131,7 +131,7 @@ func (s *Server) answered(r *http.Request, w middleware.WrapResponseWriter, took
 		level = slog.LevelDebug
 	}
 	if req.refused {
-		level = slog.LevelDebug // in an overload there are thousands a second, which the metrics count
+		level = slog.LevelDebug // there may be thousands a second, which the metrics count
 	}
 	log := s.log.Handler()
 	if !log.Enabled(r.Context(), level) {
@@ -145,6 +145,7 @@ func (s *Server) answered(r *http.Request, w middleware.WrapResponseWriter, took
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
 		slog.Int("bytes", w.BytesWritten()),
 		slog.String("request_id", req.id),
+		slog.String("client", s.clientAddress(r).String()),
 		slog.Int64("user_id", req.userID),
 		slog.Int64("workspace_id", req.workspaceID),
 		traceID(r.Context()),

@@ -80,6 +80,8 @@ type Server struct {
 	tracer        trace.Tracer // nil where nothing is traced
 	addresses     *buckets[netip.Addr]
 	subjects      *buckets[auth.Subject]
+	tooMany       seldom
+	doubtful      seldom
 	proxies       []netip.Prefix
 	capacity      *capacity
 	shares        *shares                         // of the capacity
