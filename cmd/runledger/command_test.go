@@ -66,6 +66,7 @@ func TestAWrongCommandLineExitsWith2(t *testing.T) {
 	for _, line := range []string{
 		"nonsense", "serve now", "serve --fast", "migrate", "migrate sideways", "workspace create", "token", "member add a", "types add",
 		"seed --runs many", "dev extra", "legacy purge", "healthcheck --timeout soon", "version 2",
+		"help nonsense", "help member nonsense", "completion", "completion korn", "healthcheck --url nonsense", "healthcheck --url ftp://127.0.0.1",
 	} {
 		if code, stdout, stderr := command(t, nil, strings.Fields(line)...); code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "runledger: ") {
 			t.Errorf("runledger %s exits with %d, prints %q and says %q", line, code, stdout, stderr)
@@ -231,6 +232,15 @@ func TestHealthcheckTellsReadyFromNotReady(t *testing.T) {
 			t.Errorf("%d gives %d: %s", status, code, stderr)
 		}
 		s.Close()
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/livez" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer s.Close()
+	if code, _, stderr := command(t, nil, "healthcheck", "--live", "--url", s.URL); code != exitOK {
+		t.Errorf("a server that lives gives %d: %s", code, stderr)
 	}
 	if code, _, _ := command(t, nil, "healthcheck", "--url", "http://127.0.0.1:1"); code != exitFailure {
 		t.Errorf("no server gives %d", code)

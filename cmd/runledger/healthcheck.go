@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,12 +15,15 @@ import (
 
 func (a *app) healthcheckCommand() *cobra.Command {
 	var address string
+	var live bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
 		Short: "Ask a running server whether it is ready",
 		Long: `Healthcheck asks the server on this machine for /readyz and exits with 0 if it is
-ready, 1 if not. It is made for containers, which have no shell and no curl.`,
+ready, 1 if not. It is made for containers, which have no shell and no curl. With --live
+it asks for /livez, which is right where a server that is not healthy gets killed: one
+that waits for its database is not ready, and lives.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := readConfig(a.environ)
@@ -31,10 +35,15 @@ ready, 1 if not. It is made for containers, which have no shell and no curl.`,
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
-			return checkReady(ctx, strings.TrimSuffix(address, "/"))
+			path := "/readyz?verbose"
+			if live {
+				path = "/livez"
+			}
+			return checkReady(ctx, strings.TrimSuffix(address, "/")+path)
 		},
 	}
 	cmd.Flags().StringVar(&address, "url", "", "the server's address (http:// and the port of RUNLEDGER_ADDR on loopback)")
+	cmd.Flags().BoolVar(&live, "live", false, "ask whether it lives, ready or not")
 	cmd.Flags().DurationVar(&timeout, "timeout", 3*time.Second, "how long to wait for the answer")
 	return cmd
 }
@@ -48,10 +57,13 @@ func loopback(addr string) string {
 	return net.JoinHostPort(host, port)
 }
 
-func checkReady(ctx context.Context, base string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz?verbose", http.NoBody)
+func checkReady(ctx context.Context, address string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
 		return usageError{err}
+	}
+	if req.URL.Host == "" || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
+		return usageError{errors.New("--url wants an address such as http://127.0.0.1:8080")}
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -120,7 +120,30 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 130 interru
 		a.healthcheckCommand(),
 		a.versionCommand(),
 	)
+	root.SetHelpCommand(helpCommand())
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Args, completion.RunE = noArgs, wantsCommand
+	}
 	return root
+}
+
+// helpCommand is cobra's, but for what it does not know: that is a mistake.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Tell about a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil {
+				return usageError{err}
+			}
+			if err := noArgs(about, rest); err != nil {
+				return err
+			}
+			return about.Help()
+		},
+	}
 }
 
 // onDatabase lets the help of a command, and of those that it holds, say which database they work on.
@@ -169,13 +192,14 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 // group is a command that only holds others.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 	g := &cobra.Command{
-		Use: use, Short: short, Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usageError{fmt.Errorf("%q wants one of its commands", cmd.CommandPath())}
-		},
+		Use: use, Short: short, Args: noArgs, RunE: wantsCommand,
 	}
 	g.AddCommand(commands...)
 	return g
+}
+
+func wantsCommand(cmd *cobra.Command, _ []string) error {
+	return usageError{fmt.Errorf("%q wants one of its commands", cmd.CommandPath())}
 }
 
 func (a *app) printf(format string, args ...any) { _, _ = fmt.Fprintf(a.stdout, format, args...) }

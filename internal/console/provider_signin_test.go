@@ -172,6 +172,31 @@ func TestAnExpiredTokenIsAskedForAtTheProviderInAWindowAndThePageStays(t *testin
 	}
 }
 
+// What a new installation gets wrong first is told so that it can be put right.
+func TestWhyTheFirstSignInFailsIsSaid(t *testing.T) {
+	t.Parallel()
+	s, at := newProvidedSite(t)
+	p := s.blank(t)
+	p.navigate("/")
+	evaluate[bool](p, "(Object.defineProperty(window, 'isSecureContext', { value: false, configurable: true }), true)")
+	p.click("main.welcome button")
+	p.awaitText("main.welcome .trouble", "it needs HTTPS")
+	evaluate[bool](p, "(Object.defineProperty(window, 'isSecureContext', { value: true }), true)")
+
+	// A provider that answers no page of another origin.
+	evaluate[bool](p, "(window.fetch = () => Promise.reject(new TypeError('Failed to fetch')), true)")
+	p.click("main.welcome button")
+	p.awaitText("main.welcome .trouble", strings.TrimPrefix(at.url, "http://")+" cannot be reached from this page")
+
+	at.audience = "account"
+	p.navigate("/")
+	p.click("main.welcome button")
+	p.click("#agree")
+	p.awaitText("dialog[open]", "The token was not accepted")
+	p.awaitText("dialog[open]", "It wants one for "+testAudience)
+	p.accessible()
+}
+
 func TestARefreshTokenSparesThePersonTheQuestion(t *testing.T) {
 	t.Parallel()
 	s, at := newProvidedSite(t)

@@ -49,6 +49,7 @@ type provider struct {
 	granted  map[string]url.Values // those of them that nobody has got a token for, by their codes
 	redeemed []url.Values          // requests for tokens
 	issued   []string              // access tokens
+	audience string                // that access tokens are for, if not the service
 }
 
 // newProvidedSite is a site whose people sign in at a provider.
@@ -217,6 +218,12 @@ func (i *provider) token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	token := i.site.token(i.t, i.site.workspace.Operator.Subject)
+	if i.audience != "" {
+		var err error
+		if token, err = i.site.signer.Sign(i.site.workspace.Operator.Subject, i.url, i.audience, time.Hour, time.Now()); err != nil {
+			i.t.Error(err)
+		}
+	}
 	i.issued = append(i.issued, token)
 	tokens := map[string]any{
 		"access_token": token, "token_type": "Bearer", "expires_in": 3600,

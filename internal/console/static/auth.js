@@ -134,9 +134,12 @@ function asked() {
       try { await inWindow(); done(); } catch (error) { put(trouble, reason(error)); }
     } }, 'Sign in again');
     const ended = proven === current;
+    const unaccepted = provider.clientID
+      ? `The service does not accept the token that ${new URL(provider.issuer).host} gave. It wants one for ${provider.audience}.`
+      : 'Its time may be over, or it may be meant for another server.';
     const shown = dialog({
       title: ended ? 'Your session has ended' : 'The token was not accepted', must: true,
-      body: [ended ? null : h('p', null, 'Its time may be over, or it may be meant for another server.'),
+      body: [ended ? null : h('p', null, unaccepted),
         h('p', null, 'The page stays as it is, and goes on where it was once you have signed in.'),
         provider.clientID ? null : form, trouble],
       actions: [h('button', { onclick: signOut }, 'Sign out'), provider.clientID ? again : null],
@@ -170,6 +173,7 @@ async function discovered() {
 }
 
 async function prepare() {
+  if (!window.isSecureContext) throw new Error('it needs HTTPS, and this page came without.');
   const { oauth, server } = await discovered();
   const pending = {
     state: oauth.generateRandomState(), nonce: oauth.generateRandomNonce(), verifier: oauth.generateRandomCodeVerifier(),
@@ -255,5 +259,8 @@ function take() {
 /** @param {any} error */
 export function reason(error) {
   const said = error?.error_description || error?.error;
+  if (error instanceof TypeError) { // of fetch, which says no more
+    return `${new URL(provider.issuer).host} cannot be reached from this page: it is away, or does not allow its origin (CORS).`;
+  }
   return said ? `The sign-in service says: ${said}` : `Signing in failed: ${error?.message || error}`;
 }
