@@ -161,7 +161,7 @@ func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr
 		registry.MustRegister(telemetry.NewReplicaPool(replica))
 	}
 	if c.JWTJWKSURL != "" {
-		registry.MustRegister(keysLoaded(verifier))
+		exposeKeys(registry, verifier)
 	}
 	handler := server.New(server.Options{
 		Pool: pool, Verify: verifier.Verify, HaveKeys: verifier.HaveKeys, Log: log, SchemaVersion: db.LatestVersion(),
@@ -240,10 +240,10 @@ func newHTTPServer(c config, handler http.Handler, log *slog.Logger) *http.Serve
 }
 
 // adminHandler serves what only operators may see.
-// keysLoaded tells when the keys of tokens were last had from their source. Those known stay in use without it, so
+// exposeKeys tells when the keys of tokens were last had from their source. Those known stay in use without it, so
 // that nothing else shows that the next ones will not come.
-func keysLoaded(verifier *auth.Verifier) prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+func exposeKeys(registry *prometheus.Registry, verifier *auth.Verifier) {
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "runledger_jwks_last_success_timestamp_seconds",
 		Help: "When the keys of the JWKS were last loaded, 0 if they never were.",
 	}, func() float64 {
@@ -252,7 +252,7 @@ func keysLoaded(verifier *auth.Verifier) prometheus.Collector {
 			return 0
 		}
 		return float64(at.UnixMilli()) / 1000 //nolint:mnd // seconds
-	})
+	}))
 }
 
 func adminHandler(registry *prometheus.Registry) http.Handler {

@@ -14,24 +14,32 @@ import (
 	"github.com/runledger/runledger/internal/server"
 )
 
-// newHeldWorker is a worker with a run of the identity "held", whose row a transaction holds from now on. A
-// statement waits for it no longer than it takes to see that it does. The statements are counted, and the log kept.
-func newHeldWorker(t *testing.T) (w *worker, held runBody, counter *statementCounter, log *lines) {
+// heldWorker is a worker with a run of the identity "held", whose row a transaction holds.
+type heldWorker struct {
+	*worker
+	statementCounter
+
+	held runBody
+	log  lines
+}
+
+// newHeldWorker makes one. A statement waits for the row no longer than it takes to see that it does.
+func newHeldWorker(t *testing.T) *heldWorker {
 	t.Helper()
-	counter, log = &statementCounter{}, &lines{}
+	w := &heldWorker{}
 	config, err := pgxpool.ParseConfig(dbtest.URL(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.ConnConfig.Tracer = counter
+	config.ConnConfig.Tracer = &w.statementCounter
 	config.ConnConfig.RuntimeParams["lock_timeout"] = "100ms"
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	w = newWorker(t, newHarnessOn(t, pool, server.Options{Log: slog.New(slog.NewTextHandler(log, nil))}))
-	held = w.start(t, http.StatusCreated, `{"type":"inventory_sync","identity":"held"}`)
+	w.worker = newWorker(t, newHarnessOn(t, pool, server.Options{Log: slog.New(slog.NewTextHandler(&w.log, nil))}))
+	w.held = w.start(t, http.StatusCreated, `{"type":"inventory_sync","identity":"held"}`)
 	tx, err := dbtest.Pool(t).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +49,7 @@ func newHeldWorker(t *testing.T) (w *worker, held runBody, counter *statementCou
 	if err := tx.QueryRow(t.Context(), "SELECT id FROM operation_runs WHERE workspace_id = $1 FOR UPDATE", w.ID).Scan(&id); err != nil {
 		t.Fatal(err)
 	}
-	return w, held, counter, log
+	return w
 }
 
 // together sends starts at the same time and returns how often each status came.
@@ -67,24 +75,24 @@ func (w *worker) together(t *testing.T, bodies ...string) map[int]int {
 
 func TestThoseWhoWantTheSameWaitForAHeldRowTogether(t *testing.T) {
 	t.Parallel()
-	w, _, counter, _ := newHeldWorker(t)
+	w := newHeldWorker(t)
 	const n = 40
 	bodies := make([]string, n)
 	for i := range bodies {
 		bodies[i] = `{"type":"inventory_sync","identity":"held"}`
 	}
-	before := counter.starts.Load()
+	before := w.starts.Load()
 	if got := w.together(t, bodies...); got[http.StatusServiceUnavailable] != n {
 		t.Errorf("answers by status: %v", got)
 	}
-	if took := counter.starts.Load() - before; took > n/2 {
+	if took := w.starts.Load() - before; took > n/2 {
 		t.Errorf("%d statements for %d starts of the same", took, n)
 	}
 }
 
 func TestAHeldRowKeepsNoOtherStartOfTheMemberWaiting(t *testing.T) {
 	t.Parallel()
-	w, _, _, _ := newHeldWorker(t)
+	w := newHeldWorker(t)
 	const n = 40
 	bodies := make([]string, n)
 	for i := range bodies {
@@ -98,18 +106,18 @@ func TestAHeldRowKeepsNoOtherStartOfTheMemberWaiting(t *testing.T) {
 
 func TestABatchWaitsForAHeldRowOnceAndTheLogSaysWhy(t *testing.T) {
 	t.Parallel()
-	w, held, counter, log := newHeldWorker(t)
+	w := newHeldWorker(t)
 	const n = 20
 	operations := make([]string, n)
 	for i := range operations {
-		operations[i] = fmt.Sprintf(`{"report":{"id":%d,"summary_counts":{"n":%d}}}`, held.ID, i)
+		operations[i] = fmt.Sprintf(`{"report":{"id":%d,"summary_counts":{"n":%d}}}`, w.held.ID, i)
 	}
 	got := w.must(t, http.StatusMultiStatus, http.MethodPost, "/batch", `{"operations":[`+strings.Join(operations, ",")+`]}`)
-	if busy := strings.Count(got.body, `{"status":503,`); busy != n || counter.reports.Load() != 1 {
-		t.Errorf("%d parts of %d are 503, after %d statements", busy, n, counter.reports.Load())
+	if busy := strings.Count(got.body, `{"status":503,`); busy != n || w.reports.Load() != 1 {
+		t.Errorf("%d parts of %d are 503, after %d statements", busy, n, w.reports.Load())
 	}
 	id := got.header.Get("X-Request-Id")
-	if log.count("request_id="+id, "lock timeout") == 0 {
+	if w.log.count("request_id="+id, "lock timeout") == 0 {
 		t.Error("the log does not say why")
 	}
 }
