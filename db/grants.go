@@ -77,7 +77,8 @@ func Grant(ctx context.Context, databaseURL, role string) error {
 		return fmt.Errorf("grant: %w, and not for %q", ErrNotOwner, conn.Config().User)
 	}
 	var archived bool
-	if err := conn.QueryRow(ctx, "SELECT to_regclass('legacy_archive.broken_bridges') IS NOT NULL").Scan(&archived); err != nil {
+	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		WHERE n.nspname = 'legacy_archive' AND c.relname = 'broken_bridges' AND pg_has_role(n.nspowner, 'USAGE') AND pg_has_role(c.relowner, 'USAGE'))`).Scan(&archived); err != nil {
 		return fmt.Errorf("grant: %w", err)
 	}
 	statements := grants(role)

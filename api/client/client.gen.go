@@ -3699,7 +3699,8 @@ type ClientInterface interface {
 	//
 	// Every committed change of the workspace's runs, and what is found out about the slots of its
 	// backup schedules, each once and in one order for all readers: what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
-	// there; ask again with `after` set to it, at once if the answer was full and later if not.
+	// there; ask again with `after` set to it, at once if the answer was full and later if not. An answer
+	// also ends before it would be much larger than 8 MiB, so that fewer changes than the limit may be full.
 	//
 	// Without `after` the answer begins with the oldest change. `after=now` has no changes and
 	// tells where now is: ask for it, read the runs, and then follow what changes.
@@ -4545,7 +4546,8 @@ func (c *Client) BatchOperationRuns(ctx context.Context, workspaceID WorkspaceID
 //
 // Every committed change of the workspace's runs, and what is found out about the slots of its
 // backup schedules, each once and in one order for all readers: what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
-// there; ask again with `after` set to it, at once if the answer was full and later if not.
+// there; ask again with `after` set to it, at once if the answer was full and later if not. An answer
+// also ends before it would be much larger than 8 MiB, so that fewer changes than the limit may be full.
 //
 // Without `after` the answer begins with the oldest change. `after=now` has no changes and
 // tells where now is: ask for it, read the runs, and then follow what changes.
@@ -9383,7 +9385,8 @@ type ClientWithResponsesInterface interface {
 	//
 	// Every committed change of the workspace's runs, and what is found out about the slots of its
 	// backup schedules, each once and in one order for all readers: what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
-	// there; ask again with `after` set to it, at once if the answer was full and later if not.
+	// there; ask again with `after` set to it, at once if the answer was full and later if not. An answer
+	// also ends before it would be much larger than 8 MiB, so that fewer changes than the limit may be full.
 	//
 	// Without `after` the answer begins with the oldest change. `after=now` has no changes and
 	// tells where now is: ask for it, read the runs, and then follow what changes.
@@ -13551,7 +13554,8 @@ func (c *ClientWithResponses) BatchOperationRunsWithResponse(ctx context.Context
 //
 // Every committed change of the workspace's runs, and what is found out about the slots of its
 // backup schedules, each once and in one order for all readers: what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
-// there; ask again with `after` set to it, at once if the answer was full and later if not.
+// there; ask again with `after` set to it, at once if the answer was full and later if not. An answer
+// also ends before it would be much larger than 8 MiB, so that fewer changes than the limit may be full.
 //
 // Without `after` the answer begins with the oldest change. `after=now` has no changes and
 // tells where now is: ask for it, read the runs, and then follow what changes.
