@@ -1714,6 +1714,9 @@ type RunBatchResults struct {
 type RunChanges struct {
 	Data []Change `json:"data"`
 
+	// HasMore Whether others may follow at once.
+	HasMore bool `json:"has_more"`
+
 	// NextAfter The `after` to go on with.
 	//
 	// Examples: AAAAAAAADcsAAAAAAAC8VQhqg3Jd0m7qT1nXH2W0k4o
@@ -3699,8 +3702,8 @@ type ClientInterface interface {
 	//
 	// Every committed change of the workspace's runs, and what is found out about the slots of its
 	// backup schedules, each once and in one order for all readers: what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
-	// there; ask again with `after` set to it, at once if the answer was full and later if not. An answer
-	// also ends before it would be much larger than 8 MiB, so that fewer changes than the limit may be full.
+	// there; ask again with `after` set to it, at once if `has_more` and later if not. An answer has no more
+	// changes than the limit, and fewer where they are large.
 	//
 	// Without `after` the answer begins with the oldest change. `after=now` has no changes and
 	// tells where now is: ask for it, read the runs, and then follow what changes.
@@ -4546,8 +4549,8 @@ func (c *Client) BatchOperationRuns(ctx context.Context, workspaceID WorkspaceID
 //
 // Every committed change of the workspace's runs, and what is found out about the slots of its
 // backup schedules, each once and in one order for all readers: what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
-// there; ask again with `after` set to it, at once if the answer was full and later if not. An answer
-// also ends before it would be much larger than 8 MiB, so that fewer changes than the limit may be full.
+// there; ask again with `after` set to it, at once if `has_more` and later if not. An answer has no more
+// changes than the limit, and fewer where they are large.
 //
 // Without `after` the answer begins with the oldest change. `after=now` has no changes and
 // tells where now is: ask for it, read the runs, and then follow what changes.
@@ -9385,8 +9388,8 @@ type ClientWithResponsesInterface interface {
 	//
 	// Every committed change of the workspace's runs, and what is found out about the slots of its
 	// backup schedules, each once and in one order for all readers: what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
-	// there; ask again with `after` set to it, at once if the answer was full and later if not. An answer
-	// also ends before it would be much larger than 8 MiB, so that fewer changes than the limit may be full.
+	// there; ask again with `after` set to it, at once if `has_more` and later if not. An answer has no more
+	// changes than the limit, and fewer where they are large.
 	//
 	// Without `after` the answer begins with the oldest change. `after=now` has no changes and
 	// tells where now is: ask for it, read the runs, and then follow what changes.
@@ -13561,8 +13564,8 @@ func (c *ClientWithResponses) BatchOperationRunsWithResponse(ctx context.Context
 //
 // Every committed change of the workspace's runs, and what is found out about the slots of its
 // backup schedules, each once and in one order for all readers: what `…/operation-runs/events` sends, for those who rather ask. `next_after` is always
-// there; ask again with `after` set to it, at once if the answer was full and later if not. An answer
-// also ends before it would be much larger than 8 MiB, so that fewer changes than the limit may be full.
+// there; ask again with `after` set to it, at once if `has_more` and later if not. An answer has no more
+// changes than the limit, and fewer where they are large.
 //
 // Without `after` the answer begins with the oldest change. `after=now` has no changes and
 // tells where now is: ask for it, read the runs, and then follow what changes.

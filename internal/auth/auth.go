@@ -32,6 +32,10 @@ var (
 	// has not answered once since the start, so that no token can be judged. It
 	// is the service's fault and not the token's, and passes by itself.
 	ErrKeysUnavailable = errors.New("no verification keys have been loaded yet")
+
+	// ErrTooManyWait is returned by [Verifier.Verify] for a token that no key fits
+	// while as many others wait for the JWKS source as may. It passes by itself.
+	ErrTooManyWait = errors.New("too many tokens wait for the JWKS")
 )
 
 // maxSubjectLength is the greatest number of characters in a [Subject].

@@ -269,13 +269,13 @@ func (j *jwks) find(ctx context.Context, h header) (any, *keySet, error) {
 
 // awaitFetch waits for the fetch that is going on, or for one that it sets off if
 // the last was long enough ago, or not at all. That the fetch fails is not an
-// error; [ErrKeysUnavailable] is, where as many wait already as may: anybody can
+// error; [ErrTooManyWait] is, where as many wait already as may: anybody can
 // make a token that no key fits, and those who wait are in the way of others.
 func (j *jwks) awaitFetch(ctx context.Context) error {
 	j.mu.Lock()
 	if j.waiting >= mostWaiting {
 		j.mu.Unlock()
-		return ErrKeysUnavailable
+		return ErrTooManyWait
 	}
 	fetched := j.fetched
 	if !j.pending {

@@ -314,7 +314,7 @@ func TestFewTokensWaitForAHangingSource(t *testing.T) {
 		}()
 	}
 	for range n - mayWait {
-		if err := <-answers; !errors.Is(err, auth.ErrKeysUnavailable) {
+		if err := <-answers; !errors.Is(err, auth.ErrTooManyWait) {
 			t.Errorf("one that may not wait: %v", err)
 		}
 	}

@@ -71,8 +71,8 @@ func NewVerifier(ctx context.Context, c Config, log *slog.Logger) (*Verifier, er
 }
 
 // Verify returns the subject of a token in the compact serialization, if the token
-// is good now. Otherwise its error wraps [ErrInvalidToken], or [ErrKeysUnavailable],
-// or that of ctx, which matters only while a JWKS is being fetched, for at most
+// is good now. Otherwise its error wraps [ErrInvalidToken], [ErrKeysUnavailable] or
+// [ErrTooManyWait], or that of ctx, which matters only while a JWKS is being fetched, for at most
 // five seconds. No error contains the token or a part of it.
 func (v *Verifier) Verify(ctx context.Context, token string) (Subject, error) {
 	if err := checkForm(token); err != nil {

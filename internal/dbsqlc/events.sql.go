@@ -172,7 +172,7 @@ FROM (
 SELECT change.id, change.run_id, change.kind, change.at, change.actor, change.data, change.transaction_id, change.weight, sum(change.weight) OVER (ORDER BY change.transaction_id, change.id ROWS UNBOUNDED PRECEDING) - change.weight < 8 * 1024 * 1024 AS fits
 FROM (
     (SELECT r.id, r.run_id, r.kind, r.at, r.actor, r.data, r.transaction_id,
-            pg_column_size(r.data) * CASE WHEN pg_column_size(r.data) > 500 THEN 64 ELSE 1 END AS weight
+            pg_column_size(r.data) * CASE WHEN pg_column_compression(r.data) IS NULL THEN 1 ELSE 64 END AS weight
      FROM operation_run_events AS r
      WHERE r.workspace_id = $1
        AND (r.transaction_id, r.id) > (($2::bigint)::text::xid8, $3::bigint)
@@ -181,7 +181,7 @@ FROM (
      LIMIT $5)
     UNION ALL
     (SELECT s.id, 0, s.kind, s.at, s.actor, s.data, s.transaction_id,
-            pg_column_size(s.data) * CASE WHEN pg_column_size(s.data) > 500 THEN 64 ELSE 1 END
+            pg_column_size(s.data) * CASE WHEN pg_column_compression(s.data) IS NULL THEN 1 ELSE 64 END
      FROM backup_schedule_events AS s
      WHERE s.workspace_id = $1
        AND (s.transaction_id, s.id) > (($2::bigint)::text::xid8, $3::bigint)
@@ -259,7 +259,7 @@ FROM (
     SELECT listed.id, listed.workspace_id, listed.run_id, listed.kind, listed.at, listed.actor, listed.data, listed.transaction_id, listed.weight, sum(listed.weight) OVER (ORDER BY listed.id ROWS UNBOUNDED PRECEDING) - listed.weight < 8 * 1024 * 1024 AS fits
     FROM (
         SELECT operation_run_events.id, operation_run_events.workspace_id, operation_run_events.run_id, operation_run_events.kind, operation_run_events.at, operation_run_events.actor, operation_run_events.data, operation_run_events.transaction_id,
-               pg_column_size(operation_run_events.data) * CASE WHEN pg_column_size(operation_run_events.data) > 500 THEN 64 ELSE 1 END AS weight
+               pg_column_size(operation_run_events.data) * CASE WHEN pg_column_compression(operation_run_events.data) IS NULL THEN 1 ELSE 64 END AS weight
         FROM operation_run_events
         WHERE workspace_id = $1 AND run_id = $2 AND id > $3
         ORDER BY id
@@ -291,7 +291,7 @@ type ListRunEventsRow struct {
 // An open transaction of another database of the cluster cannot write here and does not count.
 // An event may hold a report of a mebibyte, and a page of them is not to take a server's memory. The data of
 // those that do not fit stays where it is; the first always fits. How large it is, is told by how it is stored,
-// which reads none of it: what is not small may be compressed, and is taken for 64 times as much.
+// which reads none of it: what is compressed is taken for 64 times as much.
 func (q *Queries) ListRunEvents(ctx context.Context, db DBTX, arg ListRunEventsParams) ([]ListRunEventsRow, error) {
 	rows, err := db.Query(ctx, listRunEvents,
 		arg.WorkspaceID,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -83,24 +84,36 @@ func (p *poller) round(ctx context.Context) error {
 			return err
 		}
 	}
-	var failed error
 	for _, t := range topics {
 		if !t.stale && snapshot.Horizon <= p.horizon {
 			continue
 		}
 		t.stale = true // until it is read
-		if err := p.advance(ctx, t, snapshot.Horizon); err != nil {
-			failed = errors.Join(failed, err)
-			if _, refused := errors.AsType[*pgconn.PgError](err); refused { // this one; the others may be read
-				continue
-			}
-			return failed
+		switch err := p.advance(ctx, t, snapshot.Horizon); {
+		case err == nil:
+			t.stale, t.refused = false, false
+		case !p.passesOver(t, err):
+			return err
 		}
-		t.stale = false
 	}
 	// A transaction of another database may count for a moment, while it ends.
 	p.horizon, p.beyond = max(snapshot.Horizon, p.horizon), snapshot.Beyond
-	return failed
+	return nil
+}
+
+// passesOver tells whether the database refuses one topic, and may let the others be read.
+func (p *poller) passesOver(t *topic, err error) bool {
+	const queryCanceled, operatorIntervention = "57014", "57"
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || refused.Code != queryCanceled && slices.Contains([]string{"08", "25", "53", operatorIntervention}, refused.Code[:2]) {
+		return false
+	}
+	p.feed.metrics.failures.Inc()
+	if !t.refused {
+		p.feed.log.Warn("the feed of changes of a workspace cannot be read", slog.Int64("workspace_id", t.workspaceID), slog.Any("error", err))
+	}
+	t.refused = true
+	return true
 }
 
 // advance reads a topic up to the horizon.
@@ -129,6 +142,9 @@ func (p *poller) verify(ctx context.Context, topics []*topic) error {
 		head := t.last()
 		place, err := settle(ctx, p.feed.db, t.workspaceID, head)
 		if err != nil {
+			if t.stale = true; p.passesOver(t, err) {
+				continue
+			}
 			return err
 		}
 		if at, err := place.now(head); err != nil || at != head {

@@ -38,6 +38,7 @@ const adoptedAtOnce = 5000
 type Page struct {
 	Changes []dbsqlc.ListChangesRow
 	Next    Position // behind which the next page begins
+	More    bool     // whether it may have some already
 }
 
 // Read reads up to limit settled changes behind a position that a reader has.
@@ -54,14 +55,14 @@ func Read(ctx context.Context, db dbsqlc.DBTX, workspaceID int64, after Position
 	if err != nil {
 		return Page{}, err
 	}
-	changes, _, err := list(ctx, db, workspaceID, at, place.Horizon, limit)
+	changes, more, err := list(ctx, db, workspaceID, at, place.Horizon, limit)
 	if err != nil {
 		return Page{}, err
 	}
 	if len(changes) > 0 {
 		at = positionOf(&changes[len(changes)-1])
 	}
-	return Page{Changes: changes, Next: at}, nil
+	return Page{Changes: changes, Next: at, More: more}, nil
 }
 
 // Last is the position of the workspace's last settled change.

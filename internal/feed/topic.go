@@ -24,7 +24,8 @@ type Change struct {
 // last of them.
 type topic struct {
 	workspaceID int64
-	stale       bool // it is to be read whether or not the horizon moved; only the poller uses it
+	stale       bool // it is to be read whether or not the horizon moved; only the poller uses it, and
+	refused     bool // whether it could not be read the last time
 
 	mu          sync.Mutex
 	subscribers int           // guarded by the mutex of the Feed

@@ -160,15 +160,10 @@ func (r *Removal) Backfill(ctx context.Context) (*BackfillReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range tasks() {
-		done, err := r.fill(ctx, t, unassigned)
-		if err != nil {
-			return nil, fmt.Errorf("backfill %s: %w", t.table, err)
+	for whole := false; !whole; {
+		if report.Tasks, whole, err = r.fillAll(ctx, unassigned); err != nil {
+			return nil, fmt.Errorf("backfill %w", err)
 		}
-		report.Tasks = append(report.Tasks, done)
-	}
-	if _, err := r.conn.Exec(ctx, "UPDATE runledger_removal.state SET phase = 'backfilled' WHERE phase = 'expanded'"); err != nil {
-		return nil, fmt.Errorf("backfill: %w", err)
 	}
 	if report.CaughtUp, err = r.catchUp(ctx); err != nil {
 		return nil, fmt.Errorf("backfill: catch up with the application: %w", err)
@@ -180,6 +175,31 @@ func (r *Removal) Backfill(ctx context.Context) (*BackfillReport, error) {
 	}
 	report.ElapsedMS = time.Since(began).Milliseconds()
 	return report, nil
+}
+
+// fillAll does all tasks, and says that they are done. whole is false if the application has truncated a table
+// meanwhile, so that they are not.
+func (r *Removal) fillAll(ctx context.Context, unassigned int64) (reports []*TaskReport, whole bool, err error) {
+	var names []string
+	for _, t := range tasks() {
+		done, err := r.fill(ctx, t, unassigned)
+		if err != nil {
+			return nil, false, fmt.Errorf("%s: %w", t.table, err)
+		}
+		reports, names = append(reports, done), append(names, t.table)
+	}
+	// It waits for a TRUNCATE that is under way; what that has taken back is seen by the next statement.
+	if _, err := r.conn.Exec(ctx, "UPDATE runledger_removal.state SET phase = 'backfilled' WHERE phase IN ('expanded', 'backfilled')"); err != nil {
+		return nil, false, fmt.Errorf("is done: %w", err)
+	}
+	err = r.conn.QueryRow(ctx, "SELECT count(*) = cardinality($1::text[]) FROM runledger_removal.progress WHERE done AND task = ANY ($1)", names).Scan(&whole)
+	if err == nil && !whole {
+		_, err = r.conn.Exec(ctx, "UPDATE runledger_removal.state SET phase = 'expanded' WHERE phase = 'backfilled'")
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("is done: %w", err)
+	}
+	return reports, whole, nil
 }
 
 // unassigned is the workspace of the tenants without one.

@@ -116,6 +116,8 @@ func (e *exporter) claim(archive Archive, tables []string) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("the directory %s has an export of which nobody knows what it is of: %w", e.directory, err)
+	case before.System == "":
+		return fmt.Errorf("the directory %s has an export by an earlier release, which does not say of which archive", e.directory)
 	case before.Archive != archive:
 		return fmt.Errorf("the directory %s has the export of another archive: of the database %s, contracted at %s",
 			e.directory, before.Database, before.ContractedAt.Format(time.RFC3339))

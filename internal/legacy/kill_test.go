@@ -165,6 +165,17 @@ func TestStatusTellsOfIndexesThatAKilledContractLeft(t *testing.T) {
 	if got := must(t, r.Status); len(got.Refusing) == 0 || !strings.Contains(got.Next, "--prepare-only") {
 		t.Errorf("after it was killed: %q, next %s", got.Refusing, got.Next)
 	}
+	held, err := connect(t, address).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.Exec(t.Context(), "LOCK TABLE operation_runs, findings IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	must(t, r.Status) // waits for nobody
+	if err := held.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	must(t, r.Contract)
 	if got := must(t, r.Status); len(got.Refusing) > 0 {
 		t.Errorf("after the preparation: %q", got.Refusing)

@@ -30,6 +30,9 @@ func expandBlockers(ctx context.Context, tx pgx.Tx) ([]string, error) {
 // touchedTables are the application's tables that the removal changes or moves.
 var touchedTables = append([]string{"operation_runs", "findings", "inventory_items", "backup_schedules", "tenants"}, legacyTables...)
 
+// ownedTables are those and the other tables that it reads or makes canonical.
+var ownedTables = append([]string{"users", "workspaces", "workspace_memberships"}, touchedTables...)
+
 // hiddenRows lists the tables of which row security shows the removal's role a part only: what it does not
 // see, it would neither move nor export, and delete with the archive.
 func hiddenRows(ctx context.Context, tx pgx.Tx) ([]string, error) {
@@ -37,7 +40,7 @@ func hiddenRows(ctx context.Context, tx pgx.Tx) ([]string, error) {
 		SELECT format('row security hides rows of %s from %s: ALTER TABLE %1$s NO FORCE ROW LEVEL SECURITY, until the archive is purged', c.oid::regclass, current_user)
 		FROM pg_class c
 		WHERE c.relnamespace IN ('public'::regnamespace, to_regnamespace($2)) AND c.relname = ANY ($1) AND row_security_active(c.oid)
-		ORDER BY 1`, touchedTables, ArchiveSchema)
+		ORDER BY 1`, ownedTables, ArchiveSchema)
 }
 
 // otherOwners lists the tables that belong to somebody else than the removal's role. A foreign key is checked
@@ -48,7 +51,7 @@ func otherOwners(ctx context.Context, tx pgx.Tx) ([]string, error) {
 		SELECT format('%s belongs to %s, and the removal is run by %s: run it as the owner, whatever else the role may do', c.oid::regclass, pg_get_userbyid(c.relowner), current_user)
 		FROM pg_class c
 		WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY ($1) AND pg_get_userbyid(c.relowner) <> current_user
-		ORDER BY 1`, touchedTables)
+		ORDER BY 1`, ownedTables)
 }
 
 // firingTriggers lists the application's triggers that could change a row that the removal fills, or

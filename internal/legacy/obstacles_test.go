@@ -22,6 +22,10 @@ var expandObstacles = map[string]obstacle{
 		"ALTER TABLE findings OWNER TO pg_monitor", "ALTER TABLE findings OWNER TO CURRENT_USER",
 		"findings belongs to pg_monitor", false,
 	},
+	"somebody else's table of users": {
+		"ALTER TABLE users OWNER TO pg_monitor", "ALTER TABLE users OWNER TO CURRENT_USER",
+		"users belongs to pg_monitor", false,
+	},
 	"own table": {
 		"CREATE TABLE audit_events (id bigserial PRIMARY KEY, event text, data text, workspace_id bigint, created_at timestamp); INSERT INTO audit_events (event) VALUES ('mine')",
 		"DROP TABLE audit_events", "table audit_events: is there already", false,

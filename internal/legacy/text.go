@@ -179,7 +179,7 @@ func (r *StatusReport) WriteText(w io.Writer) {
 	if r.Noted > 0 {
 		p.f("  %d rows written meanwhile are to be looked at again", r.Noted)
 	}
-	if len(r.Refusing) > 0 && r.Holder == "" {
+	if len(r.Refusing) > 0 {
 		p.list("Indexes that may refuse what the application writes, left by a contract that was killed", r.Refusing)
 	}
 	if r.Holder != "" {

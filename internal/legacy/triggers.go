@@ -81,7 +81,7 @@ func triggers(unassigned int64) []trigger {
 	// It tells of no row: the backfill looks at all of them again.
 	for _, table := range touchedTables {
 		all = append(all, trigger{name: "truncated_" + table, table: table, timing: afterTruncate, body: "DELETE FROM runledger_removal.progress;\n" +
-			"UPDATE runledger_removal.state SET phase = 'expanded' WHERE phase = 'backfilled';\n"})
+			"UPDATE runledger_removal.state SET phase = CASE phase WHEN 'backfilled' THEN 'expanded' ELSE phase END;\n"})
 	}
 	return all
 }

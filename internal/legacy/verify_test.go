@@ -157,6 +157,28 @@ func TestWhatTheApplicationTruncatesIsBackfilledAnew(t *testing.T) {
 	holds(t, address)
 }
 
+// So is what is truncated while the backfill goes on.
+func TestABackfillLooksAgainAtWhatWasTruncatedMeanwhile(t *testing.T) {
+	t.Parallel()
+	address := legacyDatabase(t)
+	step(t, address, (*Removal).Expand)
+	// As the trigger does, when the last task ends.
+	run(t, address, `CREATE TABLE once (); INSERT INTO once DEFAULT VALUES;
+		CREATE FUNCTION take_back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			DELETE FROM once;
+			IF FOUND THEN DELETE FROM runledger_removal.progress; END IF;
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER take_back AFTER INSERT OR UPDATE ON runledger_removal.progress FOR EACH ROW WHEN (NEW.task = 'inventory_items' AND NEW.done) EXECUTE FUNCTION take_back()`)
+	step(t, address, (*Removal).Backfill)
+	if got := one(t, address, "SELECT string_agg(task, ' ' ORDER BY task) FROM runledger_removal.progress WHERE done"); !strings.Contains(got, "backup_schedules") || !strings.Contains(got, "operation_runs") {
+		t.Errorf("done: %s", got)
+	}
+	run(t, address, "DROP TRIGGER take_back ON runledger_removal.progress; DROP FUNCTION take_back; DROP TABLE once")
+	step(t, address, (*Removal).Contract)
+	holds(t, address)
+}
+
 func TestContractRefusesAViewOfADroppedColumn(t *testing.T) {
 	t.Parallel()
 	address := legacyDatabase(t)

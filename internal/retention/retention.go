@@ -114,6 +114,9 @@ func Run(ctx context.Context, conn *pgx.Conn, o Options, progress func(done, tot
 	err = s.each(ctx, conn, func(p part, ids []int64) error {
 		for batch := range slices.Chunk(ids, s.options.BatchSize) {
 			released, err := s.releaseUnheld(ctx, conn, p, batch)
+			if err == nil || len(released.Runs) > 0 {
+				groups.add(p, len(batch), released)
+			}
 			if err != nil {
 				err = fmt.Errorf("%s in workspace %s: %w", p.runType, p.workspace, err)
 				if ctx.Err() != nil || conn.IsClosed() {
@@ -122,7 +125,6 @@ func Run(ctx context.Context, conn *pgx.Conn, o Options, progress func(done, tot
 				failed = errors.Join(failed, err)
 				return nil
 			}
-			groups.add(p, len(batch), released)
 			done += len(batch)
 			progress(done, max(done, total))
 		}
@@ -138,8 +140,11 @@ func Run(ctx context.Context, conn *pgx.Conn, o Options, progress func(done, tot
 // know refers: where one is among them, each half is released by itself.
 func (s *selection) releaseUnheld(ctx context.Context, conn *pgx.Conn, p part, batch []int64) (Released, error) {
 	released, err := s.release(ctx, conn, p, batch)
+	if err == nil {
+		return released, nil
+	}
 	if !isHeld(err) {
-		return released, err
+		return Released{}, err // it was undone
 	}
 	released = Released{WorkspaceID: p.workspaceID, Type: p.runType}
 	if len(batch) == 1 {
@@ -148,12 +153,12 @@ func (s *selection) releaseUnheld(ctx context.Context, conn *pgx.Conn, p part, b
 	half := len(batch) / 2 //nolint:mnd // in two
 	for _, part := range [][]int64{batch[:half], batch[half:]} {
 		some, err := s.releaseUnheld(ctx, conn, p, part)
-		if err != nil {
-			return released, err
-		}
 		released.Runs = append(released.Runs, some.Runs...)
 		released.Findings = append(released.Findings, some.Findings...)
 		released.Items = append(released.Items, some.Items...)
+		if err != nil {
+			return released, err
+		}
 	}
 	return released, nil
 }

@@ -87,6 +87,7 @@ func (s *Server) answerParts(
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusMultiStatus)
 	requestID := requestOf(r).id
+	causes := map[string]*apiError{} // each is logged once
 	b := borrowBuffer()
 	defer b.giveBack()
 	b.body = append(b.body, `{"results":[`...)
@@ -94,7 +95,9 @@ func (s *Server) answerParts(
 		b.body = append(separated(b.body, i), '{')
 		if done, err := status(i); err != nil {
 			answer := answerFor(err)
-			s.logCause(r.Context(), requestID, answer)
+			if answer.cause != nil {
+				causes[answer.cause.Error()] = answer
+			}
 			b.body = appendInt(b.body, "status", int64(answer.status))
 			b.body = appendJSON(b.body, "problem", answer.problem(requestID))
 		} else {
@@ -106,6 +109,12 @@ func (s *Server) answerParts(
 			_, _ = w.Write(b.body)
 			b.body = b.body[:0]
 		}
+	}
+	for _, answer := range causes {
+		if r.Context().Err() != nil {
+			answer = errHungUp.because(answer.cause)
+		}
+		s.logCause(r.Context(), requestID, answer)
 	}
 	b.body = append(b.body, `]}`...)
 	_, _ = w.Write(b.body) // a client that hung up is nobody to report to

@@ -34,7 +34,7 @@ func SessionSettings() map[string]string {
 		"jit":                             "off",
 		// Of many writes in one statement one may meet a row that somebody holds. The others are done
 		// apart from it then, in good time.
-		"lock_timeout": "2s",
+		"lock_timeout": "1s",
 	}
 }
 

@@ -284,8 +284,7 @@ func answerFor(err error) *apiError {
 	case isOtherSchema(err):
 		return errUnavailable.because(fmt.Errorf("the schema is not that of this server, see runledger migrate status: %w", err))
 	case isOutsideStates(err):
-		return errConflict(nil, "The run is of the time before status, outcome and completed_at had to fit each other, and they do not. "+
-			"It can be read, and while it is active be reported as completed, which makes it whole; nothing else of it can change.").because(err)
+		return errConflict(nil, outsideStates).because(err)
 	case hasClass(err, "22", "54"):
 		// A value that the checks let pass and PostgreSQL cannot hold.
 		return errBody("A value in the body cannot be stored.").because(err)
@@ -300,6 +299,9 @@ func hasClass(err error, classes ...string) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && slices.Contains(classes, pgErr.Code[:2])
 }
+
+const outsideStates = "The run is of the time before status, outcome and completed_at had to fit each other, and they do not. " +
+	"It can be read, and while it is active a report makes it whole; nothing else of it can change."
 
 // isOutsideStates tells whether a row of runs that was to be changed breaks a rule on its state. Such rows
 // are older than the rules, which PostgreSQL holds against all that is written.

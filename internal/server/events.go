@@ -77,7 +77,9 @@ func (s *Server) listChanges(w http.ResponseWriter, r *http.Request, ws workspac
 			}
 			b = appendChange(b, &page.Changes[i])
 		}
-		b = appendText(append(b, ']'), "next_after", s.sealChanges(page.Next, ws.ID()))
+		b = append(b, `],"has_more":`...)
+		b = strconv.AppendBool(b, page.More)
+		b = appendText(b, "next_after", s.sealChanges(page.Next, ws.ID()))
 		return append(b, '}')
 	})
 }

@@ -21,6 +21,7 @@ import (
 // changesPage is an answer of the polling of changes.
 type changesPage struct {
 	Data      []runEvent `json:"data"`
+	HasMore   bool       `json:"has_more"`
 	NextAfter string     `json:"next_after"`
 }
 

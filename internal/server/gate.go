@@ -178,6 +178,9 @@ func (s *Server) authenticate(r *http.Request) (auth.Subject, error) {
 	if errors.Is(err, auth.ErrKeysUnavailable) {
 		return "", errUnavailable.because(err) // no token can be told good from bad yet
 	}
+	if errors.Is(err, auth.ErrTooManyWait) {
+		return "", errUnavailable // anybody can bring it about: no line of the log for each
+	}
 	if err != nil {
 		return "", errTokenInvalid.because(err)
 	}

@@ -40,16 +40,22 @@ func newHeldWorker(t *testing.T) *heldWorker {
 	t.Cleanup(pool.Close)
 	w.worker = newWorker(t, newHarnessOn(t, pool, server.Options{Log: slog.New(slog.NewTextHandler(&w.log, nil))}))
 	w.held = w.start(t, http.StatusCreated, `{"type":"inventory_sync","identity":"held"}`)
+	w.hold(t)
+	return w
+}
+
+// hold has a transaction hold all runs that there are and are not held yet.
+func (w *heldWorker) hold(t *testing.T) {
+	t.Helper()
 	tx, err := dbtest.Pool(t).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = tx.Rollback(t.Context()) })
-	var id int64
-	if err := tx.QueryRow(t.Context(), "SELECT id FROM operation_runs WHERE workspace_id = $1 FOR UPDATE", w.ID).Scan(&id); err != nil {
-		t.Fatal(err)
+	tag, err := tx.Exec(t.Context(), "SELECT FROM operation_runs WHERE workspace_id = $1 FOR UPDATE SKIP LOCKED", w.ID)
+	if err != nil || tag.RowsAffected() == 0 {
+		t.Fatalf("%v rows are held, %v", tag.RowsAffected(), err)
 	}
-	return w
 }
 
 // together sends starts at the same time and returns how often each status came.
@@ -122,6 +128,49 @@ func TestABatchWaitsForAHeldRowOnceAndTheLogSaysWhy(t *testing.T) {
 	}
 }
 
+func TestABatchWaitsForManyHeldRowsNoLongerThanForOne(t *testing.T) {
+	t.Parallel()
+	w := newHeldWorker(t)
+	const n = 64
+	operations := make([]string, n)
+	for i := range operations {
+		operations[i] = fmt.Sprintf(`{"report":{"id":%d,"summary_counts":{"n":1}}}`, w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`).ID)
+	}
+	w.hold(t)
+	before := w.reports.Load()
+	got := w.must(t, http.StatusMultiStatus, http.MethodPost, "/batch", `{"operations":[`+strings.Join(operations, ",")+`]}`)
+	if busy := strings.Count(got.body, `{"status":503,`); busy != n {
+		t.Errorf("%d parts of %d are 503", busy, n)
+	}
+	const mostWaits = 8 // enough to find one of 64
+	if took := w.reports.Load() - before; took > mostWaits {
+		t.Errorf("%d statements have waited", took)
+	}
+	if lines := w.log.count("request failed"); lines != 1 {
+		t.Errorf("the log says why %d times", lines)
+	}
+}
+
+// Starts with keys of their own come in waves where they want the same.
+func TestAHeldRowKeepsNoLaterWaveOfOthersFromBeingDone(t *testing.T) {
+	t.Parallel()
+	w := newHeldWorker(t)
+	operations := []string{`{"start":{"type":"inventory_sync","identity":"held","idempotency_key":"h"}}`}
+	for i := range 30 {
+		operations = append(operations, fmt.Sprintf(`{"start":{"type":"inventory_sync","identity":%d,"idempotency_key":"k%d"}}`, i%10, i))
+	}
+	operations = append(operations, `{"start":{"type":"inventory_sync","identity":"held"}}`)
+	statuses := w.operations(t, operations...).statuses()
+	if first, last := statuses[0], statuses[len(statuses)-1]; first != http.StatusServiceUnavailable || last != first {
+		t.Errorf("the held ones are answered %d and %d", first, last)
+	}
+	for i, status := range statuses[1 : len(statuses)-1] {
+		if status >= http.StatusBadRequest {
+			t.Errorf("start %d is answered %d", i, status)
+		}
+	}
+}
+
 // A page of events that hold a report of a mebibyte each ends early, and the next one goes on behind it.
 func TestPagesOfLargeEventsAreSmallAndLeaveNothingOut(t *testing.T) {
 	t.Parallel()
@@ -169,10 +218,10 @@ func TestPagesOfLargeEventsAreSmallAndLeaveNothingOut(t *testing.T) {
 	told, pages = nil, 0
 	for after := ""; ; pages++ {
 		page := w.changes(t, w.Operator.Subject, w.ID, after)
-		if len(page.Data) == 0 {
+		told, after = append(told, page.Data...), page.NextAfter
+		if !page.HasMore {
 			break
 		}
-		told, after = append(told, page.Data...), page.NextAfter
 	}
 	wantAll("the changes", told, pages)
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -69,6 +70,7 @@ func observe[Item any, Key comparable](
 		}
 	}
 	var outage error
+	held := map[Key]error{} // why it could not be written
 	for len(pending) > 0 {
 		// What has a key that came before waits for the next round, so that the last one wins.
 		var round, later []int
@@ -89,17 +91,21 @@ func observe[Item any, Key comparable](
 		done := together(items, func(items []Item) ([]observed, error) { return write(ctx, items) }, failedObservation)
 		for n, i := range round {
 			results[i] = done[n]
-			if isOutage(done[n].err) { // each round behind it would wait as long again
-				outage = done[n].err
+			switch err := done[n].err; {
+			case isLocked(err):
+				held[key(observations[i].item)] = err
+			case isOutage(err): // each round behind it would wait as long again
+				outage = err
 			}
 		}
-		if outage != nil {
-			for _, i := range later {
-				results[i].err = errUnavailable.because(outage)
+		pending = pending[:0]
+		for _, i := range later {
+			if why := cmp.Or(outage, held[key(observations[i].item)]); why != nil {
+				results[i].err = errUnavailable.because(why)
+			} else {
+				pending = append(pending, i)
 			}
-			return results
 		}
-		pending = later
 	}
 	return results
 }

@@ -313,6 +313,8 @@ func whyRefused(item report, run *dbsqlc.OperationRun) error {
 		return errInvalidFields(fault{Pointer: "/at", Detail: "It is before the run started."})
 	case item.status == ledger.StatusQueued && run.Status != string(ledger.StatusQueued):
 		return errConflict(run, "The run has left the queue and does not go back.")
+	case !slices.Contains(texts(ledger.Statuses), run.Status):
+		return errConflict(run, outsideStates)
 	case item.contextPatch != nil:
 		return errInvalidFields(fault{
 			Pointer: "/context", Detail: fmt.Sprintf("Merged, the context would have more than %d bytes.", maxContext),

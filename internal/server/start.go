@@ -296,7 +296,7 @@ func (s *Server) startGathered(ctx context.Context, ws workspace.Scope, items []
 		subjects[i] = item.subjects()
 	}
 	results := make([]result, len(items))
-	s.doWaves(ctx, ws, operations, waves(subjects), results)
+	s.doWaves(ctx, ws, operations, subjects, results)
 	for _, i := range slices.Sorted(maps.Keys(same)) {
 		which := wish{items[i].identity(), items[i].runType}
 		earlier := results[first[which]]

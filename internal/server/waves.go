@@ -1,7 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"math/bits"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/workspace"
@@ -31,7 +34,7 @@ func (s *Server) doOperations(ctx context.Context, ws workspace.Scope, operation
 	if err != nil {
 		return results
 	}
-	s.doWaves(ctx, ws, operations, waves(subjects), results)
+	s.doWaves(ctx, ws, operations, subjects, results)
 	for i, op := range operations {
 		if len(op.faults) == 0 {
 			results[i].err = beneath(op.at, results[i].err)
@@ -40,28 +43,54 @@ func (s *Server) doOperations(ctx context.Context, ws workspace.Scope, operation
 	return results
 }
 
-// doWaves does one wave after the other. An outage ends it: what comes behind would wait as long again, for as
-// many times as there are waves, and is told to come again.
-func (s *Server) doWaves(ctx context.Context, ws workspace.Scope, operations []operation, waves [][]int, results []result) {
+// doWaves does operations that have those subjects, one wave after the other. An outage ends it: what comes
+// behind would wait as long again, for as many times as there are waves, and is told to come again. So is what
+// has a subject in common with an operation whose row somebody holds.
+func (s *Server) doWaves(ctx context.Context, ws workspace.Scope, operations []operation, subjects [][]subject, results []result) {
+	const mostHeld = 3 // waves in which a row was held, after which it is an outage
 	var outage error
-	for _, wave := range waves {
+	held, heldWaves := map[subject]error{}, 0
+	for _, wave := range waves(subjects) {
 		if outage == nil {
 			outage = ctx.Err() // nobody waits for an answer any more
 		}
-		if outage != nil {
-			for _, i := range wave {
-				results[i].err = errUnavailable.because(outage)
-			}
-			continue
-		}
-		s.doWave(ctx, ws, operations, wave, results)
+		free := make([]int, 0, len(wave))
 		for _, i := range wave {
-			if isOutage(results[i].err) {
-				outage = results[i].err
+			why := outage
+			for _, each := range subjects[i] {
+				why = cmp.Or(why, held[each])
+			}
+			if why == nil {
+				free = append(free, i)
+				continue
+			}
+			results[i].err = errUnavailable.because(why)
+			for _, each := range subjects[i] {
+				held[each] = why
+			}
+		}
+		s.doWave(ctx, ws, operations, free, results)
+		locked := false
+		for _, i := range free {
+			switch err := results[i].err; {
+			case isLocked(err):
+				locked = true
+				for _, each := range subjects[i] {
+					held[each] = err
+				}
+			case isOutage(err):
+				outage = err
+			}
+		}
+		if locked {
+			if heldWaves++; heldWaves == mostHeld {
+				outage = errHeld
 			}
 		}
 	}
 }
+
+var errHeld = errors.New("somebody holds many rows")
 
 // waves divides operations into waves that can be done at once, and returns their places. An
 // operation comes in the wave behind the last one that has a subject in common with it; one without
@@ -189,9 +218,18 @@ func (s *Server) doWave(ctx context.Context, ws workspace.Scope, operations []op
 
 // together does items at once and returns a result for each. A deadlock, or a row that another
 // transaction made or removed at that moment, passes by another attempt. Where one of the items
-// cannot be stored, each half is done by itself, so that in the end that one alone has failed.
+// cannot be stored, or its row is held by somebody, each half is done by itself, so that in the end that
+// one alone has failed. As long as it takes to find one that is held is waited for any number of them.
 func together[Item, Result any](
 	items []Item, do func(items []Item) ([]Result, error), failed func(err error) Result,
+) []Result {
+	waits := bits.Len(uint(len(items))) + 1
+	return halves(items, do, failed, &waits)
+}
+
+// halves is together, with so many waits for rows that are held.
+func halves[Item, Result any](
+	items []Item, do func(items []Item) ([]Result, error), failed func(err error) Result, waits *int,
 ) []Result {
 	if len(items) == 0 {
 		return nil
@@ -201,12 +239,22 @@ func together[Item, Result any](
 	for attempt := 1; attempt < attempts && hasClass(err, "23", "40"); attempt++ {
 		done, err = do(items)
 	}
+	if isLocked(err) {
+		*waits--
+	}
 	switch {
 	case err == nil:
 		return done
-	case len(items) > 1 && (isLocked(err) || !isOutage(err)):
+	case len(items) > 1 && (!isOutage(err) || isLocked(err) && *waits > 0):
 		half := len(items) / 2 //nolint:mnd // in two
-		return append(together(items[:half], do, failed), together(items[half:], do, failed)...)
+		first := halves(items[:half], do, failed, waits)
+		if *waits > 0 {
+			return append(first, halves(items[half:], do, failed, waits)...)
+		}
+		for range items[half:] { // nobody has tried
+			first = append(first, failed(err))
+		}
+		return first
 	}
 	results := make([]Result, len(items))
 	for i := range results {

@@ -4,7 +4,7 @@
 
 -- An event may hold a report of a mebibyte, and a page of them is not to take a server's memory. The data of
 -- those that do not fit stays where it is; the first always fits. How large it is, is told by how it is stored,
--- which reads none of it: what is not small may be compressed, and is taken for 64 times as much.
+-- which reads none of it: what is compressed is taken for 64 times as much.
 
 -- name: ListRunEvents :many
 SELECT e.id, e.run_id, e.kind, e.at, e.actor, CASE WHEN e.fits THEN e.data ELSE '{}' END::jsonb AS data, e.fits::boolean AS fits
@@ -12,7 +12,7 @@ FROM (
     SELECT listed.*, sum(listed.weight) OVER (ORDER BY listed.id ROWS UNBOUNDED PRECEDING) - listed.weight < 8 * 1024 * 1024 AS fits
     FROM (
         SELECT operation_run_events.*,
-               pg_column_size(operation_run_events.data) * CASE WHEN pg_column_size(operation_run_events.data) > 500 THEN 64 ELSE 1 END AS weight
+               pg_column_size(operation_run_events.data) * CASE WHEN pg_column_compression(operation_run_events.data) IS NULL THEN 1 ELSE 64 END AS weight
         FROM operation_run_events
         WHERE workspace_id = @workspace_id AND run_id = @run_id AND id > @position_id
         ORDER BY id
@@ -30,7 +30,7 @@ FROM (
 SELECT change.*, sum(change.weight) OVER (ORDER BY change.transaction_id, change.id ROWS UNBOUNDED PRECEDING) - change.weight < 8 * 1024 * 1024 AS fits
 FROM (
     (SELECT r.id, r.run_id, r.kind, r.at, r.actor, r.data, r.transaction_id,
-            pg_column_size(r.data) * CASE WHEN pg_column_size(r.data) > 500 THEN 64 ELSE 1 END AS weight
+            pg_column_size(r.data) * CASE WHEN pg_column_compression(r.data) IS NULL THEN 1 ELSE 64 END AS weight
      FROM operation_run_events AS r
      WHERE r.workspace_id = @workspace_id
        AND (r.transaction_id, r.id) > ((@position_transaction::bigint)::text::xid8, @position_id::bigint)
@@ -39,7 +39,7 @@ FROM (
      LIMIT @page_size)
     UNION ALL
     (SELECT s.id, 0, s.kind, s.at, s.actor, s.data, s.transaction_id,
-            pg_column_size(s.data) * CASE WHEN pg_column_size(s.data) > 500 THEN 64 ELSE 1 END
+            pg_column_size(s.data) * CASE WHEN pg_column_compression(s.data) IS NULL THEN 1 ELSE 64 END
      FROM backup_schedule_events AS s
      WHERE s.workspace_id = @workspace_id
        AND (s.transaction_id, s.id) > ((@position_transaction::bigint)::text::xid8, @position_id::bigint)

@@ -61,7 +61,7 @@ export async function request(path, options = {}) {
       await renew(used);
       continue;
     }
-    if (response.status !== 401) proves(used);
+    if (response.status !== 401 && response.status < 500) proves(used);
     return response;
   }
 }

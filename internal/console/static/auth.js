@@ -164,10 +164,17 @@ const library = () => import('./lib/oauth4webapi.js');
 const client = () => ({ client_id: provider.clientID });
 const insecure = () => new URL(provider.issuer).protocol === 'http:';
 
+/** Fetches, and says of whom there is no answer: the browser does not say why. @param {string} url @param {any} options */
+async function reach(url, options) {
+  try { return await fetch(url, options); } catch {
+    throw new Error(`${new URL(url).host} cannot be reached from this page: it is away, does not allow the page's origin (CORS), or is none that the console may ask.`);
+  }
+}
+
 async function discovered() {
   const oauth = await library();
   const issuer = new URL(provider.issuer);
-  const options = { [oauth.allowInsecureRequests]: insecure() };
+  const options = { [oauth.allowInsecureRequests]: insecure(), [oauth.customFetch]: reach };
   const answer = await oauth.discoveryRequest(issuer, options);
   return { oauth, options, server: await oauth.processDiscoveryResponse(issuer, answer) };
 }
@@ -259,8 +266,5 @@ function take() {
 /** @param {any} error */
 export function reason(error) {
   const said = error?.error_description || error?.error;
-  if (error instanceof TypeError) { // of fetch, which says no more
-    return `${new URL(provider.issuer).host} cannot be reached from this page: it is away, or does not allow its origin (CORS).`;
-  }
   return said ? `The sign-in service says: ${said}` : `Signing in failed: ${error?.message || error}`;
 }
