@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
@@ -165,6 +167,53 @@ func TestASubscriberGoesOnWhereWhatItHadIsDeleted(t *testing.T) {
 		if got := take(t, s, len(all)); !slices.Equal(got, all) {
 			t.Errorf("changes %v, want %v", got, all)
 		}
+	}
+}
+
+// refusing has the database refuse, as it may for reasons of its own, what is asked of one workspace.
+type refusing struct {
+	dbsqlc.DBTX
+
+	workspaceID int64
+	on          atomic.Bool
+}
+
+const refused = "SELECT 1 / 0"
+
+func (r *refusing) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if r.on.Load() && slices.Contains(args, any(r.workspaceID)) {
+		return r.DBTX.Query(ctx, refused)
+	}
+	return r.DBTX.Query(ctx, sql, args...)
+}
+
+func (r *refusing) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	if r.on.Load() && slices.Contains(args, any(r.workspaceID)) {
+		return r.DBTX.QueryRow(ctx, refused)
+	}
+	return r.DBTX.QueryRow(ctx, sql, args...)
+}
+
+func TestAWorkspaceThatCannotBeReadKeepsTheOthersFromNothing(t *testing.T) {
+	t.Parallel()
+	const others, changes = 5, 20
+	bad := newWorkspace(t)
+	db := &refusing{DBTX: bad.pool, workspaceID: bad.id}
+	f := newFeed(t, db)
+	waiting := subscribe(t, f, bad.id, nil)
+	db.on.Store(true)
+	for range others { // in whatever order they are read
+		good := newWorkspace(t)
+		following := subscribe(t, f, good.id, nil)
+		for range 2 { // also in the round behind one in which something was refused
+			bad.record(t, changes)
+			good.record(t, changes)
+			take(t, following, changes)
+		}
+	}
+	db.on.Store(false)
+	if got := take(t, waiting, 2*others*changes); !slices.Equal(got, bad.recorded(t)) {
+		t.Errorf("what could not be read has come as %v", got)
 	}
 }
 
