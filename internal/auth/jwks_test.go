@@ -280,13 +280,19 @@ func TestASourceThatIsDownAtTheStartIsUsedOnceItAnswers(t *testing.T) {
 	}
 }
 
-func TestAHangingSourceDoesNotOutlastTheRequest(t *testing.T) {
-	t.Parallel()
+// newHangingVerifier is a verifier whose source of keys takes every request and answers none.
+func newHangingVerifier(t *testing.T) *auth.Verifier {
+	t.Helper()
 	release := make(chan struct{})
 	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	t.Cleanup(s.Close)
 	t.Cleanup(func() { close(release) })
-	v := newVerifier(t, jwksConfig(s.URL))
+	return newVerifier(t, jwksConfig(s.URL))
+}
+
+func TestAHangingSourceDoesNotOutlastTheRequest(t *testing.T) {
+	t.Parallel()
+	v := newHangingVerifier(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := v.Verify(ctx, withKid(t, "ES256", "any"))
@@ -298,11 +304,7 @@ func TestAHangingSourceDoesNotOutlastTheRequest(t *testing.T) {
 // Anybody can make a token that no key fits.
 func TestFewTokensWaitForAHangingSource(t *testing.T) {
 	t.Parallel()
-	release := make(chan struct{})
-	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
-	t.Cleanup(s.Close)
-	t.Cleanup(func() { close(release) })
-	v := newVerifier(t, jwksConfig(s.URL))
+	v := newHangingVerifier(t)
 	const n, mayWait = 400, 256
 	ctx, cancel := context.WithCancel(t.Context())
 	answers := make(chan error, n)
