@@ -223,7 +223,7 @@ func (s *Server) doWave(ctx context.Context, ws workspace.Scope, operations []op
 func together[Item, Result any](
 	items []Item, do func(items []Item) ([]Result, error), failed func(err error) Result,
 ) []Result {
-	waits := bits.Len(uint(len(items))) + 1
+	waits := bits.Len(uint(len(items))) + 2 // from all of them to one, and what is left goes on
 	return halves(items, do, failed, &waits)
 }
 
