@@ -196,11 +196,15 @@ func (s *Server) warnOf(r *http.Request, answer *apiError) {
 	switch {
 	case answer.status == http.StatusTooManyRequests:
 		requestOf(r).refused = true
-		s.tooMany.warn(r.Context(), s.log, "somebody asks too much and is refused",
-			slog.String("client", s.clientAddress(r).String()), slog.String("detail", answer.detail))
+		if times, due := s.tooMany.due(); due {
+			s.log.LogAttrs(r.Context(), slog.LevelWarn, "somebody asks too much and is refused",
+				slog.String("client", s.clientAddress(r).String()), slog.String("detail", answer.detail), times)
+		}
 	case answer.kind == errTokenInvalid.kind && answer.cause != nil && !errors.Is(answer.cause, auth.ErrExpired):
-		s.doubtful.warn(r.Context(), s.log, "a token is refused",
-			slog.String("client", s.clientAddress(r).String()), slog.Any("error", answer.cause))
+		if times, due := s.doubtful.due(); due {
+			s.log.LogAttrs(r.Context(), slog.LevelWarn, "a token is refused",
+				slog.String("client", s.clientAddress(r).String()), slog.Any("error", answer.cause), times)
+		}
 	}
 }
 

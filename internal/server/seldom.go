@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -15,16 +14,15 @@ type seldom struct {
 	times int
 }
 
-// warn says it, if it was not said just before.
-func (s *seldom) warn(ctx context.Context, log *slog.Logger, message string, attrs ...slog.Attr) {
+// due tells whether to say it now, and with what count. It costs next to nothing where it was said just before.
+func (s *seldom) due() (times slog.Attr, ok bool) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.times++
 	if time.Since(s.last) < time.Minute {
-		s.mu.Unlock()
-		return
+		return slog.Attr{}, false
 	}
-	times := s.times
+	times = slog.Int("times", s.times)
 	s.last, s.times = time.Now(), 0
-	s.mu.Unlock()
-	log.LogAttrs(ctx, slog.LevelWarn, message, append(attrs, slog.Int("times", times))...)
+	return times, true
 }
