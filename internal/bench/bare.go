@@ -22,6 +22,7 @@ import (
 const (
 	bareCommand     = "bare-handler"
 	bareApplication = "bench-bare"
+	unchangedPath   = "/unchanged" // a 304 for the asking
 )
 
 // The bare handler is the limit: net/http, the query of the real list out of a pool of the same
@@ -53,6 +54,7 @@ func serveBare() error {
 	defer pool.Close()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc(unchangedPath, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) })
 	for _, l := range lists(place) {
 		handler, err := l.bareHandler(ctx, pool, limit)
 		if err != nil {
