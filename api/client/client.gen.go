@@ -2706,7 +2706,7 @@ type ListBackupScheduleRunsParams struct {
 
 // ListBackupScheduleSlotsParams defines parameters for ListBackupScheduleSlots.
 type ListBackupScheduleSlotsParams struct {
-	// From Slots at or after this instant; 30 days ago if not given.
+	// From Slots at or after this instant; if not given, 30 days ago, or 30 days before a `before` that is past.
 	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
 
 	// Before Slots before this instant, at most 400 days after `from` (and one hour, for clocks that are

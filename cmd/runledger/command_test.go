@@ -210,6 +210,44 @@ func TestATypeThatIsStaleAtOnceIsRefusedWithTheLeastThatIsNot(t *testing.T) {
 	}
 }
 
+func TestATypeIsNamedAsAStartCanNameIt(t *testing.T) {
+	t.Parallel()
+	environ := []string{"RUNLEDGER_DATABASE_URL=" + dbtest.Fresh(t)}
+	longest := strings.Repeat("a", mostTypeName)
+	does(t, environ, "types", "add", longest)
+	code, _, stderr := command(t, environ, "types", "add", longest+"a")
+	if code != exitUsage || !strings.Contains(stderr, "at most 255") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+func TestAUserIsUpdatedWhenTheirNameIs(t *testing.T) {
+	t.Parallel()
+	databaseURL := dbtest.Fresh(t)
+	environ := []string{"RUNLEDGER_DATABASE_URL=" + databaseURL}
+	does(t, environ, "workspace", "create", "acme")
+	conn := dbtest.Connect(t, databaseURL)
+	for _, c := range []struct {
+		line    string
+		updated bool
+	}{
+		{"member add acme bob", false}, {"member add acme bob", false}, {"member add acme bob --name Bob", true},
+		{"member add acme bob --email bob@acme.test", true},
+	} {
+		if _, err := conn.Exec(t.Context(), "UPDATE users SET updated_at = created_at"); err != nil {
+			t.Fatal(err)
+		}
+		does(t, environ, strings.Fields(c.line)...)
+		var updated bool
+		if err := conn.QueryRow(t.Context(), "SELECT updated_at > created_at FROM users WHERE subject = 'bob'").Scan(&updated); err != nil {
+			t.Fatal(err)
+		}
+		if updated != c.updated {
+			t.Errorf("runledger %s: updated is %t", c.line, updated)
+		}
+	}
+}
+
 func TestAnUnreachableDatabaseIsNamedWithoutItsPassword(t *testing.T) {
 	t.Parallel()
 	code, _, stderr := command(t, []string{"RUNLEDGER_DATABASE_URL=postgres://user:hunter2@127.0.0.1:1/database"}, "workspace", "list")

@@ -45,7 +45,7 @@ it is downloaded, or run in Docker. Started by root, PostgreSQL runs as another 
 			if err := addresses.check(); err != nil {
 				return err
 			}
-			addresses.adminWanted = cmd.Flags().Changed("admin-addr")
+			addresses.publicWanted, addresses.adminWanted = cmd.Flags().Changed("addr"), cmd.Flags().Changed("admin-addr")
 			if dataDir == "" {
 				dir, err := devDataDir(a.environ)
 				if err != nil {
@@ -63,12 +63,16 @@ it is downloaded, or run in Docker. Started by root, PostgreSQL runs as another 
 	return cmd
 }
 
+// usualAddr is where a server listens unless somebody wants it elsewhere; dev then keeps to this machine.
+const usualAddr = ":8080"
+
 // usualAdminAddr is where metrics and profiles are, unless somebody wants them elsewhere.
 const usualAdminAddr = "127.0.0.1:9090"
 
 // devAddresses are where dev listens.
 type devAddresses struct {
 	public, admin string
+	publicWanted  bool // somebody asked for public
 	adminWanted   bool // somebody asked for admin, so that no other address will do
 }
 
@@ -114,6 +118,9 @@ func (a *app) dev(ctx context.Context, dataDir string, addresses devAddresses, f
 	c, err := readConfig(a.environ)
 	if err != nil {
 		return err
+	}
+	if !addresses.publicWanted && c.Addr != usualAddr {
+		addresses.public = c.Addr
 	}
 	if !addresses.adminWanted && c.AdminAddr != usualAdminAddr {
 		addresses.admin, addresses.adminWanted = c.AdminAddr, true

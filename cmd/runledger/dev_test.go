@@ -30,6 +30,7 @@ func TestDevSaysWhichFlagToChange(t *testing.T) {
 		{"dev --addr " + taken, nil, exitFailure, "Is another one running?", "--admin-addr"},
 		{"dev --addr 127.0.0.1:0 --admin-addr " + taken, nil, exitFailure, "--admin-addr to another address", "Is another one running?"},
 		{"dev --addr 127.0.0.1:0", []string{"RUNLEDGER_ADMIN_ADDR=" + taken}, exitFailure, "--admin-addr to another address", "Is another one running?"},
+		{"dev --admin-addr 127.0.0.1:0", []string{"RUNLEDGER_ADDR=" + taken}, exitFailure, "--addr to another address", "--admin-addr"},
 		{"dev --addr nonsense", nil, exitUsage, `--addr wants host:port`, "RUNLEDGER_"},
 		{"dev --addr :99999 --admin-addr nonsense", nil, exitUsage, `--admin-addr wants host:port`, "cannot listen"},
 	} {
@@ -61,7 +62,7 @@ func TestTheHelpOfDevNamesBothPorts(t *testing.T) {
 			t.Errorf("no %s in %s", wanted, help)
 		}
 	}
-	if c, err := readConfig(nil); err != nil || c.AdminAddr != usualAdminAddr {
-		t.Errorf("a server has its metrics on %s, dev on %s: %v", c.AdminAddr, usualAdminAddr, err)
+	if c, err := readConfig(nil); err != nil || c.AdminAddr != usualAdminAddr || c.Addr != usualAddr {
+		t.Errorf("a server listens on %s and %s, dev takes it for %s and %s: %v", c.Addr, c.AdminAddr, usualAddr, usualAdminAddr, err)
 	}
 }

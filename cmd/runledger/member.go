@@ -109,7 +109,11 @@ func addMember(ctx context.Context, tx pgx.Tx, workspaceName, subject, role, nam
 		action: "member_added", workspaceID: found.ID, target: subject, data: map[string]any{"role": role},
 		message: fmt.Sprintf("%s is now %s of %s.", subject, inWords[workspace.Role(role)], nameOf(found)),
 	}
-	if before != "" {
+	switch before {
+	case "":
+	case role:
+		done.action, done.message = "", fmt.Sprintf("%s is %s of %s, as before.", subject, inWords[workspace.Role(role)], nameOf(found))
+	default:
 		done.action, done.data["role_before"] = "member_role_set", before
 	}
 	return done, nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,6 +15,9 @@ import (
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 )
+
+// mostTypeName is how long a type's name may be, in bytes: a start can name no longer one.
+const mostTypeName = 255
 
 // typePattern is what an operation type is called.
 var typePattern = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
@@ -52,6 +57,9 @@ a-z and 0-9, with single underscores between them, such as policy_export.`,
 			if !typePattern.MatchString(name) {
 				return change{}, usageError{fmt.Errorf("a type is named like inventory_sync: a-z and 0-9 with single underscores between, unlike %q", name)}
 			}
+			if len(name) > mostTypeName {
+				return change{}, usageError{fmt.Errorf("the name of a type has at most %d letters; this one has %d", mostTypeName, len(name))}
+			}
 			if staleAfter < time.Microsecond && staleAfter != 0 { // PostgreSQL knows nothing between them
 				return change{}, usageError{errors.New("--stale-after wants at least 1µs, or 0 for ever")}
 			}
@@ -89,14 +97,22 @@ func (a *app) acceptCommand(use, done, short string, accepts bool) *cobra.Comman
 		Short: short,
 		Args:  exactArgs("NAME"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
-			changed, err := dbsqlc.New().SetOperationTypeAcceptsNewRuns(ctx, tx, dbsqlc.SetOperationTypeAcceptsNewRunsParams{
+			queries := dbsqlc.New()
+			changed, err := queries.SetOperationTypeAcceptsNewRuns(ctx, tx, dbsqlc.SetOperationTypeAcceptsNewRunsParams{
 				Name: args[0], AcceptsNewRuns: accepts,
 			})
 			if err != nil {
 				return change{}, err
 			}
 			if changed == 0 {
-				return change{}, fmt.Errorf("there is no type %q; runledger types list shows those that there are", args[0])
+				types, err := queries.ListOperationTypes(ctx, tx)
+				if err != nil {
+					return change{}, err
+				}
+				if !slices.ContainsFunc(types, func(t dbsqlc.ListOperationTypesRow) bool { return t.Name == args[0] }) {
+					return change{}, fmt.Errorf("there is no type %q; runledger types list shows those that there are", args[0])
+				}
+				return change{message: fmt.Sprintf("%s was %s already.", args[0], strings.ToLower(done))}, nil
 			}
 			return change{action: "type_" + use + "d", target: args[0], message: fmt.Sprintf("%s %s.", done, args[0])}, nil
 		}),

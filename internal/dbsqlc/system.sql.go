@@ -367,7 +367,10 @@ const putUser = `-- name: PutUser :exec
 INSERT INTO users (subject, name, email)
 VALUES ($1, coalesce($2::text, $1), $3::text)
 ON CONFLICT (subject) DO UPDATE
-SET name = coalesce($2::text, users.name), email = coalesce(excluded.email, users.email)
+SET name = coalesce($2::text, users.name), email = coalesce(excluded.email, users.email),
+    updated_at = excluded.updated_at
+WHERE users.name IS DISTINCT FROM coalesce($2::text, users.name)
+   OR users.email IS DISTINCT FROM coalesce(excluded.email, users.email)
 `
 
 type PutUserParams struct {
@@ -458,7 +461,8 @@ func (q *Queries) ResolveMemberships(ctx context.Context, db DBTX, arg ResolveMe
 }
 
 const setOperationTypeAcceptsNewRuns = `-- name: SetOperationTypeAcceptsNewRuns :execrows
-UPDATE operation_types SET accepts_new_runs = $1, updated_at = now() WHERE name = $2
+UPDATE operation_types SET accepts_new_runs = $1, updated_at = now()
+WHERE name = $2 AND accepts_new_runs <> $1
 `
 
 type SetOperationTypeAcceptsNewRunsParams struct {

@@ -297,6 +297,16 @@ func (f *fields) text(name string, longest int) (string, bool) {
 	return s, true
 }
 
+// anyText is a member that is a text of at most longest characters, none where it is not there: what
+// answers show as "" can be sent back.
+func (f *fields) anyText(name string, longest int) string {
+	if value, ok := f.value(name); !ok || string(value) == `""` {
+		return ""
+	}
+	s, _ := f.text(name, longest)
+	return s
+}
+
 // id is a member that is the id of a row.
 func (f *fields) id(name string) *int64 {
 	value, ok := f.value(name)

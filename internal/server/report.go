@@ -202,7 +202,7 @@ func parseFailures(f *fields) json.RawMessage {
 	for i, entry := range entries {
 		e := parseFields(entry, fmt.Sprintf("%s/failure_summary/%d", f.pointer, i))
 		code := e.requiredText("code", maxFailureCode)
-		message, _ := e.text("message", maxFailureMessage)
+		message := e.anyText("message", maxFailureMessage)
 		f.faults = append(f.faults, e.faultless()...)
 		failures = append(failures, ledger.Failure{Code: code, Message: ledger.RedactText(message)})
 	}

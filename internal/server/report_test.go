@@ -436,3 +436,16 @@ func TestAContextOfThousandsOfMembersIsMergedLikeAnyOther(t *testing.T) {
 		t.Errorf("the context is %.100s", run.Context)
 	}
 }
+
+func TestFailuresCanBeSentBackAsTheyAreShown(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	run := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	path := fmt.Sprintf("/workspaces/%d/operation-runs/%d", w.ID, run.ID)
+	w.report(t, run.ID, `{"failure_summary":[{"code":"a"},{"code":"b","message":""},{"code":"c","message":"said"}]}`)
+	type failures struct {
+		Summary json.RawMessage `json:"failure_summary"`
+	}
+	shown := decode[failures](t, w.get(t, http.StatusOK, w.Readonly.Subject, path).body)
+	w.report(t, run.ID, fmt.Sprintf(`{"failure_summary":%s}`, shown.Summary))
+}

@@ -55,8 +55,10 @@ func (s *Server) listSlots(w http.ResponseWriter, r *http.Request, ws workspace.
 func (p *params) slotsRange(now time.Time) (from, before time.Time) {
 	from, hasFrom := p.time("from")
 	before, hasBefore := p.time("before")
+	blamed, end := "before", "It"
 	if !hasBefore {
 		before = now.Add(slotsAhead)
+		blamed, end = "from", "before, which is in 7 days if it is not given,"
 	}
 	if !hasFrom {
 		from = now.Add(-slotsBack)
@@ -67,9 +69,9 @@ func (p *params) slotsRange(now time.Time) (from, before time.Time) {
 	switch {
 	case p.faulted("from", "before"):
 	case !from.Before(before):
-		p.fault("before", "It is not after from, so that no slot could be in the range.")
+		p.fault(blamed, "%s is not after from, so that no slot could be in the range.", end)
 	case before.Sub(from) > longestSlots+setBack:
-		p.fault("before", "It is more than 400 days after from.")
+		p.fault(blamed, "%s is more than 400 days after from.", end)
 	}
 	return from, before
 }

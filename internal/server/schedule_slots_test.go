@@ -364,7 +364,8 @@ func TestSlotsRefuseARangeThatIsNoneAndTellOfNoForeignSchedule(t *testing.T) {
 		"?from=2025-01-01T00:00:00Z&before=2026-02-05T00:00:00Z":     "", // 400 days
 		"?from=2025-01-01T00:00:00Z&before=2026-02-05T01:00:00Z":     "", // clocks went back
 		"?from=2025-01-01T00:00:00Z&before=2026-02-05T01:00:00.001Z": "before",
-		"?from=2020-01-01T00:00:00Z":                                 "before",
+		"?from=2020-01-01T00:00:00Z":                                 "from",
+		"?from=2999-01-01T00:00:00Z":                                 "from",
 		"?from=2020-01-01T00:00:00Z&before=now":                      "before",
 		"?from=2999-01-01T00:00:00Z&before=now":                      "before",
 		"?from=yesterday&before=2999-01-01T00:00:00Z":                "from",

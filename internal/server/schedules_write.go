@@ -258,13 +258,13 @@ func (f *fields) days(row *dbsqlc.BackupSchedule) { //nolint:cyclop // each case
 	}
 }
 
-// namedDays reads the days of the week that a request names, all of them by numbers: the other ways to
-// name them are those of older stores.
+// namedDays reads the days of the week that a request names, all of them by numbers from 1: the other
+// ways to name them, and 0 for Sunday, are those of older stores.
 func namedDays(value json.RawMessage) (schedule.Days, bool) {
 	var list []any
 	err := json.Unmarshal(value, &list)
 	for _, day := range list {
-		if _, isNumber := day.(float64); !isNumber {
+		if number, isNumber := day.(float64); !isNumber || number == 0 {
 			return 0, false
 		}
 	}

@@ -159,6 +159,7 @@ func TestEverythingWrongWithAScheduleIsNamedAtOnce(t *testing.T) {
 		{http.MethodPost, "", `{"name":"a","frequency":"weekly","time_of_day":"02:30","days_of_week":["mon","3",0]}`, "/days_of_week"},
 		{http.MethodPost, "", `{"name":"a","frequency":"weekly","time_of_day":"02:30","days_of_week":[1,null]}`, "/days_of_week"},
 		{http.MethodPatch, existing, `{"frequency":"weekly","days_of_week":["2"]}`, "/days_of_week"},
+		{http.MethodPatch, existing, `{"frequency":"weekly","days_of_week":[0,2]}`, "/days_of_week"},
 	} {
 		got := decode[problemBody](t, p.edit(t, http.StatusUnprocessableEntity, c.method, c.rest, c.body).body)
 		if places := strings.Join(slices.Compact(got.pointers()), " "); places != c.places {

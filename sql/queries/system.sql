@@ -25,7 +25,8 @@ ON CONFLICT (name) DO NOTHING;
 -- name: SetOperationTypeAcceptsNewRuns :execrows
 -- @sqlc-vet-disable workspace-scope
 -- The allow-list is one for all workspaces.
-UPDATE operation_types SET accepts_new_runs = @accepts_new_runs, updated_at = now() WHERE name = @name;
+UPDATE operation_types SET accepts_new_runs = @accepts_new_runs, updated_at = now()
+WHERE name = @name AND accepts_new_runs <> @accepts_new_runs;
 
 -- name: PutServerKey :exec
 -- @sqlc-vet-disable workspace-scope
@@ -75,7 +76,10 @@ UPDATE workspaces SET archived_at = NULL, updated_at = now() WHERE id = @id AND 
 INSERT INTO users (subject, name, email)
 VALUES (@subject, coalesce(sqlc.narg(name)::text, @subject), sqlc.narg(email)::text)
 ON CONFLICT (subject) DO UPDATE
-SET name = coalesce(sqlc.narg(name)::text, users.name), email = coalesce(excluded.email, users.email);
+SET name = coalesce(sqlc.narg(name)::text, users.name), email = coalesce(excluded.email, users.email),
+    updated_at = excluded.updated_at
+WHERE users.name IS DISTINCT FROM coalesce(sqlc.narg(name)::text, users.name)
+   OR users.email IS DISTINCT FROM coalesce(excluded.email, users.email);
 
 -- name: SurveyActiveRuns :many
 -- @sqlc-vet-disable workspace-scope
