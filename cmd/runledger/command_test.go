@@ -158,7 +158,7 @@ func TestAnOperatorSetsUpADatabase(t *testing.T) {
 	}
 	does(t, environ, "workspace", "create", "acme", "--name", "Acme Ltd")
 	does(t, environ, "member", "add", "acme", "alice", "--role", "owner", "--name", "Alice")
-	if out := does(t, environ, "member", "add", "acme", "alice", "--email", "alice@example.com"); out != "alice is now an owner of acme.\n" {
+	if out := does(t, environ, "member", "add", "acme", "alice", "--email", "alice@example.com"); out != "alice is an owner of acme, as before.\n" {
 		t.Errorf("with another address, she is %q", out)
 	}
 	if out := does(t, environ, "member", "add", "acme", "alice", "--role", "operator"); out != "alice is now an operator of acme.\n" {

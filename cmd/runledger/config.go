@@ -203,7 +203,7 @@ func (c *config) checkConsole(f *faults) {
 	}
 	const wanted = "https://host, or http on loopback"
 	if !isOrigin(c.JWTIssuer) {
-		f.add("JWT_ISSUER", "wants to be the address of an OpenID Connect provider for CONSOLE_OIDC_CLIENT_ID: "+wanted)
+		f.add("JWT_ISSUER", "wants to be the address of an OpenID Connect provider for "+envPrefix+"CONSOLE_OIDC_CLIENT_ID: "+wanted)
 	}
 	if !strings.Contains(" "+c.ConsoleScope+" ", " openid ") {
 		f.add("CONSOLE_OIDC_SCOPE", "wants openid among its words")
