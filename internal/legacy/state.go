@@ -47,7 +47,7 @@ func (s State) Next() string {
 	case Undoing:
 		return "runledger legacy undo"
 	case Contracted:
-		return "runledger legacy purge, when nothing reads the archive any more"
+		return "runledger legacy purge --export DIR, when nothing reads the archive any more"
 	case Empty, Foreign, Canonical:
 	}
 	return ""
