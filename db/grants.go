@@ -92,6 +92,31 @@ func Grant(ctx context.Context, databaseURL, role string) error {
 	return confined(ctx, conn, role)
 }
 
+// Lacking are the privileges of a server that the role of conn has not got, such as "INSERT on findings":
+// none for the tables' owner and for whom Grant was called since the last migration. A table that is not
+// there is no matter of privileges. The error is the database's.
+func Lacking(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	var tables, privileges []string
+	for table, wanted := range applicationPrivileges {
+		for _, privilege := range wanted {
+			privilege, _, _ = strings.Cut(privilege, " (")
+			tables, privileges = append(tables, table), append(privileges, privilege)
+		}
+	}
+	rows, err := conn.Query(ctx, `SELECT privilege || ' on ' || name FROM unnest($1::text[], $2::text[]) AS wanted (name, privilege)
+		WHERE NOT CASE privilege WHEN 'DELETE' THEN has_table_privilege(to_regclass('public.' || name), privilege)
+			ELSE has_any_column_privilege(to_regclass('public.' || name), privilege) END
+		ORDER BY 1`, tables, privileges)
+	if err != nil {
+		return nil, fmt.Errorf("privileges: %w", err)
+	}
+	lacking, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("privileges: %w", err)
+	}
+	return lacking, nil
+}
+
 // confined fails if a role may do more with whole tables than it has been granted.
 func confined(ctx context.Context, conn *pgx.Conn, role string) error {
 	rows, err := conn.Query(ctx, `SELECT tablename, privilege FROM unnest($2::text[]) AS tablename,

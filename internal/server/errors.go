@@ -285,6 +285,8 @@ func answerFor(err error) *apiError {
 		return errNotFound
 	case isOutage(err):
 		return errUnavailable.because(err)
+	case isForbidden(err):
+		return errUnavailable.because(fmt.Errorf("the role of this server lacks privileges, see runledger migrate grant: %w", err))
 	case isOtherSchema(err):
 		return errUnavailable.because(fmt.Errorf("the schema is not that of this server, see runledger migrate status: %w", err))
 	case isOutsideStates(err):
@@ -319,6 +321,14 @@ func isOutsideStates(err error) bool {
 func isReadOnly(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pgErr.Code == "25006"
+}
+
+// isForbidden tells whether the role of the server may not do what a statement does, which no request
+// can bring about: the privileges of a migration have not been granted.
+func isForbidden(err error) bool {
+	const insufficientPrivilege = "42501"
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == insufficientPrivilege
 }
 
 // isOtherSchema tells whether the database has not what a statement names: it is not migrated, or not as

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,7 +71,7 @@ func (h *health) checks(ctx context.Context) []check {
 		// The result is for everybody who waits, so one client's hanging up does not end it.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTimeout)
 		defer cancel()
-		version, readOnly, err := h.look(ctx)
+		version, readOnly, lacking, err := h.look(ctx)
 		now := []check{{name: "database", err: err}, {name: "schema"}, {name: "writes"}}
 		switch {
 		case err != nil:
@@ -77,6 +79,9 @@ func (h *health) checks(ctx context.Context) []check {
 		case version < h.schema:
 			// A newer schema is well: it serves the release before it too, while servers are replaced.
 			now[1].err = fmt.Errorf("the database has version %d, this server wants version %d: runledger migrate up", version, h.schema)
+		}
+		if now[1].err == nil && len(lacking) > 0 {
+			now[1].err = fmt.Errorf("the role of this server lacks %s: runledger migrate grant", strings.Join(lacking, ", "))
 		}
 		if readOnly {
 			now[2].err = errReadOnly
@@ -114,13 +119,19 @@ var errUnknown = errors.New("unknown while the database does not answer")
 // errReadOnly says that the database takes no writes: it is, or is about to be, a standby.
 var errReadOnly = errors.New("the database is read-only")
 
-// look asks the database for its schema's version and whether it is read-only, over a new connection
-// where there is none.
-func (h *health) look(ctx context.Context) (version int64, readOnly bool, err error) {
+// look asks the database for its schema's version, whether it is read-only and what the server's role
+// lacks, over a new connection where there is none.
+func (h *health) look(ctx context.Context) (version int64, readOnly bool, lacking []string, err error) {
 	if err := h.connect(ctx); err != nil {
-		return 0, false, err
+		return 0, false, nil, err
 	}
-	version, err = db.Version(ctx, h.conn)
+	// First, since a role without any privilege may not read the version either.
+	lacking, err = db.Lacking(ctx, h.conn)
+	if err == nil && !slices.Contains(lacking, "SELECT on "+db.VersionTable) {
+		version, err = db.Version(ctx, h.conn)
+	} else {
+		version = h.schema
+	}
 	if err == nil {
 		err = h.conn.QueryRow(ctx, "SELECT current_setting('transaction_read_only')::boolean").Scan(&readOnly)
 	}
@@ -129,7 +140,7 @@ func (h *health) look(ctx context.Context) (version int64, readOnly bool, err er
 		_ = h.conn.Close(ctx)
 		h.conn = nil
 	}
-	return version, readOnly, err
+	return version, readOnly, lacking, err
 }
 
 // connect makes sure that there is a connection. An attempt that outlasts the check goes on for the

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -490,5 +491,43 @@ func TestAServerWithoutKeysIsNotReady(t *testing.T) {
 		t.Errorf("%d %q", got.status, got.body)
 	}
 	loaded.Store(true)
+	h.becomes(t, "/readyz", "", http.StatusOK)
+}
+
+func TestAServerWhoseRoleLacksPrivilegesIsNotReadyAndSaysWhichAreToBeGranted(t *testing.T) {
+	t.Parallel()
+	pool := connectPool(t, dbtest.Fresh(t), 2)
+	role := "r" + strings.ToLower(rand.Text())
+	if _, err := pool.Exec(t.Context(), "CREATE ROLE "+role); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := pool.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+role+"; DROP ROLE "+role); err != nil {
+			t.Error(err)
+		}
+	})
+	config := pool.Config()
+	config.ConnConfig.RuntimeParams["role"] = role
+	lesser, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(lesser.Close)
+	var log lines
+	h := newHarnessOn(t, lesser, server.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	h.becomes(t, "/readyz", "", http.StatusServiceUnavailable)
+	if log.count("check=schema", "SELECT on goose_db_version", "runledger migrate grant") != 1 {
+		t.Error("no line tells of the privileges")
+	}
+	if _, err := pool.Exec(t.Context(), "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "+role+"; REVOKE DELETE ON operation_runs FROM "+role); err != nil {
+		t.Fatal(err)
+	}
+	awaitTrue(t, "a line about the one that is left", func() bool {
+		h.do(t, http.MethodGet, "/readyz", "")
+		return log.count("lacks DELETE on operation_runs: runledger migrate grant") == 1
+	})
+	if _, err := pool.Exec(t.Context(), "GRANT DELETE ON operation_runs TO "+role); err != nil {
+		t.Fatal(err)
+	}
 	h.becomes(t, "/readyz", "", http.StatusOK)
 }
