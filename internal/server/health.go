@@ -79,8 +79,7 @@ func (h *health) checks(ctx context.Context) []check {
 		case version < h.schema:
 			// A newer schema is well: it serves the release before it too, while servers are replaced.
 			now[1].err = fmt.Errorf("the database has version %d, this server wants version %d: runledger migrate up", version, h.schema)
-		}
-		if now[1].err == nil && len(lacking) > 0 {
+		case len(lacking) > 0:
 			now[1].err = fmt.Errorf("the role of this server lacks %s: runledger migrate grant", strings.Join(lacking, ", "))
 		}
 		if readOnly {
