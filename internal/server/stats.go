@@ -55,8 +55,8 @@ func (s *Server) getRunStats(w http.ResponseWriter, r *http.Request, ws workspac
 		b = append(b, `{"data":[`...)
 		for i, g := range groups {
 			b = append(separated(b, i), '{')
-			b = appendTime(b, "bucket_at", starts[g.bucket-1])
-			b = appendTime(b, "bucket_before", starts[g.bucket])
+			b = appendTime(b, "bucket_at", starts[g.all.Bucket-1])
+			b = appendTime(b, "bucket_before", starts[g.all.Bucket])
 			b = append(g.appendTo(b), '}')
 		}
 		b = append(b, `],"totals":[`...)
@@ -107,64 +107,41 @@ func parseStats(p *params, now time.Time) statsRequest {
 	return asked
 }
 
-// statsGroup is the runs of a type in a bucket, or in the whole range where bucket is 0.
+// statsGroup is the runs of a type in a bucket, or in the whole range where that is wholeRange.
 type statsGroup struct {
-	bucket    int64
-	runType   string
-	outcomes  []dbsqlc.ListRunStatsRow // in the order of the outcomes
-	durations []float64                // of all of them
+	all      dbsqlc.ListRunStatsRow
+	outcomes []dbsqlc.ListRunStatsRow // in the order of the outcomes
 }
+
+// wholeRange stands for a bucket in what the database counted.
+const wholeRange = 0
 
 // collectStats groups what the database counted by bucket and type, and by type alone.
 func collectStats(rows []dbsqlc.ListRunStatsRow) (groups, totals []*statsGroup) {
 	slices.SortFunc(rows, func(a, b dbsqlc.ListRunStatsRow) int {
 		return cmp.Or(cmp.Compare(a.Bucket, b.Bucket), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Outcome, b.Outcome))
 	})
-	byType := map[string]*statsGroup{}
+	var group *statsGroup
 	for _, row := range rows {
-		slices.Sort(row.Durations)
-		if n := len(groups); n == 0 || groups[n-1].bucket != row.Bucket || groups[n-1].runType != row.Type {
-			groups = append(groups, &statsGroup{bucket: row.Bucket, runType: row.Type})
-		}
-		groups[len(groups)-1].add(row)
-		if byType[row.Type] == nil {
-			byType[row.Type] = &statsGroup{runType: row.Type}
-			totals = append(totals, byType[row.Type])
-		}
-		byType[row.Type].add(row)
-	}
-	for _, g := range slices.Concat(groups, totals) {
-		slices.Sort(g.durations)
-	}
-	slices.SortFunc(totals, func(a, b *statsGroup) int { return cmp.Compare(a.runType, b.runType) })
-	for _, g := range totals {
-		for i := range g.outcomes {
-			slices.Sort(g.outcomes[i].Durations)
+		switch {
+		case row.Outcome != "": // behind that of all outcomes
+			group.outcomes = append(group.outcomes, row)
+			continue
+		case row.Bucket == wholeRange:
+			group = &statsGroup{all: row}
+			totals = append(totals, group)
+		default:
+			group = &statsGroup{all: row}
+			groups = append(groups, group)
 		}
 	}
 	return groups, totals
 }
 
-// add counts the runs of an outcome.
-func (g *statsGroup) add(row dbsqlc.ListRunStatsRow) {
-	g.durations = append(g.durations, row.Durations...)
-	at, found := slices.BinarySearchFunc(g.outcomes, row.Outcome, func(o dbsqlc.ListRunStatsRow, outcome string) int {
-		return cmp.Compare(o.Outcome, outcome)
-	})
-	if !found {
-		g.outcomes = slices.Insert(g.outcomes, at, row)
-		return
-	}
-	// Into fresh memory: the row's own is that of its bucket.
-	g.outcomes[at].Durations = slices.Concat(g.outcomes[at].Durations, row.Durations)
-	g.outcomes[at].Runs += row.Runs
-}
-
 // appendTo appends the members of a group.
 func (g *statsGroup) appendTo(b []byte) []byte {
-	var all, completed, succeeded int64
+	var completed, succeeded int64
 	for _, o := range g.outcomes {
-		all += o.Runs
 		switch ledger.Outcome(o.Outcome) {
 		case ledger.OutcomePending:
 		case ledger.OutcomeSucceeded:
@@ -174,40 +151,35 @@ func (g *statsGroup) appendTo(b []byte) []byte {
 			completed += o.Runs
 		}
 	}
-	b = appendText(b, "type", g.runType)
-	b = appendInt(b, "count", all)
+	b = appendText(b, "type", g.all.Type)
+	b = appendInt(b, "count", g.all.Runs)
 	b = appendKey(b, "success_rate")
 	if completed == 0 {
 		b = append(b, "null"...)
 	} else {
 		b = strconv.AppendFloat(b, float64(succeeded)/float64(completed), 'f', -1, 64)
 	}
-	b = appendPercentiles(b, g.durations)
+	b = appendPercentiles(b, g.all.Percentiles)
 	b = append(appendKey(b, "outcomes"), '[')
 	for i, o := range g.outcomes {
 		b = appendText(append(separated(b, i), '{'), "outcome", o.Outcome)
 		b = appendInt(b, "count", o.Runs)
-		b = append(appendPercentiles(b, o.Durations), '}')
+		b = append(appendPercentiles(b, o.Percentiles), '}')
 	}
 	return append(b, ']')
 }
 
-// appendPercentiles appends two percentiles of durations, which are in order.
-func appendPercentiles(b []byte, durations []float64) []byte {
-	b = appendSeconds(b, "p50_duration_seconds", durations, 0.50)
-	return appendSeconds(b, "p95_duration_seconds", durations, 0.95)
-}
-
-// appendSeconds appends a percentile as PostgreSQL's percentile_cont has it, to the microsecond: one
-// that falls between two durations is as far between them.
-func appendSeconds(b []byte, name string, durations []float64, fraction float64) []byte {
-	b = appendKey(b, name)
-	if len(durations) == 0 {
-		return append(b, "null"...)
-	}
+// appendPercentiles appends the percentiles of how long runs took, of which there are none if no
+// run is known to have taken any time, to the microsecond.
+func appendPercentiles(b []byte, seconds []float64) []byte {
 	const micros = 1e6
-	rank := fraction * float64(len(durations)-1)
-	low, high := durations[int(math.Floor(rank))], durations[int(math.Ceil(rank))]
-	seconds := low + (rank-math.Floor(rank))*(high-low)
-	return strconv.AppendFloat(b, math.Round(seconds*micros)/micros, 'f', -1, 64)
+	for i, name := range []string{"p50_duration_seconds", "p95_duration_seconds"} {
+		b = appendKey(b, name)
+		if len(seconds) == 0 {
+			b = append(b, "null"...)
+			continue
+		}
+		b = strconv.AppendFloat(b, math.Round(seconds[i]*micros)/micros, 'f', -1, 64)
+	}
+	return b
 }
