@@ -2,7 +2,10 @@ package client
 
 import (
 	"context"
+	"encoding/json"
+	"io"
 	"iter"
+	"net/http"
 )
 
 // Each All method reads a list to its end, page by page, from params.Cursor or the beginning. It
@@ -15,14 +18,7 @@ func (c *ClientWithResponses) AllWorkspaces(ctx context.Context, params ListWork
 	return rows(params.Cursor, func(cursor *Cursor) (page[Workspace], error) {
 		asked := params
 		asked.Cursor = cursor
-		answer, err := c.ListWorkspacesWithResponse(ctx, &asked)
-		if err != nil {
-			return page[Workspace]{}, err
-		}
-		if answer.JSON200 == nil {
-			return page[Workspace]{}, errorOf(answer.HTTPResponse, answer.Body)
-		}
-		return page[Workspace]{answer.JSON200.Data, answer.JSON200.NextCursor}, nil
+		return pageOf[Workspace](c.ListWorkspaces(ctx, &asked))
 	})
 }
 
@@ -34,14 +30,7 @@ func (c *ClientWithResponses) AllOperationRuns(
 	return rows(params.Cursor, func(cursor *Cursor) (page[Run], error) {
 		asked := params
 		asked.Cursor = cursor
-		answer, err := c.ListOperationRunsWithResponse(ctx, workspaceID, &asked)
-		if err != nil {
-			return page[Run]{}, err
-		}
-		if answer.JSON200 == nil {
-			return page[Run]{}, errorOf(answer.HTTPResponse, answer.Body)
-		}
-		return page[Run]{answer.JSON200.Data, answer.JSON200.NextCursor}, nil
+		return pageOf[Run](c.ListOperationRuns(ctx, workspaceID, &asked))
 	})
 }
 
@@ -53,14 +42,7 @@ func (c *ClientWithResponses) AllBackupScheduleRuns(
 	return rows(params.Cursor, func(cursor *Cursor) (page[Run], error) {
 		asked := params
 		asked.Cursor = cursor
-		answer, err := c.ListBackupScheduleRunsWithResponse(ctx, workspaceID, scheduleID, &asked)
-		if err != nil {
-			return page[Run]{}, err
-		}
-		if answer.JSON200 == nil {
-			return page[Run]{}, errorOf(answer.HTTPResponse, answer.Body)
-		}
-		return page[Run]{answer.JSON200.Data, answer.JSON200.NextCursor}, nil
+		return pageOf[Run](c.ListBackupScheduleRuns(ctx, workspaceID, scheduleID, &asked))
 	})
 }
 
@@ -72,14 +54,7 @@ func (c *ClientWithResponses) AllFindings(
 	return rows(params.Cursor, func(cursor *Cursor) (page[Finding], error) {
 		asked := params
 		asked.Cursor = cursor
-		answer, err := c.ListFindingsWithResponse(ctx, workspaceID, &asked)
-		if err != nil {
-			return page[Finding]{}, err
-		}
-		if answer.JSON200 == nil {
-			return page[Finding]{}, errorOf(answer.HTTPResponse, answer.Body)
-		}
-		return page[Finding]{answer.JSON200.Data, answer.JSON200.NextCursor}, nil
+		return pageOf[Finding](c.ListFindings(ctx, workspaceID, &asked))
 	})
 }
 
@@ -91,14 +66,7 @@ func (c *ClientWithResponses) AllInventoryItems(
 	return rows(params.Cursor, func(cursor *Cursor) (page[InventoryItem], error) {
 		asked := params
 		asked.Cursor = cursor
-		answer, err := c.ListInventoryItemsWithResponse(ctx, workspaceID, &asked)
-		if err != nil {
-			return page[InventoryItem]{}, err
-		}
-		if answer.JSON200 == nil {
-			return page[InventoryItem]{}, errorOf(answer.HTTPResponse, answer.Body)
-		}
-		return page[InventoryItem]{answer.JSON200.Data, answer.JSON200.NextCursor}, nil
+		return pageOf[InventoryItem](c.ListInventoryItems(ctx, workspaceID, &asked))
 	})
 }
 
@@ -110,21 +78,31 @@ func (c *ClientWithResponses) AllBackupSchedules(
 	return rows(params.Cursor, func(cursor *Cursor) (page[BackupSchedule], error) {
 		asked := params
 		asked.Cursor = cursor
-		answer, err := c.ListBackupSchedulesWithResponse(ctx, workspaceID, &asked)
-		if err != nil {
-			return page[BackupSchedule]{}, err
-		}
-		if answer.JSON200 == nil {
-			return page[BackupSchedule]{}, errorOf(answer.HTTPResponse, answer.Body)
-		}
-		return page[BackupSchedule]{answer.JSON200.Data, answer.JSON200.NextCursor}, nil
+		return pageOf[BackupSchedule](c.ListBackupSchedules(ctx, workspaceID, &asked))
 	})
 }
 
 // page is one page of a list.
 type page[Row any] struct {
-	data []Row
-	next *string // nil on the last
+	Data       []Row   `json:"data"`
+	NextCursor *Cursor `json:"next_cursor"` // nil on the last
+}
+
+// pageOf reads the page that a list answered.
+func pageOf[Row any](response *http.Response, err error) (page[Row], error) {
+	var got page[Row]
+	if err != nil {
+		return got, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return got, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return got, errorOf(response, body)
+	}
+	return got, json.Unmarshal(body, &got)
 }
 
 // rows is every row of a list from cursor on.
@@ -137,15 +115,15 @@ func rows[Row any](cursor *Cursor, read func(cursor *Cursor) (page[Row], error))
 				yield(none, err)
 				return
 			}
-			for _, row := range got.data {
+			for _, row := range got.Data {
 				if !yield(row, nil) {
 					return
 				}
 			}
-			if got.next == nil {
+			if got.NextCursor == nil {
 				return
 			}
-			at = got.next
+			at = got.NextCursor
 		}
 	}
 }

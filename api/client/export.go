@@ -12,6 +12,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -49,7 +50,7 @@ func (c *ClientWithResponses) ExportOperationRuns(
 	ctx context.Context, workspaceID int64, params ListOperationRunsParams, format ExportFormat, w io.Writer, editors ...RequestEditorFn,
 ) (Receipt, error) {
 	params.IfNoneMatch = nil
-	response, err := c.ListOperationRuns(ctx, workspaceID, &params, append(editors, accepting(format))...)
+	response, err := c.ListOperationRuns(ctx, workspaceID, &params, slices.Concat(editors, []RequestEditorFn{accepting(format)})...)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -61,7 +62,7 @@ func (c *ClientWithResponses) ExportBackupScheduleRuns(
 	ctx context.Context, workspaceID, scheduleID int64, params ListBackupScheduleRunsParams, format ExportFormat, w io.Writer, editors ...RequestEditorFn,
 ) (Receipt, error) {
 	params.IfNoneMatch = nil
-	response, err := c.ListBackupScheduleRuns(ctx, workspaceID, scheduleID, &params, append(editors, accepting(format))...)
+	response, err := c.ListBackupScheduleRuns(ctx, workspaceID, scheduleID, &params, slices.Concat(editors, []RequestEditorFn{accepting(format)})...)
 	if err != nil {
 		return Receipt{}, err
 	}

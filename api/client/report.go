@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,14 +94,47 @@ func (r *Report) AddFailure(code, message string) {
 	r.fresh = true
 }
 
-// SetContext merges members into the run's context (RFC 7396): nil removes one.
+// SetContext merges members into the run's context (RFC 7396): nil removes one. They are copied, and
+// may be changed by the caller afterwards.
 func (r *Report) SetContext(members map[string]any) {
+	copied := make(map[string]any, len(members))
+	for name, value := range members {
+		copied[name] = copyOf(value)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.context == nil {
 		r.context = map[string]any{}
 	}
-	maps.Copy(r.context, members)
+	merge(r.context, copied)
+}
+
+// copyOf is a value as JSON has it, or the value itself if JSON cannot hold it, which is said when it
+// is sent.
+func copyOf(value any) any {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return value
+	}
+	in := json.NewDecoder(bytes.NewReader(text))
+	in.UseNumber()
+	var copied any
+	if err := in.Decode(&copied); err != nil {
+		return value
+	}
+	return copied
+}
+
+// merge makes of one merge patch the one that does what it did and then what next does.
+func merge(patch, next map[string]any) {
+	for name, value := range next {
+		members, isObject := value.(map[string]any)
+		if before, wasObject := patch[name].(map[string]any); isObject && wasObject {
+			merge(before, members)
+			continue
+		}
+		patch[name] = value
+	}
 }
 
 func (r *Report) note(run *Run) {
@@ -138,9 +172,8 @@ func (r *Report) giveBack(report ReportRun) {
 		r.counts = *report.SummaryCounts
 	}
 	if report.Context != nil {
-		merged := maps.Clone(*report.Context)
-		maps.Copy(merged, r.context)
-		r.context = merged
+		merge(*report.Context, r.context)
+		r.context = *report.Context
 	}
 	r.fresh = r.fresh || report.FailureSummary != nil
 }

@@ -3,6 +3,7 @@ package client_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -158,6 +159,56 @@ func TestWhatIsNotedIsSeenBeforeTheEnd(t *testing.T) {
 	}
 }
 
+func TestWhatIsNotedInTheContextIsMergedAsIfItWereSentAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newTracked(t)
+	start := client.StartRun{Type: "inventory_sync", Context: &client.Context{"old": map[string]any{"a": 1, "b": 2}}}
+	run, err := w.Track(t.Context(), w.ID, start, func(_ context.Context, report *client.Report) error {
+		steps := map[string]any{"first": int64(1<<62 + 1)}
+		report.SetContext(map[string]any{"steps": steps, "phase": "one"})
+		report.SetContext(map[string]any{"old": map[string]any{"a": nil}})
+		report.SetContext(map[string]any{"steps": map[string]any{"second": true}, "phase": nil})
+		delete(steps, "first")
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]json.RawMessage
+	if err := json.Unmarshal(w.stored(t, run.ID).Context, &got); err != nil {
+		t.Fatal(err)
+	}
+	if steps := string(got["steps"]); steps != `{"first": 4611686018427387905, "second": true}` || string(got["old"]) != `{"b": 2}` || got["phase"] != nil {
+		t.Errorf("the context is %s", got)
+	}
+}
+
+func TestANoteWhoseReportIsLostIsSentWithTheNext(t *testing.T) {
+	t.Parallel()
+	w := newTracked(t)
+	over := &swallowing{base: http.DefaultTransport, text: "it_is_odd"}
+	c, err := client.New(service(t, w.pool), client.StaticToken(tokenOf(t, w.Operator.Subject)), client.WithHTTPClient(&http.Client{Transport: over}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Track(t.Context(), w.ID, client.StartRun{Type: "inventory_sync"}, func(ctx context.Context, report *client.Report) error {
+		report.AddFailure("it_is_odd", "")
+		report.SetCounts(map[string]int64{"total": 3})
+		report.SetContext(map[string]any{"phase": map[string]any{"at": 1}})
+		waitFor(t, "the report", func() bool { return over.tries.Load() > 0 || ctx.Err() != nil })
+		report.SetContext(map[string]any{"phase": map[string]any{"of": 2}})
+		waitFor(t, "the next", func() bool {
+			run := report.Run()
+			return ctx.Err() != nil || strings.Contains(string(run.FailureSummary), "it_is_odd") && string(run.SummaryCounts) == `{"total": 3}` &&
+				strings.Contains(string(run.Context), `{"at": 1, "of": 2}`)
+		})
+		return nil
+	}, client.HeartbeatEvery(often))
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // unstorable are notes that the service refuses, each in a way of its own.
 func unstorable() map[string]func(*client.Report) {
 	context := func(value any) func(*client.Report) {
@@ -268,8 +319,10 @@ func TestAPanicEndsTheRunAsFailedAndGoesOn(t *testing.T) {
 
 // unreliable passes each request on and loses the first answers to each method and path.
 type unreliable struct {
-	base http.RoundTripper
-	lost atomic.Int64
+	base   http.RoundTripper
+	lost   atomic.Int64
+	waited atomic.Int64 // nanoseconds between the 429 and the next request
+	since  time.Time    // the 429
 }
 
 func (u *unreliable) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -286,7 +339,10 @@ func (u *unreliable) RoundTrip(request *http.Request) (*http.Response, error) {
 		busy := httptest.NewRecorder()
 		busy.Header().Set("Retry-After", "1")
 		busy.WriteHeader(http.StatusTooManyRequests)
+		u.since = time.Now()
 		return busy.Result(), nil
+	case 3:
+		u.waited.Store(int64(time.Since(u.since)))
 	}
 	return response, nil
 }
@@ -326,6 +382,9 @@ func TestTrackSurvivesAnswersThatAreLost(t *testing.T) {
 		(SELECT count(*) FROM operation_run_events WHERE workspace_id = $1 AND kind = 'completed')`, workspaceID).Scan(&runs, &events)
 	if err != nil || runs != 1 || events != 1 || u.lost.Load() < 6 {
 		t.Errorf("%d runs, %d ends, %d requests, error %v", runs, events, u.lost.Load(), err)
+	}
+	if waited := time.Duration(u.waited.Load()); waited < time.Second {
+		t.Errorf("%s behind a Retry-After of a second", waited)
 	}
 }
 
@@ -442,6 +501,26 @@ func TestATokenThatCannotBeHadIsNotAskedForAgain(t *testing.T) {
 	}
 	_, err = c.Track(t.Context(), 1, client.StartRun{Type: "inventory_sync"}, nil, client.Within(5*time.Second))
 	if !errors.Is(err, refused) || asked != 1 {
+		t.Errorf("asked %d times, error %v", asked, err)
+	}
+}
+
+func TestATokenThatTakesTooLongIsAskedForAgain(t *testing.T) {
+	t.Parallel()
+	w := newTracked(t)
+	asked := 0
+	c, err := client.New(service(t, w.pool), func(ctx context.Context) (string, error) {
+		if asked++; asked == 1 {
+			<-ctx.Done()
+			return "", ctx.Err()
+		}
+		return tokenOf(t, w.Operator.Subject), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Track(t.Context(), w.ID, client.StartRun{Type: "inventory_sync"}, func(context.Context, *client.Report) error { return nil }, client.Within(10*time.Second))
+	if err != nil || asked < 2 {
 		t.Errorf("asked %d times, error %v", asked, err)
 	}
 }
