@@ -675,7 +675,7 @@ type BackupSchedule struct {
 	// TenantID Examples: 31
 	TenantID *int64 `json:"tenant_id"`
 
-	// TimeOfDay The local time of a backup, hh:mm:ss.
+	// TimeOfDay The local time of a backup, hh:mm:ss; 24:00:00 is the midnight at the end of the day.
 	//
 	// Examples: 22:00:00
 	TimeOfDay string `json:"time_of_day"`
@@ -1025,7 +1025,7 @@ type EditedBackupSchedule struct {
 	// RetentionKeepLast Examples: 30
 	RetentionKeepLast *int32 `json:"retention_keep_last,omitempty"`
 
-	// TimeOfDay A local time of day, hh:mm or hh:mm:ss.
+	// TimeOfDay A local time of day, hh:mm or hh:mm:ss; 24:00 is the midnight at the end of the day.
 	//
 	// Examples: 22:00
 	TimeOfDay *string `json:"time_of_day,omitempty"`
@@ -1337,7 +1337,7 @@ type NewBackupSchedule struct {
 	// TenantID Examples: 31
 	TenantID *int64 `json:"tenant_id,omitempty"`
 
-	// TimeOfDay A local time of day, hh:mm or hh:mm:ss.
+	// TimeOfDay A local time of day, hh:mm or hh:mm:ss; 24:00 is the midnight at the end of the day.
 	//
 	// Examples: 22:00
 	TimeOfDay string `json:"time_of_day"`

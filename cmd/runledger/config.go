@@ -24,8 +24,8 @@ import (
 	"github.com/runledger/runledger/internal/telemetry"
 )
 
-// config is everything that the environment can set. This file and, for where traces go, exporter.go
-// are its only readers.
+// config is everything of ours that the environment can set. What Go, PostgreSQL and OpenTelemetry have
+// standard variables for is read beside it: GOMAXPROCS, GOGC, PG… and OTEL_….
 type config struct {
 	DatabaseURL string `env:"DATABASE_URL"`
 
@@ -202,21 +202,21 @@ func (c *config) checkConsole(f *faults) {
 		return
 	}
 	const wanted = "https://host, or http on loopback"
-	if !isOrigin(c.JWTIssuer) {
+	if !isTrustworthy(c.JWTIssuer) {
 		f.add("JWT_ISSUER", "wants to be the address of an OpenID Connect provider for "+envPrefix+"CONSOLE_OIDC_CLIENT_ID: "+wanted)
 	}
 	if !strings.Contains(" "+c.ConsoleScope+" ", " openid ") {
 		f.add("CONSOLE_OIDC_SCOPE", "wants openid among its words")
 	}
 	for _, origin := range c.ConsoleOrigins {
-		if !isOrigin(origin) {
-			f.add("CONSOLE_OIDC_ORIGINS", "wants each to be "+wanted)
+		if u, err := url.Parse(origin); err != nil || !isTrustworthy(origin) || origin != u.Scheme+"://"+u.Host {
+			f.add("CONSOLE_OIDC_ORIGINS", "wants each to be "+wanted+", without a path")
 		}
 	}
 }
 
-// isOrigin tells whether an address is one that nobody on the way can answer for.
-func isOrigin(address string) bool {
+// isTrustworthy tells whether an address is one that nobody on the way can answer for.
+func isTrustworthy(address string) bool {
 	u, err := url.Parse(address)
 	if err != nil || u.Hostname() == "" || u.User != nil {
 		return false

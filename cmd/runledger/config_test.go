@@ -52,14 +52,46 @@ func TestAlgorithmsAreBlamedByThemselves(t *testing.T) {
 	}
 }
 
+func TestTheConsoleSignsInOverWhatCannotBeListenedToAlone(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		issuer, origins string
+		named           string // of the two variables
+	}{
+		{"https://login.example", "https://runledger.example,http://localhost:8080", ""},
+		{"https://login.example/tenant", "http://[::1]:8080", ""},
+		{"http://login.example", "https://runledger.example", "JWT_ISSUER"},
+		{"i", "https://runledger.example", "JWT_ISSUER"},
+		{"https://login.example", "http://runledger.example", "CONSOLE_OIDC_ORIGINS"},
+		{"https://login.example", "https://runledger.example/", "CONSOLE_OIDC_ORIGINS"},
+		{"https://login.example", "https://runledger.example/console", "CONSOLE_OIDC_ORIGINS"},
+		{"https://login.example", "https://runledger.example?x", "CONSOLE_OIDC_ORIGINS"},
+		{"https://login.example", "https://u@runledger.example", "CONSOLE_OIDC_ORIGINS"},
+		{"https://login.example", "https://a.example,nonsense", "CONSOLE_OIDC_ORIGINS"},
+	} {
+		var told string
+		_, err := readConfig([]string{
+			"RUNLEDGER_CONSOLE_OIDC_CLIENT_ID=c", "RUNLEDGER_JWT_ISSUER=" + c.issuer, "RUNLEDGER_CONSOLE_OIDC_ORIGINS=" + c.origins,
+		})
+		if err != nil {
+			told = err.Error()
+		}
+		for _, variable := range []string{"JWT_ISSUER", "CONSOLE_OIDC_ORIGINS"} {
+			if named := strings.Contains(told, "  "+envPrefix+variable+" "); named != (variable == c.named) {
+				t.Errorf("%+v: %s named %t\n%s", c, variable, named, told)
+			}
+		}
+	}
+}
+
 func TestAVariableThatNothingReadsIsTold(t *testing.T) {
 	t.Parallel()
 	found := findMistyped([]string{
-		"RUNLEDGER_SWEEP_INTERVALL=1s", "RUNLEDGER_NONSENSE=1", "RUNLEDGER_ADDR=:1", "RUNLEDGER_TOKEN=t", "HOME=/", "OTEL_NONSENSE=1",
+		"RUNLEDGER_SWEEP_INTERVALL=1s", "RUNLEDGER_NONSENSE=1", "RUNLEDGER_FOO=1", "RUNLEDGER_ADDR=:1", "RUNLEDGER_TOKEN=t", "HOME=/", "OTEL_NONSENSE=1",
 		"RUNLEDGER_TEST_POSTGRES=local", "RUNLEDGER_LEGACY_RUNS=1", "RUNLEDGER_PICTURES=/p", "RUNLEDGER_IMAGE=i", "RUNLEDGER_PORT=tcp://10.0.0.1:80",
 		"RUNLEDGER_PORT_80_TCP_ADDR=10.0.0.1", "RUNLEDGER_SERVICE_HOST=10.0.0.1", "RUNLEDGER_SERVICE_PORT_HTTP=80", "RUNLEDGER_ADMIN_SERVICE_PORT=90",
 	})
-	want := []mistyped{{"RUNLEDGER_NONSENSE", ""}, {"RUNLEDGER_SWEEP_INTERVALL", "RUNLEDGER_SWEEP_INTERVAL"}}
+	want := []mistyped{{"RUNLEDGER_FOO", ""}, {"RUNLEDGER_NONSENSE", ""}, {"RUNLEDGER_SWEEP_INTERVALL", "RUNLEDGER_SWEEP_INTERVAL"}}
 	if diff := cmp.Diff(want, found, cmp.AllowUnexported(mistyped{})); diff != "" {
 		t.Error(diff)
 	}

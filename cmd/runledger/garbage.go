@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -19,10 +20,10 @@ const (
 
 // tuneCollector bounds the garbage from now on. GOGC, where it is set, is left as it is.
 func tuneCollector() {
-	if before := debug.SetGCPercent(mostGarbage); before != usualGarbage {
-		debug.SetGCPercent(before)
+	if _, given := os.LookupEnv("GOGC"); given {
 		return
 	}
+	debug.SetGCPercent(mostGarbage)
 	(&tuner{percent: mostGarbage, live: []metrics.Sample{{Name: "/gc/heap/live:bytes"}}}).afterNext()
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -14,6 +15,24 @@ func TestThereIsLessRoomForGarbageBesideMuchThatIsHeld(t *testing.T) {
 		if got := garbageFor(live); got != want {
 			t.Errorf("%d bytes: %d %%, want %d", live, got, want)
 		}
+	}
+}
+
+// A GOGC of what is Go's own default is a setting like any other.
+func TestTheCollectorIsLeftAsGOGCSetsIt(t *testing.T) {
+	before := debug.SetGCPercent(usualGarbage)
+	defer debug.SetGCPercent(before)
+	t.Setenv("GOGC", "100")
+	tuneCollector()
+	if percent := debug.SetGCPercent(usualGarbage); percent != usualGarbage {
+		t.Errorf("the collector is at %d %%", percent)
+	}
+	if err := os.Unsetenv("GOGC"); err != nil { // which the end of the test undoes
+		t.Fatal(err)
+	}
+	tuneCollector()
+	if percent := debug.SetGCPercent(usualGarbage); percent == usualGarbage {
+		t.Error("the collector is not tuned")
 	}
 }
 

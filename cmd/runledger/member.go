@@ -22,10 +22,10 @@ func (a *app) memberCommand() *cobra.Command {
 		Use:   "add WORKSPACE SUBJECT",
 		Short: "Make a user a member of a workspace, or change a member's role",
 		Long: `Add makes the user whose tokens carry SUBJECT as their sub claim a member of the
-workspace, which is named by its slug or id. A user who is not known yet becomes
-known; who is a member keeps their role, unless --role gives another. Roles: readonly reads; operator records runs
-and acknowledges findings as well; manager and owner also recall runs and make, edit
-and delete backup schedules.`,
+workspace, which is named by its slug or id. Users who are not known yet become known;
+members keep their role, unless --role gives them another. Roles: readonly reads;
+operator records runs and acknowledges findings as well; manager and owner also recall
+runs and make, edit and delete backup schedules.`,
 		Example: `  runledger member add acme 'auth0|12345' --role operator --name "Ada Lovelace"`,
 		Args:    exactArgs("WORKSPACE", "SUBJECT"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {

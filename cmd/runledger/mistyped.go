@@ -32,9 +32,9 @@ func findMistyped(environ []string) []mistyped {
 		if !ours || slices.Contains(known, name) || meantForOthers.MatchString(bare) {
 			continue
 		}
-		const near = 3 // letters
+		const near = 3 // letters, and no more than half of them
 		meant, distance := nearest(name, known)
-		if distance > near {
+		if distance > min(near, len(bare)/2) {
 			meant = ""
 		}
 		found = append(found, mistyped{name, meant})

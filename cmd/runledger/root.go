@@ -47,7 +47,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(stderr)
-	err := cmp.Or(root.ExecuteContext(ctx), out.err)
+	err := root.ExecuteContext(ctx)
+	err = cmp.Or(err, out.err) // which the command sets
 	if err == nil {
 		return exitOK
 	}

@@ -206,21 +206,20 @@ func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr
 }
 
 // shutdown ends serving without cutting a request off, within the grace time.
-func shutdown(c config, log *slog.Logger, handler *server.Server, servers ...*gracefulServer) error {
+func shutdown(c config, log *slog.Logger, handler *server.Server, public, private *gracefulServer) error {
 	log.Info("shutting down", slog.String("grace", c.ShutdownGrace.String()))
 	handler.Drain()
 	time.Sleep(c.ShutdownDelay) // load balancers notice meanwhile that readiness is gone
 	handler.EndStreams()        // so that whoever follows connects again to another server
 	ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownGrace)
 	defer cancel()
-	var errs []error
-	for _, s := range servers { // each of them, or the process would go on for the sake of the other
-		if err := s.shutdown(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("requests were still running after the grace time of %s: %w", c.ShutdownGrace, err))
-		}
+	err := public.shutdown(ctx)
+	// A profile that was asked for may take longer than there is time, and is no reason to fail.
+	if private.shutdown(ctx) != nil {
+		log.Info("the requests of operators were cut off")
 	}
-	if len(errs) > 0 {
-		return errors.Join(errs...)
+	if err != nil {
+		return fmt.Errorf("requests were still running after the grace time of %s: %w", c.ShutdownGrace, err)
 	}
 	log.Info("stopped")
 	return nil
@@ -239,7 +238,6 @@ func newHTTPServer(c config, handler http.Handler, log *slog.Logger) *http.Serve
 	}
 }
 
-// adminHandler serves what only operators may see.
 // exposeKeys tells when the keys of tokens were last had from their source. Those known stay in use without it, so
 // that nothing else shows that the next ones will not come.
 func exposeKeys(registry *prometheus.Registry, verifier *auth.Verifier) {
@@ -255,6 +253,7 @@ func exposeKeys(registry *prometheus.Registry, verifier *auth.Verifier) {
 	}))
 }
 
+// adminHandler serves what only operators may see.
 func adminHandler(registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))

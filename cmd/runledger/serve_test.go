@@ -135,6 +135,36 @@ func TestSIGTERMLetsARequestFinishAndExitsWith0(t *testing.T) {
 	}
 }
 
+func TestAProfileUnderWayIsNoReasonToFailAtTheEnd(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := listener.Addr().String()
+	_ = listener.Close()
+	p := startServe(t, "RUNLEDGER_SHUTDOWN_GRACE=100ms", "RUNLEDGER_ADMIN_ADDR="+admin)
+	conn, err := net.Dial("tcp", admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := fmt.Fprint(conn, "GET /debug/pprof/trace?seconds=600 HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil { // it has begun
+		t.Fatal(err)
+	}
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.says(t, "cut off")
+	p.says(t, "stopped")
+	if err := p.Wait(); err != nil {
+		t.Errorf("the server exits with %v", err)
+	}
+}
+
 func TestARequestThatOutlastsTheGraceDoesNotKeepTheServer(t *testing.T) {
 	t.Parallel()
 	p := startServe(t, "RUNLEDGER_SHUTDOWN_GRACE=100ms")

@@ -2,7 +2,6 @@ package legacy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -67,11 +66,8 @@ func (r *Removal) fillArchive(ctx context.Context) error {
 // rearchive brings the archive in step with rows that were written again, if it is filled.
 func rearchive(ctx context.Context, tx pgx.Tx, source string, ids []int64) error {
 	var filled bool
-	err := tx.QueryRow(ctx, "SELECT done FROM runledger_removal.progress WHERE task = $1", archiveTask).Scan(&filled)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
+	err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM runledger_removal.progress WHERE task = $1)", archiveTask).Scan(&filled)
+	if err != nil || !filled {
 		return err
 	}
 	for _, a := range archived[source] {

@@ -341,11 +341,13 @@ func (r *Removal) addIndex(ctx context.Context, report *ExpandReport, applicatio
 	indexName := ours + name + "_" + strings.TrimPrefix(column, ours)
 	for existing, idx := range application[name].indexes {
 		switch {
-		case existing == indexName && !idx.valid:
+		case existing == indexName && idx.valid:
+			return nil
+		case existing == indexName:
 			if err := r.alter(ctx, "DROP INDEX CONCURRENTLY public."+quoted(existing)); err != nil {
 				return err
 			}
-		case idx.valid && slices.Equal(idx.columns, []string{column}):
+		case idx.valid && idx.whole && slices.Equal(idx.columns, []string{column}):
 			return nil
 		}
 	}

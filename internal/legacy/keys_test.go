@@ -47,6 +47,32 @@ func TestPreparedIndexesRefuseNothing(t *testing.T) {
 	must(t, r.Contract)
 }
 
+func TestAnIndexOfTheApplicationServesTheRemovalIfItHasEveryRow(t *testing.T) {
+	t.Parallel()
+	for definition, serves := range map[string]bool{
+		"(operation_run_id)":                         true,
+		"(operation_run_id) WHERE status = 'failed'": false,
+		"((operation_run_id % 2))":                   false,
+		"(operation_run_id) INCLUDE (id)":            false,
+		"(operation_run_id) WHERE id > 5":            false,
+	} {
+		address := legacyDatabase(t)
+		run(t, address, "DROP INDEX inventory_sync_runs_operation_run_id_index; CREATE INDEX theirs ON inventory_sync_runs "+definition)
+		r := open(t, address, Options{})
+		report, err := r.Expand(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if built := slices.Contains(report.Indexes, "runledger_inventory_sync_runs_operation_run_id"); built == serves {
+			t.Errorf("%s: indexes %q were built", definition, report.Indexes)
+		}
+		again, err := r.Expand(t.Context())
+		if err != nil || len(again.Indexes) > 0 {
+			t.Errorf("%s: indexes %q were built again, error %v", definition, again.Indexes, err)
+		}
+	}
+}
+
 func TestEveryCanonicalKeyIsLookedAt(t *testing.T) {
 	t.Parallel()
 	address := legacyDatabase(t)

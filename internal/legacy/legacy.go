@@ -12,7 +12,6 @@ package legacy
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -53,7 +52,8 @@ type Options struct {
 	// tried again; 0 is 300 ms.
 	LockTimeout time.Duration
 	// Patience is how long a statement is tried again, and how long the removal waits for
-	// another one's lock to be released after a crash; 0 is ten minutes and five seconds.
+	// another one's lock to be released after a crash; 0 is ten minutes for the one and five
+	// seconds for the other.
 	Patience time.Duration
 	// PrepareOnly makes Contract stop before it takes its locks.
 	PrepareOnly bool
@@ -101,7 +101,6 @@ func Open(ctx context.Context, databaseURL, step string, opt Options, progress *
 		// After a crash of this process its statement ends soon, and with it the removal's lock.
 		"client_connection_check_interval": "500ms",
 	})
-	config.OnNotice = nil
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
@@ -157,12 +156,11 @@ func (r *Removal) lock(ctx context.Context) error {
 		if got {
 			return nil
 		}
-		holder, err := r.holder(ctx)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows): // it has just let go
-		case err != nil:
-			return fmt.Errorf("lock the removal: %w", err)
-		case time.Now().After(deadline):
+		if time.Now().After(deadline) {
+			holder, err := r.holder(ctx)
+			if err != nil { // pgx.ErrNoRows if it has just let go
+				return fmt.Errorf("lock the removal, which another session holds: %w", err)
+			}
 			return holder
 		}
 		if err := sleep(ctx, 200*time.Millisecond); err != nil {

@@ -31,7 +31,8 @@ type DemoData struct {
 
 // Demo makes sure that the database behind conn, which must have the current schema, holds the
 // demonstration's data: three workspaces with some 2,000 runs up to the present hour, and backup
-// schedules to which something happened. Where it is already there, nothing is written. Several may call it at once: one writes, the others wait and find it.
+// schedules to which something happened. Where it is already there, nothing is written. Several may
+// call it at once: one writes, the others wait and find it.
 func Demo(ctx context.Context, conn *pgx.Conn) (DemoData, error) {
 	o := Options{Workspaces: 3, Runs: 2000, Seed: 1}
 	if err := o.check(); err != nil {

@@ -293,7 +293,7 @@ func answerFor(err error) *apiError {
 		return errConflict(nil, outsideStates).because(err)
 	case hasClass(err, "22", "54"):
 		// A value that the checks let pass and PostgreSQL cannot hold.
-		return errBody("A value in the body cannot be stored.").because(err)
+		return errBody("A value of the request cannot be stored or compared.").because(err)
 	default:
 		return errInternal.because(err)
 	}

@@ -150,8 +150,9 @@ func (s *Server) editSchedule(
 	}
 }
 
-// writeSchedule writes a schedule as it is to be instead of before, with the version that begins with it if its plan is another one. The error is pgx.ErrNoRows,
-// or of class 23, if somebody else has edited it meanwhile.
+// writeSchedule writes a schedule as it is to be instead of before, with the version that begins with
+// it if its plan is another one. The error is pgx.ErrNoRows, or of class 23, if somebody else has
+// edited it meanwhile.
 func (s *Server) writeSchedule(ctx context.Context, ws workspace.Scope, before, row *dbsqlc.BackupSchedule) (dbsqlc.BackupSchedule, error) {
 	_, err := s.queries.NoteScheduleEdits(ctx, s.db, dbsqlc.NoteScheduleEditsParams{
 		WorkspaceID: ws.ID(), ScheduleID: row.ID, NoticedAt: timestamptz(time.Now()), Actor: ledger.Service,
@@ -321,7 +322,7 @@ func (f *fields) number(name string, least, most int64) (int64, bool) {
 	return int64(n), true
 }
 
-// clock is a member that is a local time of day: hh:mm or hh:mm:ss.
+// clock is a member that is a local time of day: hh:mm or hh:mm:ss, to 24:00.
 func (f *fields) clock(name string) (pgtype.Time, bool) {
 	text, ok := f.text(name, maxName)
 	if !ok {
@@ -331,9 +332,12 @@ func (f *fields) clock(name string) (pgtype.Time, bool) {
 	if len(text) == len("15:04") {
 		text += ":00"
 	}
+	if text == "24:00:00" {
+		return pgtype.Time{Microseconds: endOfDay, Valid: true}, true
+	}
 	at, err := time.Parse(long, text)
 	if err != nil || len(text) != len(long) {
-		f.fault(name, "A time of day from 00:00 to 23:59:59, such as 02:30.")
+		f.fault(name, "A time of day from 00:00 to 24:00, such as 02:30.")
 		return pgtype.Time{}, false
 	}
 	midnight := time.Date(at.Year(), at.Month(), at.Day(), 0, 0, 0, 0, time.UTC)

@@ -260,6 +260,25 @@ func TestTheSameDaysInAnOlderStoresWordsAreNoOtherSlots(t *testing.T) {
 	}
 }
 
+func TestTheMidnightAtTheEndOfADayIsNotThatAtItsBeginning(t *testing.T) {
+	t.Parallel()
+	p := newPlanner(t, newHarness(t))
+	s := p.plan(t, `{"name":"Nightly","frequency":"daily","time_of_day":"00:00","timezone":"UTC"}`)
+	path := fmt.Sprintf("/%d", s.ID)
+	p.exec(t, "UPDATE backup_schedules SET time_of_day = '24:00' WHERE workspace_id = $1 AND id = $2", p.ID, s.ID)
+	got := decode[scheduleBody](t, p.get(t, http.StatusOK, p.Manager.Subject, p.path(path)).body)
+	if got.TimeOfDay != "24:00:00" {
+		t.Errorf("it is shown at %s", got.TimeOfDay)
+	}
+	got = decode[scheduleBody](t, p.edit(t, http.StatusOK, http.MethodPatch, path, `{"name":"Renamed","time_of_day":"24:00:00"}`).body)
+	if got.TimeOfDay != "24:00:00" {
+		t.Errorf("sent back, it is at %s", got.TimeOfDay)
+	}
+	if got = p.plan(t, `{"name":"Other","frequency":"daily","time_of_day":"24:00"}`); got.TimeOfDay != "24:00:00" {
+		t.Errorf("made at 24:00, it is at %s", got.TimeOfDay)
+	}
+}
+
 func TestWhatMayBeLeftOutOfAScheduleMayBeNull(t *testing.T) {
 	t.Parallel()
 	p := newPlanner(t, newHarness(t))

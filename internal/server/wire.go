@@ -136,12 +136,20 @@ func putPair(b []byte, n int) {
 	b[0], b[1] = byte('0'+n/10), byte('0'+n%10) //nolint:gosec // below a hundred
 }
 
-// appendTimeOfDay appends a local time of day, in microseconds since midnight, as hh:mm:ss.
+// appendTimeOfDay appends a local time of day, in microseconds since midnight, as hh:mm:ss. The
+// midnight at the end of a day is 24:00:00.
 func appendTimeOfDay(b []byte, micros int64) []byte {
 	b = append(b, '"')
-	b = time.UnixMicro(micros).UTC().AppendFormat(b, time.TimeOnly)
+	if micros == endOfDay {
+		b = append(b, "24:00:00"...)
+	} else {
+		b = time.UnixMicro(micros).UTC().AppendFormat(b, time.TimeOnly)
+	}
 	return append(b, '"')
 }
+
+// endOfDay is the midnight at the end of a day, in microseconds since its beginning.
+const endOfDay = int64(24 * time.Hour / time.Microsecond)
 
 // appendQuotedBytes appends s as a JSON string. Nearly all that is stored as text needs no escape.
 func appendQuotedBytes(b, s []byte) []byte {
