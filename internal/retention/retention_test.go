@@ -326,6 +326,43 @@ func TestARunThatIsHeldOrReopenedMeanwhileIsLeft(t *testing.T) {
 	}
 }
 
+func TestATransactionThatWaitsForRetentionWhileItWaitsForThatFailsNeither(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.policy(t, "inventory_sync", new(int64(0)), nil)
+	ids := w.runs(t, "inventory_sync", 0, 1, 2)
+	w.exec(t, `INSERT INTO findings (workspace_id, tenant_id, finding_type, fingerprint, baseline_operation_run_id)
+		VALUES ($1, $2, 'drift', 'f', $3)`, w.workspace.ID, w.tenants[0], ids[0])
+	worker := w.connect(t)
+	// Of the two that wait for each other the database is to end the other.
+	if _, err := worker.Exec(t.Context(), "SET deadlock_timeout = '10min'"); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := worker.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "SELECT FROM findings FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	retained := make(chan error, 1)
+	go func() {
+		_, err := Run(t.Context(), w.conn, Options{IncludingReferenced: true}, func(int, int) {})
+		retained <- err
+	}()
+	pool := dbtest.Connect(t, w.url)
+	dbtest.Await(t, pool, "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')")
+	if _, err := tx.Exec(t.Context(), "UPDATE operation_runs SET heartbeat_at = now() WHERE id = ANY ($1)", ids); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-retained; err != nil {
+		t.Errorf("retention: %v", err)
+	}
+}
+
 // A table that Runledger does not know may refer to runs: those stay, and hinder no other.
 func TestARunThatSomebodyElsesTableRefersToStaysAlone(t *testing.T) {
 	t.Parallel()

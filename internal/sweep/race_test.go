@@ -3,6 +3,7 @@ package sweep
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -253,6 +254,10 @@ func TestOneServerSweepsUntilItGoesAndThenAnotherDoes(t *testing.T) {
 	delete(registries, first)
 	w.silentRuns(t, 1, false)
 	w.until(t, "NOT EXISTS (SELECT FROM operation_runs WHERE stalled_at IS NULL)")
+	// Its turns do all that there is to do.
+	bad := w.run(t, "type, status, outcome, completed_at, recalled, recalled_at", "'inventory_sync', 'completed', 'succeeded', now(), true, now()")
+	w.run(t, "type, context", fmt.Sprintf("'inventory_sync', jsonb_build_object('operation_run_id', %d)", bad))
+	w.until(t, "EXISTS (SELECT FROM operation_runs WHERE recalled AND status = 'queued')")
 }
 
 func TestSweepingGoesOnWhenTheDatabaseComesBack(t *testing.T) {
