@@ -196,6 +196,27 @@ func TestAnOperatorSetsUpADatabase(t *testing.T) {
 	}
 }
 
+func TestOnADatabaseWithLegacyStoresEveryCommandPointsAtTheirRemoval(t *testing.T) {
+	t.Parallel()
+	databaseURL := dbtest.Empty(t)
+	pool := dbtest.Connect(t, databaseURL)
+	for _, name := range []string{"inventory_sync_runs", "entra_group_sync_runs", "backup_schedule_runs"} {
+		if _, err := pool.Exec(t.Context(), "CREATE TABLE "+name+" (id bigint)"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	environ := []string{"RUNLEDGER_DATABASE_URL=" + databaseURL}
+	for line, wanted := range map[string]int{
+		"migrate status": exitOK, "migrate up": exitFailure, "workspace create acme": exitFailure, "workspace list": exitFailure,
+		"member add acme alice": exitFailure, "types list": exitFailure, "audit list": exitFailure, "retention preview": exitFailure,
+	} {
+		code, stdout, stderr := command(t, environ, strings.Fields(line)...)
+		if told := stdout + stderr; code != wanted || !strings.Contains(told, "runledger legacy plan") || strings.Contains(told, "migrate up") {
+			t.Errorf("runledger %s exits with %d: %s", line, code, told)
+		}
+	}
+}
+
 func TestATypeThatIsStaleAtOnceIsRefusedWithTheLeastThatIsNot(t *testing.T) {
 	t.Parallel()
 	environ := []string{"RUNLEDGER_DATABASE_URL=" + dbtest.Fresh(t)}

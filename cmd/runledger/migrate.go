@@ -77,7 +77,11 @@ wait and find nothing left to do.`,
 					a.printf("%-8s %s\n", state, m.Name)
 				}
 				if pending > 0 {
-					a.printf("%d pending: runledger migrate up\n", pending)
+					next := "runledger migrate up"
+					if err := refuseLegacy(cmd.Context(), c.DatabaseURL); err != nil {
+						next = err.Error()
+					}
+					a.printf("%d pending: %s\n", pending, next)
 					return nil
 				}
 				return a.schemaState(cmd.Context(), c.DatabaseURL)
@@ -104,7 +108,7 @@ of the tables, again after each "migrate up".`,
 				case errors.Is(err, db.ErrNotOwner):
 					return usageError{fmt.Errorf("%w; set RUNLEDGER_DATABASE_URL to the owner's address", err)}
 				case err != nil:
-					return advised(err)
+					return advised(err, nil)
 				}
 				a.printf("%s may do what servers do.\n", args[0])
 				return nil

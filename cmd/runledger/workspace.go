@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/legacy"
 )
 
 // slugPattern is what a workspace may be called in addresses and scripts.
@@ -146,13 +147,14 @@ func (a *app) withDatabase(
 			return fmt.Errorf("cannot reach the database: %w", err)
 		}
 		defer func() { _ = conn.Close(context.WithoutCancel(cmd.Context())) }()
-		return advised(f(cmd.Context(), conn, args))
+		err = f(cmd.Context(), conn, args)
+		return advised(err, func() error { return legacy.Refuse(cmd.Context(), conn) })
 	}
 }
 
 // advised adds what to do to an error of the database that says that its schema or the role is
-// another one than a command wants.
-func advised(err error) error {
+// another one than a command wants. refuse, if not nil, tells why the schema may not be migrated.
+func advised(err error, refuse func() error) error {
 	refused, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return err
@@ -160,6 +162,11 @@ func advised(err error) error {
 	const undefinedTable, undefinedColumn, undefinedFunction, insufficientPrivilege = "42P01", "42703", "42883", "42501"
 	switch refused.Code {
 	case undefinedTable, undefinedColumn, undefinedFunction:
+		if refuse != nil {
+			if uncontracted, ok := errors.AsType[*legacy.UncontractedError](refuse()); ok {
+				return uncontracted
+			}
+		}
 		return fmt.Errorf("%w; the database has not the schema that this binary knows: run \"runledger migrate up\" first", err)
 	case insufficientPrivilege:
 		return fmt.Errorf("%w; this is a command for the role that owns the tables (docs/operations.md, \"Two roles\")", err)
