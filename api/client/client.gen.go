@@ -3777,7 +3777,7 @@ type ClientInterface interface {
 	//
 	// Sets `cancel_requested_at`, which the worker sees in the answer to its next heartbeat or report.
 	// It is the worker that ends the run, as `cancelled` if it did stop. Asking again changes nothing;
-	// for a completed run it is a 409.
+	// for a completed run it is a 409. There is no body.
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/cancel (the `CancelOperationRun` operationId).
 	CancelOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *CancelOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3815,7 +3815,7 @@ type ClientInterface interface {
 	// HeartbeatOperationRun Say that the worker of a run lives
 	//
 	// Keeps the run from counting as stalled. The answer is the run, in which the worker sees whether
-	// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409.
+	// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409. There is no body.
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/heartbeat (the `HeartbeatOperationRun` operationId).
 	HeartbeatOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *HeartbeatOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3858,7 +3858,8 @@ type ClientInterface interface {
 	//
 	// Records a new run of the same type, tenant, identity and context, which names the old one as
 	// `retry_of_id` and counts one more `attempt`. The old one stays as it is. As for any start, the
-	// answer is 200 with the active run if there is one of that identity. For an active run it is a 409.
+	// answer is 200 with the active run if there is one of that identity. For an active run it is a 409,
+	// and so it is if the type takes no new runs any more or the tenant is gone. There is no body.
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/retry (the `RetryOperationRun` operationId).
 	RetryOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *RetryOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -4684,7 +4685,7 @@ func (c *Client) ReportOperationRun(ctx context.Context, workspaceID WorkspaceID
 //
 // Sets `cancel_requested_at`, which the worker sees in the answer to its next heartbeat or report.
 // It is the worker that ends the run, as `cancelled` if it did stop. Asking again changes nothing;
-// for a completed run it is a 409.
+// for a completed run it is a 409. There is no body.
 //
 // Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/cancel (the `CancelOperationRun` operationId).
 func (c *Client) CancelOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *CancelOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4762,7 +4763,7 @@ func (c *Client) ListOperationRunEvents(ctx context.Context, workspaceID Workspa
 // HeartbeatOperationRun Say that the worker of a run lives
 //
 // Keeps the run from counting as stalled. The answer is the run, in which the worker sees whether
-// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409.
+// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409. There is no body.
 //
 // Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/heartbeat (the `HeartbeatOperationRun` operationId).
 func (c *Client) HeartbeatOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *HeartbeatOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4835,7 +4836,8 @@ func (c *Client) RecallOperationRun(ctx context.Context, workspaceID WorkspaceID
 //
 // Records a new run of the same type, tenant, identity and context, which names the old one as
 // `retry_of_id` and counts one more `attempt`. The old one stays as it is. As for any start, the
-// answer is 200 with the active run if there is one of that identity. For an active run it is a 409.
+// answer is 200 with the active run if there is one of that identity. For an active run it is a 409,
+// and so it is if the type takes no new runs any more or the tenant is gone. There is no body.
 //
 // Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/retry (the `RetryOperationRun` operationId).
 func (c *Client) RetryOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *RetryOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -9471,7 +9473,7 @@ type ClientWithResponsesInterface interface {
 	//
 	// Sets `cancel_requested_at`, which the worker sees in the answer to its next heartbeat or report.
 	// It is the worker that ends the run, as `cancelled` if it did stop. Asking again changes nothing;
-	// for a completed run it is a 409.
+	// for a completed run it is a 409. There is no body.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -9517,7 +9519,7 @@ type ClientWithResponsesInterface interface {
 	// HeartbeatOperationRunWithResponse Say that the worker of a run lives
 	//
 	// Keeps the run from counting as stalled. The answer is the run, in which the worker sees whether
-	// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409.
+	// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409. There is no body.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -9562,7 +9564,8 @@ type ClientWithResponsesInterface interface {
 	//
 	// Records a new run of the same type, tenant, identity and context, which names the old one as
 	// `retry_of_id` and counts one more `attempt`. The old one stays as it is. As for any start, the
-	// answer is 200 with the active run if there is one of that identity. For an active run it is a 409.
+	// answer is 200 with the active run if there is one of that identity. For an active run it is a 409,
+	// and so it is if the type takes no new runs any more or the tenant is gone. There is no body.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -12238,6 +12241,10 @@ type CancelOperationRunResponse struct {
 	ApplicationProblemJSON404 *NotFound
 	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
 	ApplicationProblemJSON409 *Conflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *BodyTooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
 	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
 	ApplicationProblemJSON429 *TooManyRequests
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
@@ -12274,6 +12281,16 @@ func (r CancelOperationRunResponse) GetApplicationProblemJSON404() *NotFound {
 // GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
 func (r CancelOperationRunResponse) GetApplicationProblemJSON409() *Conflict {
 	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r CancelOperationRunResponse) GetApplicationProblemJSON413() *BodyTooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r CancelOperationRunResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
 }
 
 // GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
@@ -12584,6 +12601,10 @@ type HeartbeatOperationRunResponse struct {
 	ApplicationProblemJSON404 *NotFound
 	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
 	ApplicationProblemJSON409 *Conflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *BodyTooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
 	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
 	ApplicationProblemJSON429 *TooManyRequests
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
@@ -12620,6 +12641,16 @@ func (r HeartbeatOperationRunResponse) GetApplicationProblemJSON404() *NotFound 
 // GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
 func (r HeartbeatOperationRunResponse) GetApplicationProblemJSON409() *Conflict {
 	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r HeartbeatOperationRunResponse) GetApplicationProblemJSON413() *BodyTooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r HeartbeatOperationRunResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
 }
 
 // GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
@@ -12801,6 +12832,10 @@ type RetryOperationRunResponse struct {
 	ApplicationProblemJSON404 *NotFound
 	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
 	ApplicationProblemJSON409 *Conflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *BodyTooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
 	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
 	ApplicationProblemJSON422 *InvalidFields
 	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
@@ -12844,6 +12879,16 @@ func (r RetryOperationRunResponse) GetApplicationProblemJSON404() *NotFound {
 // GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
 func (r RetryOperationRunResponse) GetApplicationProblemJSON409() *Conflict {
 	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r RetryOperationRunResponse) GetApplicationProblemJSON413() *BodyTooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r RetryOperationRunResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
 }
 
 // GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
@@ -13683,7 +13728,7 @@ func (c *ClientWithResponses) ReportOperationRunWithResponse(ctx context.Context
 //
 // Sets `cancel_requested_at`, which the worker sees in the answer to its next heartbeat or report.
 // It is the worker that ends the run, as `cancelled` if it did stop. Asking again changes nothing;
-// for a completed run it is a 409.
+// for a completed run it is a 409. There is no body.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -13753,7 +13798,7 @@ func (c *ClientWithResponses) ListOperationRunEventsWithResponse(ctx context.Con
 // HeartbeatOperationRunWithResponse Say that the worker of a run lives
 //
 // Keeps the run from counting as stalled. The answer is the run, in which the worker sees whether
-// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409.
+// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409. There is no body.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -13816,7 +13861,8 @@ func (c *ClientWithResponses) RecallOperationRunWithResponse(ctx context.Context
 //
 // Records a new run of the same type, tenant, identity and context, which names the old one as
 // `retry_of_id` and counts one more `attempt`. The old one stays as it is. As for any start, the
-// answer is 200 with the active run if there is one of that identity. For an active run it is a 409.
+// answer is 200 with the active run if there is one of that identity. For an active run it is a 409,
+// and so it is if the type takes no new runs any more or the tenant is gone. There is no body.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -16145,6 +16191,20 @@ func ParseCancelOperationRunResponse(rsp *http.Response) (*CancelOperationRunRes
 		}
 		response.ApplicationProblemJSON409 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest BodyTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest TooManyRequests
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -16440,6 +16500,20 @@ func ParseHeartbeatOperationRunResponse(rsp *http.Response) (*HeartbeatOperation
 		}
 		response.ApplicationProblemJSON409 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest BodyTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest TooManyRequests
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -16631,6 +16705,20 @@ func ParseRetryOperationRunResponse(rsp *http.Response) (*RetryOperationRunRespo
 			return nil, err
 		}
 		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest BodyTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest InvalidFields

@@ -22,7 +22,7 @@ type operation struct {
 // batchRuns does many starts and reports, answered one by one in order. A fault in one does not
 // undo the others.
 func (s *Server) batchRuns(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
-	p := parseParams(r)
+	p := parseParams(r).noCondition(r)
 	p.noKey(r, "A batch has none; each start in it may have its own idempotency_key.")
 	if err := p.done(); err != nil {
 		return err

@@ -71,6 +71,18 @@ func readBody(r *http.Request) (json.RawMessage, error) {
 	return body, nil
 }
 
+// noBody refuses a body that says anything, so that nobody takes for done what it asks for.
+func noBody(r *http.Request) error {
+	body := requestOf(r).body
+	if body.err != nil {
+		return body.err
+	}
+	if text := bytes.TrimSpace(body.bytes); len(text) > 0 && string(text) != "{}" {
+		return errBody("This request takes no body.")
+	}
+	return nil
+}
+
 // isJSON tells whether a body is said to be plain JSON in UTF-8. Other types that are written in JSON mean
 // something else by it, but for a patch: what it says of a context is a merge patch (RFC 7396).
 func isJSON(r *http.Request) bool {

@@ -148,10 +148,13 @@ func errBody(detail string) *apiError {
 	}
 }
 
+// kindInvalidFields is the kind of problem whose faults are members of the body.
+const kindInvalidFields = "invalid-fields"
+
 // errInvalidFields says everything that is wrong with what a body says.
 func errInvalidFields(faults ...fault) *apiError {
 	return &apiError{
-		status: http.StatusUnprocessableEntity, kind: "invalid-fields", title: "Invalid fields",
+		status: http.StatusUnprocessableEntity, kind: kindInvalidFields, title: "Invalid fields",
 		detail: fmt.Sprintf("%d of the members of the body cannot be used.", len(faults)),
 		faults: faults,
 	}

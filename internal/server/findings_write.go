@@ -49,7 +49,7 @@ func (f reportedFinding) key() findingKey { return findingKey{f.tenantID, f.fing
 
 // batchFindings records many findings by their fingerprints, answered one by one in order.
 func (s *Server) batchFindings(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
-	if err := noParams(r); err != nil {
+	if err := unconditional(r); err != nil {
 		return err
 	}
 	body, err := readBody(r)

@@ -171,7 +171,12 @@ func (s *Server) authenticate(r *http.Request) (auth.Subject, error) {
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
 	token = strings.TrimLeft(token, " ") // RFC 9110 section 11.4: one space or more
-	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
+	switch {
+	case len(values) > 1:
+		return "", errTokenInvalid
+	case !strings.EqualFold(scheme, "Bearer"):
+		return "", errTokenMissing // RFC 6750 section 3.1: no error where another way of signing in was tried
+	case token == "":
 		return "", errTokenInvalid
 	}
 	subject, err := s.verify(r.Context(), token)

@@ -177,8 +177,14 @@ func TestNoRouteBelowAWorkspaceAnswersWithoutAValidToken(t *testing.T) {
 		"an old token":  {expired, `Bearer realm="runledger", error="invalid_token"`},
 		"a long token":  {strings.Repeat("a", 20_000), `Bearer realm="runledger", error="invalid_token"`},
 		"a wrong token": {h.token(t, f.Owner.Subject) + "x", `Bearer realm="runledger", error="invalid_token"`},
+		// RFC 6750 section 3.1: no error where another way of signing in was tried.
+		"no bearer": {"", `Bearer realm="runledger"`},
 	} {
-		want := h.do(t, http.MethodGet, "/workspaces", try.token, "X-Request-Id", fixedID)
+		header := []string{"X-Request-Id", fixedID}
+		if situation == "no bearer" {
+			header = append(header, "Authorization", "Basic YWxpY2U6c2VjcmV0")
+		}
+		want := h.do(t, http.MethodGet, "/workspaces", try.token, header...)
 		if want.status != http.StatusUnauthorized || want.header.Get("WWW-Authenticate") != try.challenge {
 			t.Errorf("%s: %s", situation, want.comparable())
 		}
@@ -187,7 +193,7 @@ func TestNoRouteBelowAWorkspaceAnswersWithoutAValidToken(t *testing.T) {
 				address(pattern, f.ID, f.row(pattern)), address(pattern, int64(1)<<62, 1), address(pattern, "abc", "abc"),
 				address(pattern, f.ID, f.row(pattern)) + "/nothing",
 			} {
-				got := h.do(t, method, path, try.token, "X-Request-Id", fixedID)
+				got := h.do(t, method, path, try.token, header...)
 				if got.comparable() != want.comparable() {
 					t.Errorf("%s: %s %s answers\n%s\nwant\n%s", situation, method, path, got.comparable(), want.comparable())
 				}

@@ -36,7 +36,7 @@ func (i seenItem) key() itemKey { return itemKey{i.tenantID, i.policyType, i.ext
 
 // batchInventoryItems records the items that one run has seen, answered one by one in order.
 func (s *Server) batchInventoryItems(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
-	if err := noParams(r); err != nil {
+	if err := unconditional(r); err != nil {
 		return err
 	}
 	body, err := readBody(r)

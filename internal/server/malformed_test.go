@@ -50,14 +50,14 @@ func malformed() map[string]string {
 	return bodies
 }
 
-// takesBody tells whether a route reads a body.
-func takesBody(method, pattern string) bool {
-	switch {
-	case method != http.MethodPost && method != http.MethodPatch:
-		return false
-	default:
-		return !strings.HasSuffix(pattern, "/heartbeat") && !strings.HasSuffix(pattern, "/cancel") && !strings.HasSuffix(pattern, "/retry")
-	}
+// readsBody tells whether a route to which a body can be sent does anything with it, or else refuses it.
+func readsBody(pattern string) bool {
+	return !strings.HasSuffix(pattern, "/heartbeat") && !strings.HasSuffix(pattern, "/cancel") && !strings.HasSuffix(pattern, "/retry")
+}
+
+// takesBody tells whether a body can be sent with a method.
+func takesBody(method string) bool {
+	return method == http.MethodPost || method == http.MethodPatch
 }
 
 // stored is everything that the tables hold of a workspace, and how many rows that is.
@@ -97,11 +97,14 @@ func TestNoMalformedBodyIsTakenByAnyRoute(t *testing.T) {
 	h = h.hurried(t)
 	visited := 0
 	walk(t, h, func(method, pattern string) {
-		if !takesBody(method, pattern) {
+		if !takesBody(method) {
 			return
 		}
 		visited++
 		for what, body := range malformed() {
+			if !readsBody(pattern) && strings.TrimSpace(body) == "" {
+				continue // which says nothing, as it should
+			}
 			got, err := h.send(method, address(pattern, f.ID, f.row(pattern)), token, body, "Content-Type", "application/json")
 			if err != nil {
 				t.Fatal(err)

@@ -288,6 +288,15 @@ func unconditional(r *http.Request) error {
 	return parseParams(r).noCondition(r).done()
 }
 
+// bodiless refuses every parameter, an If-Match and a body that says anything, for an endpoint that takes
+// none of them. Clients that always send an object may.
+func bodiless(r *http.Request) error {
+	if err := unconditional(r); err != nil {
+		return err
+	}
+	return noBody(r)
+}
+
 // printable is a name that came from outside, short enough to be sent back.
 func printable(name string) string {
 	const longest = 100

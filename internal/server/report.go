@@ -79,7 +79,7 @@ func (s *Server) heartbeatRun(w http.ResponseWriter, r *http.Request, ws workspa
 	if err != nil {
 		return err
 	}
-	if err := unconditional(r); err != nil {
+	if err := bodiless(r); err != nil {
 		return err
 	}
 	row, err := s.queries.HeartbeatRun(r.Context(), s.db, dbsqlc.HeartbeatRunParams{
@@ -101,7 +101,7 @@ func (s *Server) cancelRun(w http.ResponseWriter, r *http.Request, ws workspace.
 	if err != nil {
 		return err
 	}
-	if err := unconditional(r); err != nil {
+	if err := bodiless(r); err != nil {
 		return err
 	}
 	row, err := s.queries.CancelRun(r.Context(), s.db, dbsqlc.CancelRunParams{

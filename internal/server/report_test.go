@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/runledger/runledger/internal/dbtest"
+	"github.com/runledger/runledger/internal/server"
 )
 
 func TestARunGoesFromTheQueueToItsEnd(t *testing.T) {
@@ -223,6 +224,12 @@ func TestIfMatchHoldsAReportToTheRevisionItKnows(t *testing.T) {
 			t.Errorf("%s with If-Match: %d, %v %s", action, got.status, err, got.body)
 		}
 	}
+	for _, address := range []string{"operation-runs", "operation-runs/batch", "findings/batch", "inventory-items/batch", "backup-schedules"} {
+		got, err := w.send(http.MethodPost, fmt.Sprintf("/workspaces/%d/%s", w.ID, address), w.token(t, w.Manager.Subject), "{}", "If-Match", "1")
+		if err != nil || got.status != http.StatusBadRequest || !slices.Equal(decode[problemBody](t, got.body).pointers(), []string{"If-Match"}) {
+			t.Errorf("%s with If-Match: %d, %v %s", address, got.status, err, got.body)
+		}
+	}
 	// A heartbeat is no change of what a report decides on.
 	w.act(t, http.StatusOK, run.ID, "heartbeat")
 	w.report(t, run.ID, `{"status":"completed","outcome":"failed"}`, "If-Match", "9")
@@ -258,6 +265,34 @@ func TestAHeartbeatSaysThatItLivesAndACancelIsARequest(t *testing.T) {
 		w.must(t, http.StatusNotFound, http.MethodPost, "/9223372036854775807/"+action, "")
 		w.must(t, http.StatusNotFound, http.MethodPost, "/0/"+action, "")
 		w.must(t, http.StatusBadRequest, http.MethodPost, fmt.Sprintf("/%d/%s?force=1", run.ID, action), "")
+	}
+}
+
+func TestAnActionIsToldThatItTakesNoBody(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t).hurried(t)) // the description has no body there
+	run := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	for _, action := range []string{"heartbeat", "cancel"} {
+		path := fmt.Sprintf("/%d/%s", run.ID, action)
+		w.must(t, http.StatusBadRequest, http.MethodPost, path, `{"reason":"late"}`)
+		w.must(t, http.StatusUnsupportedMediaType, http.MethodPost, path, "late", "Content-Type", "text/plain")
+		w.must(t, http.StatusOK, http.MethodPost, path, " {} ") // as some clients do with every request
+	}
+	w.report(t, run.ID, `{"status":"completed","outcome":"failed"}`)
+	path := fmt.Sprintf("/%d/retry", run.ID)
+	w.must(t, http.StatusBadRequest, http.MethodPost, path, `{"context":{"full":true}}`)
+	w.must(t, http.StatusCreated, http.MethodPost, path, "{}")
+}
+
+func TestARunOfATypeThatTakesNoMoreIsNotStartedAgain(t *testing.T) {
+	t.Parallel()
+	h := newHarnessOn(t, dbtest.Connect(t, dbtest.Fresh(t)), server.Options{})
+	w := newWorker(t, h)
+	run := w.done(t, `{"type":"inventory_sync"}`, "failed")
+	w.exec(t, "UPDATE operation_types SET accepts_new_runs = false WHERE name = 'inventory_sync'")
+	got := w.refused(t, http.StatusConflict, http.MethodPost, fmt.Sprintf("/%d/retry", run), "")
+	if got.OperationRun == nil || got.OperationRun.ID != run || len(got.Errors) > 0 || !strings.Contains(got.Detail, "No new runs of this type.") {
+		t.Errorf("the conflict is %+v", got)
 	}
 }
 

@@ -30,7 +30,7 @@ const (
 
 // createBackupSchedule makes a schedule.
 func (s *Server) createBackupSchedule(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
-	p := parseParams(r)
+	p := parseParams(r).noCondition(r)
 	p.noKey(r, "A schedule is made anew by each request. Where an answer did not come, look in the list before the next one.")
 	if err := p.done(); err != nil {
 		return err

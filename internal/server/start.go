@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -63,7 +64,7 @@ func managing(h scopedHandler) scopedHandler {
 }
 
 func (s *Server) startRun(w http.ResponseWriter, r *http.Request, ws workspace.Scope) error {
-	p := parseParams(r)
+	p := parseParams(r).noCondition(r)
 	key := p.idempotencyKey(r)
 	if err := p.done(); err != nil {
 		return err
@@ -92,6 +93,9 @@ func (s *Server) retryRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 	if err := p.done(); err != nil {
 		return err
 	}
+	if err := noBody(r); err != nil {
+		return err
+	}
 	item := start{idempotencyKey: key, requestHash: requestHash([]byte("retry " + strconv.FormatInt(id, 10)))}
 	old, err := s.queries.GetRun(r.Context(), s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: id})
 	if err == nil && ledger.Status(old.Status) != ledger.StatusCompleted {
@@ -113,7 +117,16 @@ func (s *Server) retryRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 	if old.TenantID != nil {
 		item.tenantID = *old.TenantID
 	}
-	return s.answerStart(w, r, ws, s.starts.ask(r.Context(), ws, item))
+	started := s.starts.ask(r.Context(), ws, item)
+	if refused, ok := errors.AsType[*apiError](started.err); ok && refused.kind == kindInvalidFields {
+		// The faults are none of a body, which a retry has not.
+		why := "The run cannot be started again as it was."
+		for _, f := range refused.faults {
+			why += " " + f.Detail
+		}
+		return errConflict(&old, why)
+	}
+	return s.answerStart(w, r, ws, started)
 }
 
 func (s *Server) answerStart(w http.ResponseWriter, r *http.Request, ws workspace.Scope, started result) error {
