@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"slices"
 	"strings"
 	"sync"
@@ -79,6 +80,7 @@ type answer struct {
 	status     int // 0 if there was none
 	retryAfter string
 	fault      string
+	nameless   bool // a fault that does not say by which id the request is to be found
 	runID      int64 // of a run that was started
 }
 
@@ -150,6 +152,8 @@ func (l *load) ask(client *http.Client, key string, start bool) answer {
 			}
 		} else if !a.good() {
 			a.fault = string(text)
+			id := resp.Header.Get("X-Request-Id")
+			a.nameless = id == "" || !strings.Contains(a.fault, strconv.Quote(id))
 		}
 	}
 	if err != nil {
@@ -257,6 +261,9 @@ func TestEitherServerMayBeKilledAndOnlyWhatItHadInHandFails(t *testing.T) {
 			}
 			failed++
 			t.Logf("%s begun %s before %s was dead: %d %s", a.method, dead.Sub(a.begun), server, a.status, a.fault)
+			if a.nameless {
+				t.Error("a fault without the id of its request")
+			}
 			if a.method == http.MethodGet {
 				t.Error("a GET fails, which the other server could have answered")
 			}
@@ -299,6 +306,8 @@ func TestWhileTheDatabaseIsAwayThereIsOnly503AndThenAllIsWell(t *testing.T) {
 			t.Errorf("%s: %d %s", a.method, a.status, a.fault)
 		case a.status == http.StatusServiceUnavailable && a.retryAfter == "":
 			t.Errorf("a 503 without Retry-After: %s", a.fault)
+		case a.nameless:
+			t.Errorf("a fault without the id of its request: %s", a.fault)
 		}
 	}
 	t.Logf("the database was killed and started: answers by status %v", counts)
