@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -253,6 +254,9 @@ database's name to be typed.`,
 				}
 				_, _ = fmt.Fprintf(a.stderr, "Type the name of the database (%s) to delete its archive: ", database)
 				line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+				if errors.Is(err, io.EOF) && line == "" {
+					return "", errors.New("nobody types the name of the database; --confirm gives it")
+				}
 				if err != nil && line == "" {
 					return "", fmt.Errorf("read the name: %w", err)
 				}
