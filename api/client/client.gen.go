@@ -2733,10 +2733,12 @@ type ListFindingsParams struct {
 	// TenantID Those of this tenant.
 	TenantID *TenantID `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
 
-	// Status Findings with one of these statuses.
+	// Status Findings with one of these statuses. An older store may have others than the service writes, so that
+	// one which no finding has is an empty list and no fault.
 	Status *FindingStatuses `form:"status,omitempty" json:"status,omitempty"`
 
-	// Severity Findings with one of these severities.
+	// Severity Findings with one of these severities, which are the words of whoever reports findings: one that no
+	// finding has is an empty list and no fault.
 	Severity *FindingSeverities `form:"severity,omitempty" json:"severity,omitempty"`
 
 	// FindingType Findings of one of these types.
