@@ -9,8 +9,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -80,7 +80,7 @@ type answer struct {
 	status     int // 0 if there was none
 	retryAfter string
 	fault      string
-	nameless   bool // a fault that does not say by which id the request is to be found
+	nameless   bool  // a fault that does not say by which id the request is to be found
 	runID      int64 // of a run that was started
 }
 

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runledger/runledger/db"
 )
 
 const (
@@ -125,9 +127,6 @@ func (r *Removal) Close() {
 	_ = r.conn.Close(ctx) // nothing is left to lose
 }
 
-// lockKey is the advisory lock of the removal: the bytes of "runleggo".
-const lockKey = 0x72756e6c6567676f
-
 // HeldError says that another process is at work on the removal of the same database.
 type HeldError struct {
 	Application string     // as the holder names itself
@@ -150,7 +149,7 @@ func (r *Removal) lock(ctx context.Context) error {
 	deadline := time.Now().Add(cmp.Or(r.opt.Patience, 5*time.Second))
 	for {
 		var got bool
-		if err := r.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(lockKey)).Scan(&got); err != nil {
+		if err := r.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", db.RemovalLock).Scan(&got); err != nil {
 			return fmt.Errorf("lock the removal: %w", err)
 		}
 		if got {
@@ -177,7 +176,7 @@ func (r *Removal) holder(ctx context.Context) (*HeldError, error) {
 		FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 		WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
 		  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-		  AND (l.classid::bigint << 32 | l.objid::bigint) = $1`, int64(lockKey)).
+		  AND (l.classid::bigint << 32 | l.objid::bigint) = $1`, db.RemovalLock).
 		Scan(&held.Application, &held.PID, &held.Client, &held.Since)
 	return &held, err
 }

@@ -9,12 +9,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/runledger/runledger/db"
 	"github.com/runledger/runledger/internal/ledger"
 )
-
-// lockKey is the key of the advisory lock of the server that lets runs go. It saves work: nothing
-// is wrong with two of them at once.
-const lockKey = 7_205_759_403_792_793_602
 
 // Every runs the policies at each interval until ctx ends, for the first time within a tenth of the
 // interval. It leaves what findings and items refer to. What fails is logged and tried again the
@@ -35,7 +32,8 @@ func Every(ctx context.Context, interval time.Duration, config *pgx.ConnConfig, 
 	}
 }
 
-// turn runs the policies once, unless another server is at it.
+// turn runs the policies once, unless another server is at it, which saves work: nothing is wrong with
+// two of them at once.
 func turn(ctx context.Context, config *pgx.ConnConfig, log *slog.Logger) error {
 	config = config.Copy()
 	config.RuntimeParams["statement_timeout"] = "0" // the first time may have years to look through
@@ -49,7 +47,7 @@ func turn(ctx context.Context, config *pgx.ConnConfig, log *slog.Logger) error {
 		_ = conn.Close(ctx) // the server ends the session, and its lock, either way
 	}()
 	var ours bool
-	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(lockKey)).Scan(&ours); err != nil || !ours {
+	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", db.RetentionLock).Scan(&ours); err != nil || !ours {
 		return err
 	}
 	groups, err := Run(ctx, conn, Options{Actor: ledger.Service}, func(int, int) {})

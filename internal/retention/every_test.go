@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/runledger/runledger/db"
 	"github.com/runledger/runledger/internal/dbtest"
 )
 
@@ -22,7 +23,7 @@ func TestOfManyServersOneLetsRunsGoAndAnotherWhenThatOneIsGone(t *testing.T) {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	other := w.connect(t)
-	if _, err := other.Exec(t.Context(), "SELECT pg_advisory_lock($1)", int64(lockKey)); err != nil {
+	if _, err := other.Exec(t.Context(), "SELECT pg_advisory_lock($1)", db.RetentionLock); err != nil {
 		t.Fatal(err)
 	}
 	if err := turn(t.Context(), config, log); err != nil || len(w.left(t)) != 3 {

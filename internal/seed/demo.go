@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runledger/runledger/db"
 )
 
 // demoSlug is the slug of the demonstration's workspace, and demoPeople are the subjects of its own
@@ -45,8 +47,7 @@ func Demo(ctx context.Context, conn *pgx.Conn) (DemoData, error) {
 	var found DemoData
 	wrote := false
 	err = transact(ctx, conn, func(tx pgx.Tx) error {
-		const lock = 0x72756e6c64656d6f // "runldemo"
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(lock)); err != nil {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", db.DemoLock); err != nil {
 			return fmt.Errorf("wait for others: %w", err)
 		}
 		var err error

@@ -119,8 +119,7 @@ func (w *world) tally() Summary {
 // number takes the ids of the small tables' rows and of the runs out of the sequences.
 func (l *loader) number(ctx context.Context) error {
 	// Another seeding at the same moment would take ids out of the middle of these.
-	const lockKey = 7_205_759_403_792_793_612
-	if _, err := l.tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", int64(lockKey)); err != nil {
+	if _, err := l.tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", db.SeedLock); err != nil {
 		return fmt.Errorf("wait for other seedings: %w", err)
 	}
 	if err := db.AdvanceSequences(ctx, l.tx, "workspaces", "users", "tenants", "backup_schedules", "operation_runs",

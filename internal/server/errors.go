@@ -317,7 +317,7 @@ const outsideStates = "The run is of the time before status, outcome and complet
 func isOutsideStates(err error) bool {
 	const checkViolation = "23514"
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pgErr.Code == checkViolation && pgErr.TableName == "operation_runs"
+	return ok && pgErr.Code == checkViolation && strings.HasPrefix(pgErr.TableName, "operation_runs") // or a shard of it
 }
 
 // isReadOnly tells whether the database refused a statement because it takes no writes.

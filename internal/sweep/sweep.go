@@ -25,6 +25,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/runledger/runledger/db"
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/ledger"
 )
@@ -34,8 +35,6 @@ const (
 	message = "The run was silent until it was taken for dead. A report from its worker overrules this."
 	// batchSize is how many runs a statement changes at most, so that none holds its locks for long.
 	batchSize = 200
-	// lockKey is the key of the advisory lock of the server that sweeps.
-	lockKey = 7_205_759_403_792_793_601
 	// longestTurn keeps a connection that has died without a word from ending all sweeps.
 	longestTurn = 5 * time.Minute
 	// farewell is how long a connection may take to close.
@@ -107,7 +106,7 @@ func (s *Sweeper) turn(ctx context.Context) error {
 		return err
 	}
 	if !s.leads {
-		if err := s.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(lockKey)).Scan(&s.leads); err != nil {
+		if err := s.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", db.SweepLock).Scan(&s.leads); err != nil {
 			return fmt.Errorf("ask for the lock: %w", err)
 		}
 		if !s.leads {
