@@ -3,6 +3,7 @@ package legacy
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -235,17 +236,15 @@ func (r *Removal) List(ctx context.Context, reason string, each func(Listed) err
 	})
 }
 
+// reasonIn is a reason in a classification's query, which is the one place that names it.
+var reasonIn = regexp.MustCompile(`(?:THEN|ELSE) '(\w+)'`)
+
 // Reasons lists every reason that List knows, with its group.
 func Reasons() []string {
 	var all []string
 	for _, k := range classifications() {
-		for _, part := range strings.Split(k.query, "THEN '")[1:] {
-			name, _, _ := strings.Cut(part, "'")
-			all = append(all, k.group+"."+name)
-		}
-		for _, part := range strings.Split(k.query, "ELSE '")[1:] {
-			name, _, _ := strings.Cut(part, "'")
-			all = append(all, k.group+"."+name)
+		for _, found := range reasonIn.FindAllStringSubmatch(k.query, -1) {
+			all = append(all, k.group+"."+found[1])
 		}
 	}
 	slices.Sort(all)

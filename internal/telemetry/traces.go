@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -30,7 +31,10 @@ func NewTraces(ctx context.Context, e Exporter, version string, log *slog.Logger
 		resource.WithAttributes(attribute.String("service.name", "runledger"), attribute.String("service.version", version)),
 		resource.WithHost(), resource.WithTelemetrySDK(),
 		resource.WithFromEnv()) // last, for it says what the operator wants it to be
-	if err != nil {
+	switch {
+	case errors.Is(err, resource.ErrPartialResource): // such as on a host without a name: it is no reason not to serve
+		log.Warn("traces say less of this server than they could", slog.Any("error", err))
+	case err != nil:
 		return nil, fmt.Errorf("describe this server for its traces: %w", err)
 	}
 	exporter, err := otlptrace.New(ctx, newOTLPClient(e))
