@@ -148,13 +148,13 @@ image: ## Build the container image (IMAGE: its name; DOCKER_BUILD_FLAGS: more f
 proxy-image: ## Build the image of the composition's proxy (PROXY_IMAGE: its name)
 	docker build -t '$(PROXY_IMAGE)' $(filter --network=%,$(DOCKER_BUILD_FLAGS)) docs/proxy
 
-.PHONY: composer
-composer:
+.PHONY: have-compose
+have-compose:
 	@docker version >/dev/null && $(COMPOSE) version >/dev/null || { \
 	  echo 'The composition needs a Docker engine and Compose ($(COMPOSE)): apt-get install docker.io docker-compose, and COMPOSE=docker-compose' >&2; exit 1; }
 
 .PHONY: compose-up
-compose-up: composer image proxy-image .env ## Bring up PostgreSQL, the migrations and two servers behind a proxy, and wait until they are ready
+compose-up: have-compose image proxy-image .env ## Bring up PostgreSQL, the migrations and two servers behind a proxy, and wait until they are ready
 	$(composed) up --detach --no-build
 	@for i in $$(seq 60); do \
 	  $(composed) exec -T server-a /usr/local/bin/runledger healthcheck && \

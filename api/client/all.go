@@ -102,7 +102,8 @@ func pageOf[Row any](response *http.Response, err error) (page[Row], error) {
 	if response.StatusCode != http.StatusOK {
 		return got, errorOf(response, body)
 	}
-	return got, json.Unmarshal(body, &got)
+	err = json.Unmarshal(body, &got)
+	return got, err
 }
 
 // rows is every row of a list from cursor on.

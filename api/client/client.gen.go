@@ -3424,7 +3424,7 @@ type ClientInterface interface {
 	// DeleteBackupSchedule Delete a backup schedule
 	//
 	// For managers and owners. The schedule is due no more; it and its history can still be read. To
-	// delete one again changes nothing.
+	// delete one again changes nothing. There is no body; an empty object is taken for none.
 	//
 	// Corresponds with DELETE /workspaces/{workspace_id}/backup-schedules/{id} (the `DeleteBackupSchedule` operationId).
 	DeleteBackupSchedule(ctx context.Context, workspaceID WorkspaceID, id ID, params *DeleteBackupScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3779,7 +3779,7 @@ type ClientInterface interface {
 	//
 	// Sets `cancel_requested_at`, which the worker sees in the answer to its next heartbeat or report.
 	// It is the worker that ends the run, as `cancelled` if it did stop. Asking again changes nothing;
-	// for a completed run it is a 409. There is no body.
+	// for a completed run it is a 409. There is no body; an empty object is taken for none.
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/cancel (the `CancelOperationRun` operationId).
 	CancelOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *CancelOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3817,7 +3817,8 @@ type ClientInterface interface {
 	// HeartbeatOperationRun Say that the worker of a run lives
 	//
 	// Keeps the run from counting as stalled. The answer is the run, in which the worker sees whether
-	// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409. There is no body.
+	// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409. There is no body;
+	// an empty object is taken for none.
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/heartbeat (the `HeartbeatOperationRun` operationId).
 	HeartbeatOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *HeartbeatOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -3861,7 +3862,8 @@ type ClientInterface interface {
 	// Records a new run of the same type, tenant, identity and context, which names the old one as
 	// `retry_of_id` and counts one more `attempt`. The old one stays as it is. As for any start, the
 	// answer is 200 with the active run if there is one of that identity. For an active run it is a 409,
-	// and so it is if the type takes no new runs any more or the tenant is gone. There is no body.
+	// and so it is if the type takes no new runs any more or the tenant is gone. There is no body;
+	// an empty object is taken for none.
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/retry (the `RetryOperationRun` operationId).
 	RetryOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *RetryOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -4042,7 +4044,7 @@ func (c *Client) ListBackupScheduleHealth(ctx context.Context, workspaceID Works
 // DeleteBackupSchedule Delete a backup schedule
 //
 // For managers and owners. The schedule is due no more; it and its history can still be read. To
-// delete one again changes nothing.
+// delete one again changes nothing. There is no body; an empty object is taken for none.
 //
 // Corresponds with DELETE /workspaces/{workspace_id}/backup-schedules/{id} (the `DeleteBackupSchedule` operationId).
 func (c *Client) DeleteBackupSchedule(ctx context.Context, workspaceID WorkspaceID, id ID, params *DeleteBackupScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4687,7 +4689,7 @@ func (c *Client) ReportOperationRun(ctx context.Context, workspaceID WorkspaceID
 //
 // Sets `cancel_requested_at`, which the worker sees in the answer to its next heartbeat or report.
 // It is the worker that ends the run, as `cancelled` if it did stop. Asking again changes nothing;
-// for a completed run it is a 409. There is no body.
+// for a completed run it is a 409. There is no body; an empty object is taken for none.
 //
 // Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/cancel (the `CancelOperationRun` operationId).
 func (c *Client) CancelOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *CancelOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4765,7 +4767,8 @@ func (c *Client) ListOperationRunEvents(ctx context.Context, workspaceID Workspa
 // HeartbeatOperationRun Say that the worker of a run lives
 //
 // Keeps the run from counting as stalled. The answer is the run, in which the worker sees whether
-// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409. There is no body.
+// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409. There is no body;
+// an empty object is taken for none.
 //
 // Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/heartbeat (the `HeartbeatOperationRun` operationId).
 func (c *Client) HeartbeatOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *HeartbeatOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4839,7 +4842,8 @@ func (c *Client) RecallOperationRun(ctx context.Context, workspaceID WorkspaceID
 // Records a new run of the same type, tenant, identity and context, which names the old one as
 // `retry_of_id` and counts one more `attempt`. The old one stays as it is. As for any start, the
 // answer is 200 with the active run if there is one of that identity. For an active run it is a 409,
-// and so it is if the type takes no new runs any more or the tenant is gone. There is no body.
+// and so it is if the type takes no new runs any more or the tenant is gone. There is no body;
+// an empty object is taken for none.
 //
 // Corresponds with POST /workspaces/{workspace_id}/operation-runs/{id}/retry (the `RetryOperationRun` operationId).
 func (c *Client) RetryOperationRun(ctx context.Context, workspaceID WorkspaceID, id ID, params *RetryOperationRunParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -9090,7 +9094,7 @@ type ClientWithResponsesInterface interface {
 	// DeleteBackupScheduleWithResponse Delete a backup schedule
 	//
 	// For managers and owners. The schedule is due no more; it and its history can still be read. To
-	// delete one again changes nothing.
+	// delete one again changes nothing. There is no body; an empty object is taken for none.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -9475,7 +9479,7 @@ type ClientWithResponsesInterface interface {
 	//
 	// Sets `cancel_requested_at`, which the worker sees in the answer to its next heartbeat or report.
 	// It is the worker that ends the run, as `cancelled` if it did stop. Asking again changes nothing;
-	// for a completed run it is a 409. There is no body.
+	// for a completed run it is a 409. There is no body; an empty object is taken for none.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -9521,7 +9525,8 @@ type ClientWithResponsesInterface interface {
 	// HeartbeatOperationRunWithResponse Say that the worker of a run lives
 	//
 	// Keeps the run from counting as stalled. The answer is the run, in which the worker sees whether
-	// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409. There is no body.
+	// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409. There is no body;
+	// an empty object is taken for none.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -9567,7 +9572,8 @@ type ClientWithResponsesInterface interface {
 	// Records a new run of the same type, tenant, identity and context, which names the old one as
 	// `retry_of_id` and counts one more `attempt`. The old one stays as it is. As for any start, the
 	// answer is 200 with the active run if there is one of that identity. For an active run it is a 409,
-	// and so it is if the type takes no new runs any more or the tenant is gone. There is no body.
+	// and so it is if the type takes no new runs any more or the tenant is gone. There is no body;
+	// an empty object is taken for none.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -10137,6 +10143,10 @@ type DeleteBackupScheduleResponse struct {
 	ApplicationProblemJSON404 *NotFound
 	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
 	ApplicationProblemJSON412 *PreconditionFailed
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *BodyTooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
 	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
 	ApplicationProblemJSON429 *TooManyRequests
 	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
@@ -10173,6 +10183,16 @@ func (r DeleteBackupScheduleResponse) GetApplicationProblemJSON404() *NotFound {
 // GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
 func (r DeleteBackupScheduleResponse) GetApplicationProblemJSON412() *PreconditionFailed {
 	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r DeleteBackupScheduleResponse) GetApplicationProblemJSON413() *BodyTooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r DeleteBackupScheduleResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
 }
 
 // GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
@@ -13171,7 +13191,7 @@ func (c *ClientWithResponses) ListBackupScheduleHealthWithResponse(ctx context.C
 // DeleteBackupScheduleWithResponse Delete a backup schedule
 //
 // For managers and owners. The schedule is due no more; it and its history can still be read. To
-// delete one again changes nothing.
+// delete one again changes nothing. There is no body; an empty object is taken for none.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -13730,7 +13750,7 @@ func (c *ClientWithResponses) ReportOperationRunWithResponse(ctx context.Context
 //
 // Sets `cancel_requested_at`, which the worker sees in the answer to its next heartbeat or report.
 // It is the worker that ends the run, as `cancelled` if it did stop. Asking again changes nothing;
-// for a completed run it is a 409. There is no body.
+// for a completed run it is a 409. There is no body; an empty object is taken for none.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -13800,7 +13820,8 @@ func (c *ClientWithResponses) ListOperationRunEventsWithResponse(ctx context.Con
 // HeartbeatOperationRunWithResponse Say that the worker of a run lives
 //
 // Keeps the run from counting as stalled. The answer is the run, in which the worker sees whether
-// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409. There is no body.
+// it is asked to stop (`cancel_requested_at`). For a completed run it is a 409. There is no body;
+// an empty object is taken for none.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -13864,7 +13885,8 @@ func (c *ClientWithResponses) RecallOperationRunWithResponse(ctx context.Context
 // Records a new run of the same type, tenant, identity and context, which names the old one as
 // `retry_of_id` and counts one more `attempt`. The old one stays as it is. As for any start, the
 // answer is 200 with the active run if there is one of that identity. For an active run it is a 409,
-// and so it is if the type takes no new runs any more or the tenant is gone. There is no body.
+// and so it is if the type takes no new runs any more or the tenant is gone. There is no body;
+// an empty object is taken for none.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -14368,6 +14390,20 @@ func ParseDeleteBackupScheduleResponse(rsp *http.Response) (*DeleteBackupSchedul
 			return nil, err
 		}
 		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest BodyTooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest TooManyRequests

@@ -95,7 +95,9 @@ func (r *Report) AddFailure(code, message string) {
 }
 
 // SetContext merges members into the run's context (RFC 7396): nil removes one. They are copied, and
-// may be changed by the caller afterwards.
+// may be changed by the caller afterwards. What is set between two reports is sent as one patch, so that
+// an object which is to take the place of a nil or of another value that was set just before joins the
+// object that the service has.
 func (r *Report) SetContext(members map[string]any) {
 	copied := make(map[string]any, len(members))
 	for name, value := range members {
@@ -109,23 +111,29 @@ func (r *Report) SetContext(members map[string]any) {
 	merge(r.context, copied)
 }
 
-// copyOf is a value as JSON has it, or the value itself if JSON cannot hold it, which is said when it
-// is sent.
+// unmarshalable stands for a value that JSON cannot hold, which is said when it is sent.
+type unmarshalable struct{ err error }
+
+// MarshalJSON says why.
+func (u unmarshalable) MarshalJSON() ([]byte, error) { return nil, u.err }
+
+// copyOf is a value as JSON has it.
 func copyOf(value any) any {
 	text, err := json.Marshal(value)
 	if err != nil {
-		return value
+		return unmarshalable{err}
 	}
 	in := json.NewDecoder(bytes.NewReader(text))
 	in.UseNumber()
 	var copied any
 	if err := in.Decode(&copied); err != nil {
-		return value
+		return unmarshalable{err}
 	}
 	return copied
 }
 
-// merge makes of one merge patch the one that does what it did and then what next does.
+// merge adds to a merge patch what next does. Where next has an object for what was none, two patches
+// would be more exact.
 func merge(patch, next map[string]any) {
 	for name, value := range next {
 		members, isObject := value.(map[string]any)

@@ -207,7 +207,7 @@ func TestOnADatabaseWithLegacyStoresEveryCommandPointsAtTheirRemoval(t *testing.
 	}
 	environ := []string{"RUNLEDGER_DATABASE_URL=" + databaseURL}
 	for line, wanted := range map[string]int{
-		"migrate status": exitOK, "migrate up": exitFailure, "workspace create acme": exitFailure, "workspace list": exitFailure,
+		"migrate status": exitOK, "migrate up": exitFailure, "migrate grant pg_monitor": exitFailure, "workspace create acme": exitFailure, "workspace list": exitFailure,
 		"member add acme alice": exitFailure, "types list": exitFailure, "audit list": exitFailure, "retention preview": exitFailure,
 	} {
 		code, stdout, stderr := command(t, environ, strings.Fields(line)...)

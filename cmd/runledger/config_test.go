@@ -58,15 +58,13 @@ func TestTheConsoleSignsInOverWhatCannotBeListenedToAlone(t *testing.T) {
 		issuer, origins string
 		named           string // of the two variables
 	}{
-		{"https://login.example", "https://runledger.example,http://localhost:8080", ""},
+		{"https://login.example", "https://tokens.example,http://localhost:8080", ""},
 		{"https://login.example/tenant", "http://[::1]:8080", ""},
-		{"http://login.example", "https://runledger.example", "JWT_ISSUER"},
-		{"i", "https://runledger.example", "JWT_ISSUER"},
-		{"https://login.example", "http://runledger.example", "CONSOLE_OIDC_ORIGINS"},
-		{"https://login.example", "https://runledger.example/", "CONSOLE_OIDC_ORIGINS"},
-		{"https://login.example", "https://runledger.example/console", "CONSOLE_OIDC_ORIGINS"},
-		{"https://login.example", "https://runledger.example?x", "CONSOLE_OIDC_ORIGINS"},
-		{"https://login.example", "https://u@runledger.example", "CONSOLE_OIDC_ORIGINS"},
+		{"https://login.example", "HTTPS://tokens.example/", ""},
+		{"http://login.example", "https://tokens.example", "JWT_ISSUER"},
+		{"i", "https://tokens.example", "JWT_ISSUER"},
+		{"https://login.example", "http://tokens.example", "CONSOLE_OIDC_ORIGINS"},
+		{"https://login.example", "https://u@tokens.example", "CONSOLE_OIDC_ORIGINS"},
 		{"https://login.example", "https://a.example,nonsense", "CONSOLE_OIDC_ORIGINS"},
 	} {
 		var told string

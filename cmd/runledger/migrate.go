@@ -78,8 +78,8 @@ wait and find nothing left to do.`,
 				}
 				if pending > 0 {
 					next := "runledger migrate up"
-					if err := refuseLegacy(cmd.Context(), c.DatabaseURL); err != nil {
-						next = err.Error()
+					if uncontracted, ok := errors.AsType[*legacy.UncontractedError](refuseLegacy(cmd.Context(), c.DatabaseURL)); ok {
+						next = uncontracted.Error()
 					}
 					a.printf("%d pending: %s\n", pending, next)
 					return nil
@@ -108,7 +108,7 @@ of the tables, again after each "migrate up".`,
 				case errors.Is(err, db.ErrNotOwner):
 					return usageError{fmt.Errorf("%w; set RUNLEDGER_DATABASE_URL to the owner's address", err)}
 				case err != nil:
-					return advised(err, nil)
+					return advised(err, func() error { return refuseLegacy(cmd.Context(), c.DatabaseURL) })
 				}
 				a.printf("%s may do what servers do.\n", args[0])
 				return nil

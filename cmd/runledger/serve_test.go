@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,9 +28,10 @@ import (
 // process is the built binary at work.
 type process struct {
 	*exec.Cmd
-	log  *bufio.Scanner
-	addr string
-	pool *pgxpool.Pool // of its database
+	log   *bufio.Scanner
+	addr  string
+	admin string        // the address for operators
+	pool  *pgxpool.Pool // of its database
 }
 
 // builtBinary is where the command is built.
@@ -71,19 +73,26 @@ func startServe(t *testing.T, environ ...string) *process {
 	}
 	t.Cleanup(func() { _ = p.Process.Kill(); _ = p.Wait() })
 	p.log = bufio.NewScanner(stderr)
-	p.says(t, `"serving"`)
+	var serving struct {
+		Admin string `json:"admin_addr"`
+	}
+	if err := json.Unmarshal([]byte(p.says(t, `"serving"`)), &serving); err != nil {
+		t.Fatal(err)
+	}
+	p.admin = serving.Admin
 	return p
 }
 
-// says waits for a line of the log.
-func (p *process) says(t *testing.T, what string) {
+// says waits for a line of the log, and returns it.
+func (p *process) says(t *testing.T, what string) string {
 	t.Helper()
 	for p.log.Scan() {
 		if strings.Contains(p.log.Text(), what) {
-			return
+			return p.log.Text()
 		}
 	}
 	t.Fatalf("the log ends without %s", what)
+	return ""
 }
 
 // holdARequest starts a request that takes until release is called. Its answer's status comes out
@@ -137,14 +146,8 @@ func TestSIGTERMLetsARequestFinishAndExitsWith0(t *testing.T) {
 
 func TestAProfileUnderWayIsNoReasonToFailAtTheEnd(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin := listener.Addr().String()
-	_ = listener.Close()
-	p := startServe(t, "RUNLEDGER_SHUTDOWN_GRACE=100ms", "RUNLEDGER_ADMIN_ADDR="+admin)
-	conn, err := net.Dial("tcp", admin)
+	p := startServe(t, "RUNLEDGER_SHUTDOWN_GRACE=100ms")
+	conn, err := net.Dial("tcp", p.admin)
 	if err != nil {
 		t.Fatal(err)
 	}

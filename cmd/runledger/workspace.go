@@ -153,7 +153,7 @@ func (a *app) withDatabase(
 }
 
 // advised adds what to do to an error of the database that says that its schema or the role is
-// another one than a command wants. refuse, if not nil, tells why the schema may not be migrated.
+// another one than a command wants. refuse tells whether the schema may not be migrated.
 func advised(err error, refuse func() error) error {
 	refused, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
@@ -162,10 +162,8 @@ func advised(err error, refuse func() error) error {
 	const undefinedTable, undefinedColumn, undefinedFunction, insufficientPrivilege = "42P01", "42703", "42883", "42501"
 	switch refused.Code {
 	case undefinedTable, undefinedColumn, undefinedFunction:
-		if refuse != nil {
-			if uncontracted, ok := errors.AsType[*legacy.UncontractedError](refuse()); ok {
-				return uncontracted
-			}
+		if uncontracted, ok := errors.AsType[*legacy.UncontractedError](refuse()); ok {
+			return uncontracted
 		}
 		return fmt.Errorf("%w; the database has not the schema that this binary knows: run \"runledger migrate up\" first", err)
 	case insufficientPrivilege:

@@ -12,16 +12,18 @@ import (
 )
 
 const listRunStats = `-- name: ListRunStats :many
-SELECT coalesce(bucket, 0)::bigint AS bucket, type::text AS type, coalesce(outcome, '')::text AS outcome, count(*) AS runs,
+SELECT grouping(bucket)::integer AS whole_range, coalesce(bucket, 0)::bigint AS bucket, type::text AS type,
+       grouping(outcome)::integer AS all_outcomes, coalesce(outcome, '')::text AS outcome, count(*) AS runs,
        coalesce(percentile_cont(ARRAY[0.50, 0.95]) WITHIN GROUP (ORDER BY seconds), '{}')::float8[] AS percentiles
 FROM (SELECT width_bucket(created_at, $1::timestamptz[]) AS bucket,
              type COLLATE "C" AS type, outcome COLLATE "C" AS outcome, -- the cheapest order to sort by
              CASE WHEN isfinite(started_at) AND isfinite(completed_at)
-                  THEN date_part('epoch', completed_at - started_at) END AS seconds
+                  THEN date_part('epoch', completed_at) - date_part('epoch', started_at) END AS seconds
       FROM operation_runs
       WHERE workspace_id = $2 AND true
         AND created_at >= $3 AND created_at < $4) AS counted
 GROUP BY GROUPING SETS ((bucket, type, outcome), (bucket, type), (type, outcome), (type))
+ORDER BY whole_range, bucket, type, all_outcomes DESC, outcome
 `
 
 type ListRunStatsParams struct {
@@ -32,8 +34,10 @@ type ListRunStatsParams struct {
 }
 
 type ListRunStatsRow struct {
+	WholeRange  int32
 	Bucket      int64
 	Type        string
+	AllOutcomes int32
 	Outcome     string
 	Runs        int64
 	Percentiles []float64
@@ -41,9 +45,10 @@ type ListRunStatsRow struct {
 
 // How many runs were created in each bucket, by type and outcome and by type alone, and the same in
 // the whole range, with two percentiles of how long they took, in seconds. boundaries are where the
-// buckets begin, in order; the first bucket is 1, and the whole range is 0. An empty outcome is
-// all of them. All of it comes out of one index; the filters take the place of "AND true". The
-// durations are sorted here and not where they are answered: here they go to disk when they are many.
+// buckets begin, in order; the first bucket is 1. Where whole_range is 1 the row is of all buckets, where
+// all_outcomes is 1 of all outcomes, and that comes before those of each. All of it comes out of one
+// index; the filters take the place of "AND true". The durations are sorted here and not where they are
+// answered: here they go to disk when they are many.
 func (q *Queries) ListRunStats(ctx context.Context, db DBTX, arg ListRunStatsParams) ([]ListRunStatsRow, error) {
 	rows, err := db.Query(ctx, listRunStats,
 		arg.Boundaries,
@@ -59,8 +64,10 @@ func (q *Queries) ListRunStats(ctx context.Context, db DBTX, arg ListRunStatsPar
 	for rows.Next() {
 		var i ListRunStatsRow
 		if err := rows.Scan(
+			&i.WholeRange,
 			&i.Bucket,
 			&i.Type,
+			&i.AllOutcomes,
 			&i.Outcome,
 			&i.Runs,
 			&i.Percentiles,

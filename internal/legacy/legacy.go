@@ -12,6 +12,7 @@ package legacy
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -147,7 +148,7 @@ func (e *HeldError) Error() string {
 // need a moment to notice, so it is tried for a few seconds.
 func (r *Removal) lock(ctx context.Context) error {
 	deadline := time.Now().Add(cmp.Or(r.opt.Patience, 5*time.Second))
-	for {
+	for last := false; ; {
 		var got bool
 		if err := r.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", db.RemovalLock).Scan(&got); err != nil {
 			return fmt.Errorf("lock the removal: %w", err)
@@ -157,10 +158,13 @@ func (r *Removal) lock(ctx context.Context) error {
 		}
 		if time.Now().After(deadline) {
 			holder, err := r.holder(ctx)
-			if err != nil { // pgx.ErrNoRows if it has just let go
+			switch {
+			case err == nil:
+				return holder
+			case !errors.Is(err, pgx.ErrNoRows) || last:
 				return fmt.Errorf("lock the removal, which another session holds: %w", err)
 			}
-			return holder
+			last = true // for it has just let go
 		}
 		if err := sleep(ctx, 200*time.Millisecond); err != nil {
 			return err

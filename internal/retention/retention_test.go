@@ -334,8 +334,9 @@ func TestATransactionThatWaitsForRetentionWhileItWaitsForThatFailsNeither(t *tes
 	w.exec(t, `INSERT INTO findings (workspace_id, tenant_id, finding_type, fingerprint, baseline_operation_run_id)
 		VALUES ($1, $2, 'drift', 'f', $3)`, w.workspace.ID, w.tenants[0], ids[0])
 	worker := w.connect(t)
-	// Of the two that wait for each other the database is to end the other.
-	if _, err := worker.Exec(t.Context(), "SET deadlock_timeout = '10min'"); err != nil {
+	// Each looks once whether the two wait for each other, so long after it began to wait: retention finds it.
+	w.exec(t, "SET deadlock_timeout = '5s'")
+	if _, err := worker.Exec(t.Context(), "SET deadlock_timeout = '30s'"); err != nil {
 		t.Fatal(err)
 	}
 	tx, err := worker.Begin(t.Context())

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -35,6 +36,16 @@ type received struct {
 
 // receive takes in a request's body, as much as may be, if it is what can be read.
 func receive(w http.ResponseWriter, r *http.Request) received {
+	if r.ContentLength < 0 { // it comes in chunks, of which there may be none
+		body := bufio.NewReader(r.Body)
+		if _, err := body.Peek(1); errors.Is(err, io.EOF) {
+			return received{}
+		}
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{body, r.Body}
+	}
 	switch {
 	case r.ContentLength == 0:
 		return received{}
@@ -71,16 +82,21 @@ func readBody(r *http.Request) (json.RawMessage, error) {
 	return body, nil
 }
 
-// noBody refuses a body that says anything, so that nobody takes for done what it asks for.
+// noBody refuses a body that says anything, so that nobody takes for done what it asks for. An empty
+// object says nothing.
 func noBody(r *http.Request) error {
 	body := requestOf(r).body
 	if body.err != nil {
 		return body.err
 	}
-	if text := bytes.TrimSpace(body.bytes); len(text) > 0 && string(text) != "{}" {
-		return errBody("This request takes no body.")
+	const space = " \t\r\n"
+	text := bytes.Trim(body.bytes, space)
+	inner, opens := bytes.CutPrefix(text, []byte("{"))
+	inner, closes := bytes.CutSuffix(inner, []byte("}"))
+	if len(text) == 0 || opens && closes && len(bytes.Trim(inner, space)) == 0 {
+		return nil
 	}
-	return nil
+	return errBody("This request takes no body.")
 }
 
 // isJSON tells whether a body is said to be plain JSON in UTF-8. Other types that are written in JSON mean

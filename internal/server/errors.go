@@ -90,6 +90,10 @@ var (
 		detail: "Send a valid token: Authorization: Bearer <token>.",
 		header: map[string]string{"WWW-Authenticate": bearerChallenge + `, error="invalid_token"`},
 	}
+	errUncomparable = &apiError{
+		status: http.StatusBadRequest, kind: "invalid-parameters", title: "Invalid parameters",
+		detail: "A value of a parameter cannot be compared with what is stored.",
+	}
 	errMediaType = &apiError{
 		status: http.StatusUnsupportedMediaType, kind: "unsupported-media-type", title: "Unsupported media type",
 		detail: "Send JSON in UTF-8, not compressed: Content-Type: application/json.",
@@ -148,13 +152,10 @@ func errBody(detail string) *apiError {
 	}
 }
 
-// kindInvalidFields is the kind of problem whose faults are members of the body.
-const kindInvalidFields = "invalid-fields"
-
 // errInvalidFields says everything that is wrong with what a body says.
 func errInvalidFields(faults ...fault) *apiError {
 	return &apiError{
-		status: http.StatusUnprocessableEntity, kind: kindInvalidFields, title: "Invalid fields",
+		status: http.StatusUnprocessableEntity, kind: "invalid-fields", title: "Invalid fields",
 		detail: fmt.Sprintf("%d of the members of the body cannot be used.", len(faults)),
 		faults: faults,
 	}
@@ -174,6 +175,10 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	request := requestOf(r)
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		answer = errHungUp.because(err)
+	}
+	if answer.kind == errBody("").kind && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		// What a list is narrowed to passed the checks and cannot be compared.
+		answer = errUncomparable.because(answer.cause)
 	}
 	s.logCause(r.Context(), request.id, answer)
 	s.warnOf(r, answer)
@@ -296,7 +301,7 @@ func answerFor(err error) *apiError {
 		return errConflict(nil, outsideStates).because(err)
 	case hasClass(err, "22", "54"):
 		// A value that the checks let pass and PostgreSQL cannot hold.
-		return errBody("A value of the request cannot be stored or compared.").because(err)
+		return errBody("A value in the body cannot be stored.").because(err)
 	default:
 		return errInternal.because(err)
 	}

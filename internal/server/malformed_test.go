@@ -102,7 +102,7 @@ func TestNoMalformedBodyIsTakenByAnyRoute(t *testing.T) {
 		}
 		visited++
 		for what, body := range malformed() {
-			if !readsBody(pattern) && strings.TrimSpace(body) == "" {
+			if !readsBody(pattern) && strings.Trim(body, " \t\r\n") == "" {
 				continue // which says nothing, as it should
 			}
 			got, err := h.send(method, address(pattern, f.ID, f.row(pattern)), token, body, "Content-Type", "application/json")

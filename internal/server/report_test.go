@@ -3,6 +3,7 @@ package server_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"reflect"
 	"slices"
@@ -276,7 +277,22 @@ func TestAnActionIsToldThatItTakesNoBody(t *testing.T) {
 		path := fmt.Sprintf("/%d/%s", run.ID, action)
 		w.must(t, http.StatusBadRequest, http.MethodPost, path, `{"reason":"late"}`)
 		w.must(t, http.StatusUnsupportedMediaType, http.MethodPost, path, "late", "Content-Type", "text/plain")
-		w.must(t, http.StatusOK, http.MethodPost, path, " {} ") // as some clients do with every request
+		w.must(t, http.StatusOK, http.MethodPost, path, " {\n} ")                                            // as some clients do with every request
+		for body, want := range map[string]int{"": http.StatusOK, "late": http.StatusUnsupportedMediaType} { // in chunks, of a type that nobody named
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.url+w.path(path), io.MultiReader(strings.NewReader(body)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Header.Set("Authorization", "Bearer "+w.bearer)
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+			if response.StatusCode != want {
+				t.Errorf("%s with a body of %d bytes in chunks answers %d, want %d", action, len(body), response.StatusCode, want)
+			}
+		}
 	}
 	w.report(t, run.ID, `{"status":"completed","outcome":"failed"}`)
 	path := fmt.Sprintf("/%d/retry", run.ID)

@@ -100,6 +100,9 @@ func (s *Server) deleteBackupSchedule(w http.ResponseWriter, r *http.Request, ws
 	if err := noParams(r); err != nil {
 		return err
 	}
+	if err := noBody(r); err != nil {
+		return err
+	}
 	return s.editSchedule(w, r, ws, row, func(row *dbsqlc.BackupSchedule) (bool, error) {
 		deleted := row.DeletedAt.Valid
 		row.DeletedAt.Valid = true

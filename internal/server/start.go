@@ -118,7 +118,7 @@ func (s *Server) retryRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 		item.tenantID = *old.TenantID
 	}
 	started := s.starts.ask(r.Context(), ws, item)
-	if refused, ok := errors.AsType[*apiError](started.err); ok && refused.kind == kindInvalidFields {
+	if refused, ok := errors.AsType[*apiError](started.err); ok && refused.kind == errInvalidFields().kind {
 		// The faults are none of a body, which a retry has not.
 		why := "The run cannot be started again as it was."
 		for _, f := range refused.faults {

@@ -1,10 +1,8 @@
 package server
 
 import (
-	"cmp"
 	"math"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -107,32 +105,25 @@ func parseStats(p *params, now time.Time) statsRequest {
 	return asked
 }
 
-// statsGroup is the runs of a type in a bucket, or in the whole range where that is wholeRange.
+// statsGroup is the runs of a type in a bucket, or in the whole range.
 type statsGroup struct {
 	all      dbsqlc.ListRunStatsRow
 	outcomes []dbsqlc.ListRunStatsRow // in the order of the outcomes
 }
 
-// wholeRange stands for a bucket in what the database counted.
-const wholeRange = 0
-
-// collectStats groups what the database counted by bucket and type, and by type alone.
+// collectStats groups what the database counted, in its order, by bucket and type, and by type alone.
 func collectStats(rows []dbsqlc.ListRunStatsRow) (groups, totals []*statsGroup) {
-	slices.SortFunc(rows, func(a, b dbsqlc.ListRunStatsRow) int {
-		return cmp.Or(cmp.Compare(a.Bucket, b.Bucket), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Outcome, b.Outcome))
-	})
 	var group *statsGroup
 	for _, row := range rows {
-		switch {
-		case row.Outcome != "": // behind that of all outcomes
+		if row.AllOutcomes == 0 {
 			group.outcomes = append(group.outcomes, row)
 			continue
-		case row.Bucket == wholeRange:
-			group = &statsGroup{all: row}
-			totals = append(totals, group)
-		default:
-			group = &statsGroup{all: row}
+		}
+		group = &statsGroup{all: row}
+		if row.WholeRange == 0 {
 			groups = append(groups, group)
+		} else {
+			totals = append(totals, group)
 		}
 	}
 	return groups, totals

@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 
@@ -27,14 +26,18 @@ func NewTraces(ctx context.Context, e Exporter, version string, log *slog.Logger
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		log.Warn("traces are incomplete", slog.Any("error", err))
 	}))
+	host, err := resource.New(ctx, resource.WithHost())
+	if err != nil { // a host without a name is no reason not to serve
+		log.Warn("traces do not say which host they are of", slog.Any("error", err))
+	}
 	described, err := resource.New(ctx,
 		resource.WithAttributes(attribute.String("service.name", "runledger"), attribute.String("service.version", version)),
-		resource.WithHost(), resource.WithTelemetrySDK(),
+		resource.WithTelemetrySDK(),
 		resource.WithFromEnv()) // last, for it says what the operator wants it to be
-	switch {
-	case errors.Is(err, resource.ErrPartialResource): // such as on a host without a name: it is no reason not to serve
-		log.Warn("traces say less of this server than they could", slog.Any("error", err))
-	case err != nil:
+	if err == nil {
+		described, err = resource.Merge(host, described)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("describe this server for its traces: %w", err)
 	}
 	exporter, err := otlptrace.New(ctx, newOTLPClient(e))

@@ -38,7 +38,9 @@ export function editPlan(path, schedule, changed) {
   const title = h('input', { value: schedule.name, required: true, maxlength: 255, autocomplete: 'off' });
   const frequency = h('select', { onchange: show }, ['daily', 'weekly'].map((key) =>
     h('option', { value: key, selected: key === schedule.frequency }, key === 'daily' ? 'Every day' : 'On days of the week')));
-  const time = h('input', { type: 'time', required: true, value: clock(schedule.time_of_day) });
+  // A field for times cannot hold the midnight at the end of a day.
+  const time = h('input', { type: clock(schedule.time_of_day) === '24:00' ? 'text' : 'time', required: true,
+    pattern: '([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00', value: clock(schedule.time_of_day) });
   const zones = h('datalist', { id: 'plan-zones' }, Intl.supportedValuesOf('timeZone').map((zone) => h('option', { value: zone })));
   const zone = h('input', { value: schedule.timezone, required: true, maxlength: 255, list: 'plan-zones', autocomplete: 'off', spellcheck: 'false' });
   const keep = h('input', { type: 'number', min: 1, max: 10000, required: true, value: schedule.retention_keep_last });
