@@ -248,6 +248,18 @@ func TestAPlanIsChangedByThoseWhoMayAndOnlyAsTheySawIt(t *testing.T) {
 	if got := s.ask(t, s.workspace.Readonly, http.MethodGet, s.path("/backup-schedules/"+strconv.FormatInt(id, 10)), "")["retention_keep_last"]; got != 3.0 {
 		t.Errorf("it keeps %v, want 3 as before", got)
 	}
+
+	// No field for times holds the midnight at the end of a day, and it is not to be moved for another name.
+	s.ask(t, s.workspace.Owner, http.MethodPatch, s.path("/backup-schedules/"+strconv.FormatInt(id, 10)), `{"time_of_day":"24:00"}`)
+	p = s.open(t, s.workspace.Manager, s.schedule(id))
+	p.awaitText(".plan", "at 24:00")
+	p.click("[data-key=edit]")
+	p.fill("#plan-name", "At midnight")
+	p.click("dialog .primary")
+	p.awaitText("h1", "At midnight")
+	if got := s.ask(t, s.workspace.Readonly, http.MethodGet, s.path("/backup-schedules/"+strconv.FormatInt(id, 10)), "")["time_of_day"]; got != "24:00:00" {
+		t.Errorf("it is at %v, want 24:00:00 as before", got)
+	}
 }
 
 func TestHistoryAndRetentionAreThoseOfTheSchedule(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/runledger/runledger/internal/dbtest"
-	"github.com/runledger/runledger/internal/server"
 )
 
 func TestARunGoesFromTheQueueToItsEnd(t *testing.T) {
@@ -298,18 +297,6 @@ func TestAnActionIsToldThatItTakesNoBody(t *testing.T) {
 	path := fmt.Sprintf("/%d/retry", run.ID)
 	w.must(t, http.StatusBadRequest, http.MethodPost, path, `{"context":{"full":true}}`)
 	w.must(t, http.StatusCreated, http.MethodPost, path, "{}")
-}
-
-func TestARunOfATypeThatTakesNoMoreIsNotStartedAgain(t *testing.T) {
-	t.Parallel()
-	h := newHarnessOn(t, dbtest.Connect(t, dbtest.Fresh(t)), server.Options{})
-	w := newWorker(t, h)
-	run := w.done(t, `{"type":"inventory_sync"}`, "failed")
-	w.exec(t, "UPDATE operation_types SET accepts_new_runs = false WHERE name = 'inventory_sync'")
-	got := w.refused(t, http.StatusConflict, http.MethodPost, fmt.Sprintf("/%d/retry", run), "")
-	if got.OperationRun == nil || got.OperationRun.ID != run || len(got.Errors) > 0 || !strings.Contains(got.Detail, "No new runs of this type.") {
-		t.Errorf("the conflict is %+v", got)
-	}
 }
 
 func TestARetryIsANewRunThatNamesTheOldOne(t *testing.T) {

@@ -160,7 +160,10 @@ func TestATypeThatTakesNoNewRunsIsRefusedAndNotOffered(t *testing.T) {
 		t.Errorf("the same request is now run %d", again.ID)
 	}
 	w.report(t, old.ID, `{"status":"completed","outcome":"succeeded"}`)
-	w.refused(t, http.StatusUnprocessableEntity, http.MethodPost, fmt.Sprintf("/%d/retry", old.ID), "")
+	conflict := w.refused(t, http.StatusConflict, http.MethodPost, fmt.Sprintf("/%d/retry", old.ID), "")
+	if conflict.OperationRun == nil || conflict.OperationRun.ID != old.ID || len(conflict.Errors) > 0 || !strings.Contains(conflict.Detail, "No new runs of this type.") {
+		t.Errorf("the conflict of a retry is %+v", conflict)
+	}
 }
 
 func TestSecretsInWhatAWorkerSendsAreNeverStored(t *testing.T) {
