@@ -3,16 +3,16 @@ package db
 
 import (
 	"context"
-	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver that goose needs
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 )
@@ -53,17 +53,21 @@ func known() []Migration {
 	return all
 }
 
-// Up brings the database at databaseURL to LatestVersion and returns what it applied, in order.
-// Several processes may call it at once: one works, the others wait for it and find nothing left.
+// Up brings the database at databaseURL to LatestVersion and returns what it applied, in order, with an
+// error as well. Several processes may call it at once: one works, the others wait for it, five minutes at
+// most, and find nothing left. A migration that cannot have its locks within two seconds steps back, since
+// everybody else waits behind one that waits, and is tried again for ten minutes.
 func Up(ctx context.Context, databaseURL string) ([]Migration, error) {
 	migrations, err := fs.Sub(embedded, "migrations")
 	if err != nil {
 		return nil, fmt.Errorf("migrate: %w", err)
 	}
-	sqlDB, err := sql.Open("pgx", databaseURL)
+	config, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: %w", err)
 	}
+	config.RuntimeParams["lock_timeout"] = "2s" // longer than deadlock_timeout, after which autovacuum gives way
+	sqlDB := stdlib.OpenDB(*config)
 	defer func() { _ = sqlDB.Close() }()
 	locker, err := lock.NewPostgresSessionLocker()
 	if err != nil {
@@ -73,15 +77,34 @@ func Up(ctx context.Context, databaseURL string) ([]Migration, error) {
 	if err != nil {
 		return nil, fmt.Errorf("migrate: %w", err)
 	}
-	results, err := provider.Up(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("migrate: %w", err)
+	const patience = 10 * time.Minute
+	var applied []Migration
+	for deadline := time.Now().Add(patience); ; {
+		results, err := provider.Up(ctx)
+		if partial, ok := errors.AsType[*goose.PartialError](err); ok {
+			results = partial.Applied
+		}
+		for _, r := range results {
+			applied = append(applied, Migration{Version: r.Source.Version, Name: r.Source.Path, Applied: true})
+		}
+		if err == nil {
+			return applied, nil
+		}
+		if !isLockNotAvailable(err) || time.Now().After(deadline) {
+			return applied, fmt.Errorf("migrate: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return applied, fmt.Errorf("migrate: %w", errors.Join(err, context.Cause(ctx)))
+		case <-time.After(time.Second): // in which those pass who waited behind it
+		}
 	}
-	applied := make([]Migration, 0, len(results))
-	for _, r := range results {
-		applied = append(applied, Migration{Version: r.Source.Version, Name: r.Source.Path, Applied: true})
-	}
-	return applied, nil
+}
+
+// isLockNotAvailable tells whether a statement waited longer than it may for a lock.
+func isLockNotAvailable(err error) bool {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && refused.Code == "55P03"
 }
 
 // Status tells of every migration that this binary knows whether the database has it.
