@@ -115,13 +115,13 @@ func runsOf(ctx context.Context, db dbsqlc.DBTX, p dbsqlc.ListBackupsOfSchedules
 }
 
 // knownFrom is the instant, not before from, from which on all runs are known that came for a slot, where
-// the newest runs of a schedule were read and most at most. What came for an earlier slot may not have
-// been read, so that nothing can be said of it.
-func knownFrom(from time.Time, newest []schedule.Run, most int) time.Time {
+// the newest runs of a schedule were read and most at most. What came for an earlier slot, or was in its way,
+// as long before as reach, may not have been read, so that nothing can be said of it.
+func knownFrom(from time.Time, newest []schedule.Run, most int, reach time.Duration) time.Time {
 	if len(newest) < most {
 		return from
 	}
-	return later(from, newest[len(newest)-1].CreatedAt.Add(schedule.NamedEarly))
+	return later(from, newest[len(newest)-1].CreatedAt.Add(reach))
 }
 
 // later is the later of two instants.

@@ -33,7 +33,7 @@ type Assessment struct {
 }
 
 // Assess tells how every schedule of a workspace that is not deleted fares, in the order of their ids.
-// It asks five queries at most, however many schedules there are.
+// It asks seven queries at most, however many schedules there are.
 func Assess(ctx context.Context, db dbsqlc.DBTX, workspaceID int64, now time.Time) ([]Assessment, error) {
 	s, err := read(ctx, db, workspaceID, now)
 	if err != nil {
@@ -107,7 +107,7 @@ func (s *survey) assess(ctx context.Context) ([]Assessment, error) {
 // nothing before it matters.
 func (s *survey) assessFew(id int64, runs []schedule.Run) (schedule.Health, bool) {
 	complete := len(runs) < fewRuns
-	from := knownFrom(s.now.Add(-lookback), runs, fewRuns)
+	from := knownFrom(s.now.Add(-lookback), runs, fewRuns, schedule.NamedEarly)
 	history := schedule.Judge(s.versions[id], runs, from, s.now.Add(1), s.now)
 	health := schedule.Assess(s.versions[id], history, len(runs) > 0, s.now)
 	if complete {
@@ -141,7 +141,7 @@ func (s *survey) assessRest(
 		}
 		var blind []int64
 		for _, id := range ids {
-			history := schedule.Judge(s.versions[id], runs[id], knownFrom(from, runs[id], most), s.now.Add(1), s.now)
+			history := schedule.Judge(s.versions[id], runs[id], knownFrom(from, runs[id], most, schedule.NamedEarly), s.now.Add(1), s.now)
 			assessments[place[id]].Health = schedule.Assess(s.versions[id], history, len(newest[id]) > 0, s.now)
 			if len(runs[id]) == most && !slices.ContainsFunc(history, func(e schedule.Entry) bool { return e.Settled() }) {
 				blind = append(blind, id)

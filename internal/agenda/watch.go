@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -64,12 +65,8 @@ func Watch(ctx context.Context, db dbsqlc.DBTX, workspaceID int64, now time.Time
 // tell writes the events that the schedules' last slots call for, and returns those that it was the
 // first to write.
 func (s *survey) tell(ctx context.Context) ([]dbsqlc.PutScheduleEventsRow, error) {
-	const most = 1000
 	queries := dbsqlc.New()
-	runs, err := runsOf(ctx, s.db, dbsqlc.ListBackupsOfSchedulesParams{
-		WorkspaceID: s.workspaceID, ScheduleIds: s.ids(), CreatedFrom: instant(s.now.Add(-window - schedule.Reach)),
-		CreatedBefore: instant(s.now.Add(schedule.Early)), EachAtMost: most,
-	})
+	runs, err := s.latest(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +83,8 @@ func (s *survey) tell(ctx context.Context) ([]dbsqlc.PutScheduleEventsRow, error
 	p := dbsqlc.PutScheduleEventsParams{WorkspaceID: s.workspaceID, Actor: ledger.Service}
 	for i := range s.rows {
 		row := &s.rows[i]
-		from := knownFrom(s.now.Add(-window), runs[row.ID], most)
+		// A run that hangs keeps others from their slots, and is not to be out of sight where one is missed.
+		from := knownFrom(s.now.Add(-window), runs[row.ID], MostRuns, schedule.Blocking)
 		history := schedule.Judge(s.versions[row.ID], runs[row.ID], from, s.now.Add(1), s.now)
 		for _, event := range schedule.Alerts(history, told[row.ID], s.now.Add(-recent)) {
 			p.ScheduleIds = append(p.ScheduleIds, row.ID)
@@ -103,6 +101,32 @@ func (s *survey) tell(ctx context.Context) ([]dbsqlc.PutScheduleEventsRow, error
 		return nil, fmt.Errorf("tell of slots: %w", err)
 	}
 	return fresh, nil
+}
+
+// latest are the runs of the window, of each schedule MostRuns at most: few of all, and many of those that
+// have more than few.
+func (s *survey) latest(ctx context.Context) (map[int64][]schedule.Run, error) {
+	const few = 1000
+	p := dbsqlc.ListBackupsOfSchedulesParams{
+		WorkspaceID: s.workspaceID, ScheduleIds: s.ids(), CreatedFrom: instant(s.now.Add(-window - schedule.Reach)),
+		CreatedBefore: instant(s.now.Add(schedule.Early)), EachAtMost: few,
+	}
+	runs, err := runsOf(ctx, s.db, p)
+	if err != nil {
+		return nil, err
+	}
+	p.ScheduleIds, p.EachAtMost = nil, MostRuns
+	for id := range runs {
+		if len(runs[id]) == few {
+			p.ScheduleIds = append(p.ScheduleIds, id)
+		}
+	}
+	if len(p.ScheduleIds) == 0 {
+		return runs, nil
+	}
+	more, err := runsOf(ctx, s.db, p)
+	maps.Copy(runs, more)
+	return runs, err
 }
 
 // eventData is what an event says of its schedule and slot.

@@ -36,8 +36,10 @@ func (s *Sweeper) watchSchedules(ctx context.Context, db dbsqlc.DBTX, now time.T
 	var failures []error
 	seen := scheduleSurvey{}
 	told := map[string]int{}
+	began := time.Now()
 	for _, workspaceID := range workspaces {
-		found, err := agenda.Watch(ctx, db, workspaceID, now)
+		// Many workspaces take a while, and what is edited meanwhile is not to hold before it was.
+		found, err := agenda.Watch(ctx, db, workspaceID, now.Add(time.Since(began)))
 		for kind, n := range found.Events {
 			told[kind] += n
 			s.metrics.slots.WithLabelValues(kind).Add(float64(n))

@@ -181,7 +181,7 @@ func TestNothingIsToldOfSlotsWhoseRunsAreTooManyToRead(t *testing.T) {
 	}
 	if _, err := w.pool.Exec(t.Context(), `INSERT INTO operation_runs (workspace_id, type, status, outcome, created_at, started_at, completed_at, context)
 		SELECT $1, 'backup_schedule_run', 'completed', 'failed', at, at AS started, at AS completed, jsonb_build_object('backup_schedule_id', $2::bigint)
-		FROM (SELECT timestamptz '2026-03-03 09:00Z' + n * interval '1 minute' AS at FROM generate_series(1, 1000) AS n) AS manual`,
+		FROM (SELECT timestamptz '2026-03-03 09:00Z' + n * interval '3 seconds' AS at FROM generate_series(1, 20000) AS n) AS manual`,
 		w.workspace, id); err != nil {
 		t.Fatal(err)
 	}
@@ -191,5 +191,30 @@ func TestNothingIsToldOfSlotsWhoseRunsAreTooManyToRead(t *testing.T) {
 	}
 	if told := w.told(t); len(told) != 0 {
 		t.Errorf("of backups that were on time it tells %q", told)
+	}
+}
+
+func TestASlotThatARunWhichHangsWasInTheWayOfIsNotMissedHoweverManyOtherRunsThereAre(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	now := time.Date(2026, time.March, 4, 12, 0, 0, 0, time.UTC)
+	id := w.nightly(t, now) // made on the 1st at 12:00: due on the 2nd, the 3rd and the 4th
+	if _, err := w.pool.Exec(t.Context(), `INSERT INTO operation_runs (workspace_id, type, status, outcome, created_at, started_at, context)
+		VALUES ($1, 'backup_schedule_run', 'running', 'pending', '2026-03-02 02:00Z', '2026-03-02 02:00Z', jsonb_build_object('backup_schedule_id', $2::bigint))`,
+		w.workspace, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.pool.Exec(t.Context(), `INSERT INTO operation_runs (workspace_id, type, status, outcome, created_at, started_at, completed_at, context)
+		SELECT $1, 'backup_schedule_run', 'completed', 'failed', at, at AS started, at AS completed, jsonb_build_object('backup_schedule_id', $2::bigint)
+		FROM (SELECT timestamptz '2026-03-02 15:00Z' + n * interval '20 seconds' AS at FROM generate_series(1, 1200) AS n) AS manual`,
+		w.workspace, id); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := w.sweeper(t)
+	if err := s.watchSchedules(t.Context(), w.pool, now); err != nil {
+		t.Fatal(err)
+	}
+	if told := w.told(t); len(told) != 0 {
+		t.Errorf("of slots that a run was in the way of it tells %q", told)
 	}
 }
