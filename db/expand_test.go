@@ -19,8 +19,8 @@ import (
 // a migration that says "-- contract: " and since when nothing needs it any more.
 const contractMark = "-- contract: "
 
-// An expansion rule is a query over the catalogs before and after a migration, copied to the schemas
-// catalog_before and catalog_after. It lists what the release before would stumble over.
+// An expansion rule is a query over the catalogs before and after a migration, copied to temporary tables
+// whose names begin with before_ and after_. It lists what the release before would stumble over.
 var expansionRules = []struct{ name, query, planted string }{
 	{
 		name: "every table and column stays, with its type",

@@ -2,7 +2,7 @@ package db
 
 import "github.com/pressly/goose/v3/lock"
 
-// The keys of the advisory locks that are taken in a database. Two of one number would keep strangers
+// The keys of the advisory locks that are taken in a database, but for that of the tests. Two of one number would keep strangers
 // waiting for each other.
 const (
 	SweepLock     int64 = 7_205_759_403_792_793_601 // of the server that sweeps

@@ -268,7 +268,7 @@ func (j *jwks) find(ctx context.Context, h header) (any, *keySet, error) {
 }
 
 // awaitFetch waits for the fetch that is going on, or for one that it sets off if
-// the last was long enough ago, or not at all. That the fetch fails is not an
+// the last that a token set off was long enough ago, or not at all. That the fetch fails is not an
 // error; [ErrTooManyWait] is, where as many wait already as may: anybody can
 // make a token that no key fits, and those who wait are in the way of others.
 func (j *jwks) awaitFetch(ctx context.Context) error {

@@ -62,8 +62,25 @@ func Connect(tb testing.TB, databaseURL string) *pgxpool.Pool {
 	if err != nil {
 		tb.Fatalf("dbtest: %v", err)
 	}
-	tb.Cleanup(pool.Close)
+	tb.Cleanup(func() { closePool(tb, pool) })
 	return pool
+}
+
+// closePool waits until every connection is given back, but not for ever for those that a test which
+// failed has kept: its failure is to be told.
+func closePool(tb testing.TB, pool *pgxpool.Pool) {
+	tb.Helper()
+	const patience = time.Minute
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		pool.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(patience):
+		tb.Errorf("dbtest: connections are in use after the test")
+	}
 }
 
 // ApplicationPool is Pool with the rights that [db.Grant] gives to servers, and no others. A server

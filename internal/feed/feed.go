@@ -42,7 +42,8 @@ type Feed struct {
 	closed  bool
 }
 
-// Frame makes of a change what subscribers get. It is called once for all of them.
+// Frame makes of a change what subscribers get. It is called once for all
+// who follow, and once more for each who is further behind than the Feed remembers.
 type Frame func(workspaceID int64, change *dbsqlc.ListChangesRow) []byte
 
 // New makes a Feed. It does nothing until somebody subscribes.

@@ -1,5 +1,6 @@
-// Package ledger says what the words of the record mean: the states of a run, the types that a
-// backup schedule's history is made of. It does no I/O.
+// Package ledger says what the words of the record mean: the states of a run, the types that a backup
+// schedule's history is made of, what makes two runs the same work, what is redacted, and how two runs
+// differ. It does no I/O.
 package ledger
 
 // Status is where a run is.

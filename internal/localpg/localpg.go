@@ -268,7 +268,7 @@ func (c *cluster) choosePort(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("port %d on 127.0.0.1 is not free: %w", c.port, err)
 	}
-	if addr, ok := l.Addr().(*net.TCPAddr); ok {
+	if addr, ok := l.Addr().(*net.TCPAddr); ok && c.port == 0 { // else others may be reading it
 		c.port = addr.Port
 	}
 	return l.Close()

@@ -157,7 +157,7 @@ func again(ctx context.Context, tx pgx.Tx, ws *workspace, r backup, later time.D
 		ORDER BY e.id`, ws.id, r.id, later, without)
 }
 
-// addSchedules adds a schedule that was paused some weeks ago, and one that is due for the first time.
+// addSchedules adds a schedule that is paused, and one that is due for the first time.
 func addSchedules(ctx context.Context, tx pgx.Tx, ws *workspace) error {
 	return alter(ctx, tx, `
 		WITH made AS (

@@ -69,6 +69,8 @@ func (s *Server) getRunDiff(w http.ResponseWriter, r *http.Request, ws workspace
 // lastGoodBefore is the last run of the same work before a run that worked, and in which sense it
 // is of the same work; nil if there is none.
 func (s *Server) lastGoodBefore(r *http.Request, ws workspace.Scope, run *dbsqlc.OperationRun) (*dbsqlc.OperationRun, string, error) {
+	// A plan for all tenants, the lack of one among them, would walk the runs of all of them.
+	ctx := withPlanning(r.Context(), planForValues)
 	at := positionAt(run.CreatedAt, run.ID)
 	ofType := dbsqlc.FindLastGoodOfTypeParams{
 		WorkspaceID: ws.ID(), Type: run.Type, TenantID: run.TenantID, Position: at.timestamptz(), PositionID: at.id,
@@ -82,16 +84,16 @@ func (s *Server) lastGoodBefore(r *http.Request, ws workspace.Scope, run *dbsqlc
 			if !ok {
 				return dbsqlc.OperationRun{}, pgx.ErrNoRows
 			}
-			return s.queries.FindLastGoodOfSchedule(r.Context(), s.db, dbsqlc.FindLastGoodOfScheduleParams{
+			return s.queries.FindLastGoodOfSchedule(ctx, s.db, dbsqlc.FindLastGoodOfScheduleParams{
 				WorkspaceID: ws.ID(), ScheduleID: schedule, Type: run.Type, Position: at.timestamptz(), PositionID: at.id,
 			})
 		}},
 		{byIdentity, func() (dbsqlc.OperationRun, error) {
-			return s.queries.FindLastGoodOfIdentity(r.Context(), s.db, dbsqlc.FindLastGoodOfIdentityParams{
+			return s.queries.FindLastGoodOfIdentity(ctx, s.db, dbsqlc.FindLastGoodOfIdentityParams{
 				WorkspaceID: ws.ID(), RunIdentityHash: run.RunIdentityHash, TenantID: run.TenantID, Position: at.timestamptz(), PositionID: at.id,
 			})
 		}},
-		{byType, func() (dbsqlc.OperationRun, error) { return s.queries.FindLastGoodOfType(r.Context(), s.db, ofType) }},
+		{byType, func() (dbsqlc.OperationRun, error) { return s.queries.FindLastGoodOfType(ctx, s.db, ofType) }},
 	} {
 		found, err := sense.find()
 		if err == nil {
