@@ -1736,7 +1736,8 @@ type RunDiff struct {
 	AgainstBy *RunDiffAgainstBy `json:"against_by"`
 
 	// Context Where the contexts differ, in the order of the paths. Objects are compared member by
-	// member; an array is one value.
+	// member; an array is one value, and so is an object in which more than a mebibyte of paths and
+	// values differs.
 	Context []struct {
 		// After Any JSON value.
 		//

@@ -179,39 +179,70 @@ func compareContexts(before, after json.RawMessage) []ContextChange {
 	now, stays := objectOf(after)
 	switch {
 	case (present || len(before) == 0) && (stays || len(after) == 0):
-		c.objects("", old, now)
+		if before, after = wholeObject(before), wholeObject(after); !c.objects("", old, now) {
+			c.changes = []ContextChange{{"", ContextChanged, before, after}}
+		}
 	default:
 		c.values("", before, after)
 	}
 	return c.changes
 }
 
-// contextComparison collects what differs.
-type contextComparison struct{ changes []ContextChange }
+// wholeObject is an object, an empty one if there is none.
+func wholeObject(object json.RawMessage) json.RawMessage {
+	if len(object) == 0 {
+		return json.RawMessage("{}")
+	}
+	return object
+}
 
-func (c *contextComparison) objects(path string, old, now map[string]json.RawMessage) {
+// contextComparison collects what differs.
+type contextComparison struct {
+	changes []ContextChange
+	size    int // of their paths and values, in bytes
+}
+
+// mostChanges is how many bytes the paths and values of what differs may have. Each path repeats all names above
+// it, so that small objects can differ in very much.
+const mostChanges = 1 << 20
+
+func (c *contextComparison) add(change ContextChange) {
+	c.changes = append(c.changes, change)
+	c.size += len(change.Path) + len(change.Before) + len(change.After)
+}
+
+// objects compares the members of two objects, and tells whether what differs has its place in mostChanges.
+func (c *contextComparison) objects(path string, old, now map[string]json.RawMessage) bool {
 	for _, name := range sortedUnion(old, now) {
 		c.values(path+"/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(name), old[name], now[name])
+		if c.size > mostChanges {
+			return false
+		}
 	}
+	return true
 }
 
 // values compares two values, nil for one that is not there. Objects are compared by their
-// members; an array is one value, since what was inserted would shift all that follows.
+// members; an array is one value, since what was inserted would shift all that follows, and so is an object of
+// which too much differs.
 func (c *contextComparison) values(path string, old, now json.RawMessage) {
 	switch {
 	case old == nil && now == nil:
 	case old == nil:
-		c.changes = append(c.changes, ContextChange{path, ContextAdded, nil, now})
+		c.add(ContextChange{path, ContextAdded, nil, now})
 	case now == nil:
-		c.changes = append(c.changes, ContextChange{path, ContextRemoved, old, nil})
+		c.add(ContextChange{path, ContextRemoved, old, nil})
 	default:
 		oldObject, wasObject := objectOf(old)
 		nowObject, isObject := objectOf(now)
 		switch {
 		case wasObject && isObject:
-			c.objects(path, oldObject, nowObject)
+			if changes, size := len(c.changes), c.size; !c.objects(path, oldObject, nowObject) {
+				c.changes, c.size = c.changes[:changes], size
+				c.add(ContextChange{path, ContextChanged, old, now})
+			}
 		case !SameJSON(old, now):
-			c.changes = append(c.changes, ContextChange{path, ContextChanged, old, now})
+			c.add(ContextChange{path, ContextChanged, old, now})
 		}
 	}
 }

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -128,5 +129,30 @@ func apply(t *rapid.T, tree map[string]any, change ledger.ContextChange) {
 			t.Fatal(err)
 		}
 		tree[name] = value
+	}
+}
+
+// Every path repeats the names above it, and so small contexts can differ in very much.
+func TestAnObjectOfWhichTooMuchDiffersIsOneChange(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("k", 30_000)
+	context := func(value int) json.RawMessage {
+		var members strings.Builder
+		for i := range 4000 {
+			fmt.Fprintf(&members, `"%x":%d,`, i, value)
+		}
+		return json.RawMessage(fmt.Sprintf(`{"first":%d,%q:{%s"last":0},"z":%d}`, value, long, members.String(), value))
+	}
+	before, after := context(1), context(2)
+	changes := ledger.Compare(ledger.Snapshot{Context: before}, ledger.Snapshot{Context: after}).Context
+	var paths []string
+	for _, c := range changes {
+		paths = append(paths, c.Path)
+	}
+	if want := []string{"/first", "/" + long, "/z"}; !slices.Equal(paths, want) {
+		t.Fatalf("%d places differ, want 3", len(paths))
+	}
+	if c := changes[1]; c.Kind != ledger.ContextChanged || len(c.Before) < 1000 || len(c.After) < 1000 {
+		t.Errorf("the object is %s, from %d bytes to %d", c.Kind, len(c.Before), len(c.After))
 	}
 }
