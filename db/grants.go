@@ -152,6 +152,7 @@ func grants(role string) string {
 	for _, table := range slices.Sorted(maps.Keys(applicationPrivileges)) {
 		line("GRANT %s ON %s TO %s", strings.Join(applicationPrivileges[table], ", "), pgx.Identifier{"public", table}.Sanitize(), grantee)
 	}
+	line("REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM %s", grantee)
 	line("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO %s", grantee)
 	return sql.String()
 }

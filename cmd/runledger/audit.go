@@ -108,7 +108,8 @@ What is older than the last line comes with --before and the ID of that line.`,
 				if e.WorkspaceID != nil {
 					of = strconv.FormatInt(*e.WorkspaceID, 10)
 				}
-				return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s", e.ID, instant(e.At), e.Actor, e.DatabaseRole, e.Action, of, e.Target, e.Data)
+				return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s", e.ID, instant(e.At), printable(e.Actor), printable(e.DatabaseRole), printable(e.Action), of,
+					printable(e.Target), printable(string(e.Data)))
 			})
 		}),
 	}

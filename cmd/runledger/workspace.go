@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -181,6 +183,17 @@ func (a *app) table(heading string, rows int, row func(i int) string) error {
 		_, _ = fmt.Fprintln(w, row(i))
 	}
 	return w.Flush()
+}
+
+// printable is a text that others have written, without what would make another line or column of it or tell
+// a terminal what to do.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 func optional(s *string) string {

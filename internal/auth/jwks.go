@@ -118,6 +118,9 @@ var client = &http.Client{
 		if err := checkJWKSURL(req.URL.String()); err != nil {
 			return fmt.Errorf("redirect: %w", err)
 		}
+		if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" { // to something on this machine
+			return errors.New("redirect: it leads from https to http")
+		}
 		return nil
 	},
 }

@@ -142,6 +142,9 @@ func fileName(table string) string { return table + ".csv.gz" }
 
 // write writes a file so that it is there whole or not at all.
 func (e *exporter) write(name string, content func(io.Writer) error) (err error) {
+	if filepath.Base(name) != name { // a table may have any name
+		return fmt.Errorf("%q cannot be the name of a file", name)
+	}
 	path := filepath.Join(e.directory, name)
 	file, err := os.OpenFile(path+".partial", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
