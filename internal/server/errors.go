@@ -176,9 +176,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		answer = errHungUp.because(err)
 	}
-	if answer.kind == errBody("").kind && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		// What a list is narrowed to passed the checks and cannot be compared.
-		answer = errUncomparable.because(answer.cause)
+	if isUnstorable(err) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		answer = errUncomparable.because(err) // there is no body to blame
 	}
 	s.logCause(r.Context(), request.id, answer)
 	s.warnOf(r, answer)
@@ -299,13 +298,15 @@ func answerFor(err error) *apiError {
 		return errUnavailable.because(fmt.Errorf("the schema is not that of this server, see runledger migrate status: %w", err))
 	case isOutsideStates(err):
 		return errConflict(nil, outsideStates).because(err)
-	case hasClass(err, "22", "54"):
-		// A value that the checks let pass and PostgreSQL cannot hold.
+	case isUnstorable(err):
 		return errBody("A value in the body cannot be stored.").because(err)
 	default:
 		return errInternal.because(err)
 	}
 }
+
+// isUnstorable tells whether the database refused a value that the checks let pass and that it cannot hold.
+func isUnstorable(err error) bool { return hasClass(err, "22", "54") }
 
 // hasClass tells whether the database refused a statement with an error of one of the classes of
 // SQLSTATE (appendix A of PostgreSQL's manual).

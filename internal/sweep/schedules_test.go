@@ -35,6 +35,18 @@ func (w *world) backup(t *testing.T, id int64, slot time.Time) {
 	}
 }
 
+// failed makes many backups of a schedule that failed, one at each interval after an instant.
+func (w *world) failed(t *testing.T, id int64, after, interval string, n int) {
+	t.Helper()
+	_, err := w.pool.Exec(t.Context(), `INSERT INTO operation_runs (workspace_id, type, status, outcome, created_at, started_at, completed_at, context)
+		SELECT $1, 'backup_schedule_run', 'completed', 'failed', at, at AS started, at AS completed, jsonb_build_object('backup_schedule_id', $2::bigint)
+		FROM (SELECT $3::timestamptz + n * $4::interval AS at FROM generate_series(1, $5::bigint) AS n) AS instants`,
+		w.workspace, id, after, interval, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // told are the kinds and slots of the workspace's events of schedules, in the order of the feed.
 func (w *world) told(t *testing.T) []string {
 	t.Helper()
@@ -179,12 +191,7 @@ func TestNothingIsToldOfSlotsWhoseRunsAreTooManyToRead(t *testing.T) {
 	for day := 2; day <= 4; day++ {
 		w.backup(t, id, time.Date(2026, time.March, day, 2, 0, 0, 0, time.UTC))
 	}
-	if _, err := w.pool.Exec(t.Context(), `INSERT INTO operation_runs (workspace_id, type, status, outcome, created_at, started_at, completed_at, context)
-		SELECT $1, 'backup_schedule_run', 'completed', 'failed', at, at AS started, at AS completed, jsonb_build_object('backup_schedule_id', $2::bigint)
-		FROM (SELECT timestamptz '2026-03-03 09:00Z' + n * interval '3 seconds' AS at FROM generate_series(1, 20000) AS n) AS manual`,
-		w.workspace, id); err != nil {
-		t.Fatal(err)
-	}
+	w.failed(t, id, "2026-03-03 09:00Z", "3 seconds", 20000)
 	s, _ := w.sweeper(t)
 	if err := s.watchSchedules(t.Context(), w.pool, now); err != nil {
 		t.Fatal(err)
@@ -204,12 +211,7 @@ func TestASlotThatARunWhichHangsWasInTheWayOfIsNotMissedHoweverManyOtherRunsTher
 		w.workspace, id); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.pool.Exec(t.Context(), `INSERT INTO operation_runs (workspace_id, type, status, outcome, created_at, started_at, completed_at, context)
-		SELECT $1, 'backup_schedule_run', 'completed', 'failed', at, at AS started, at AS completed, jsonb_build_object('backup_schedule_id', $2::bigint)
-		FROM (SELECT timestamptz '2026-03-02 15:00Z' + n * interval '20 seconds' AS at FROM generate_series(1, 1200) AS n) AS manual`,
-		w.workspace, id); err != nil {
-		t.Fatal(err)
-	}
+	w.failed(t, id, "2026-03-02 15:00Z", "20 seconds", 1200)
 	s, _ := w.sweeper(t)
 	if err := s.watchSchedules(t.Context(), w.pool, now); err != nil {
 		t.Fatal(err)
