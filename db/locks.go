@@ -2,8 +2,8 @@ package db
 
 import "github.com/pressly/goose/v3/lock"
 
-// The keys of the advisory locks that are taken in a database, but for that of the tests. Two of one number would keep strangers
-// waiting for each other.
+// The keys of the advisory locks that are taken in a database, but for that of the tests. Two of one
+// number would keep strangers waiting for each other.
 const (
 	SweepLock     int64 = 7_205_759_403_792_793_601 // of the server that sweeps
 	RetentionLock int64 = 7_205_759_403_792_793_602 // of the server that lets runs go

@@ -102,14 +102,13 @@ What is older than the last line comes with --before and the ID of that line.`,
 			if err != nil {
 				return err
 			}
-			return a.table("ID\tAT\tWHO\tROLE\tACTION\tWORKSPACE\tTARGET\tDATA", len(events), func(i int) string {
+			return a.table("ID\tAT\tWHO\tROLE\tACTION\tWORKSPACE\tTARGET\tDATA", len(events), func(i int) []any {
 				e := events[i]
 				of := "-"
 				if e.WorkspaceID != nil {
 					of = strconv.FormatInt(*e.WorkspaceID, 10)
 				}
-				return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s", e.ID, instant(e.At), printable(e.Actor), printable(e.DatabaseRole), printable(e.Action), of,
-					printable(e.Target), printable(string(e.Data)))
+				return []any{e.ID, instant(e.At), e.Actor, e.DatabaseRole, e.Action, of, e.Target, string(e.Data)}
 			})
 		}),
 	}

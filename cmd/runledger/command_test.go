@@ -446,3 +446,14 @@ func TestNoSlugIsTakenForTheIDOfAnotherWorkspace(t *testing.T) {
 		}
 	}
 }
+
+// What others have written is in the tables: an audit event of a server that was taken over, or a user's name.
+func TestNoFieldOfATableMakesAnotherLineOrSpeaksToTheTerminal(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	a := &app{stdout: &out}
+	err := a.table("A\tB", 1, func(int) []any { return []any{int64(7), "x\ny\tz\x1b[8m\u009b8m"} })
+	if lines := strings.Split(out.String(), "\n"); err != nil || len(lines) != 3 || lines[1] != "7  x\uFFFDy\uFFFDz\uFFFD[8m\uFFFD8m" {
+		t.Errorf("error %v, %q", err, out.String())
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
@@ -68,9 +67,9 @@ workspace's slug or id, SUBJECT the sub claim of the member's tokens.`,
 			if err != nil {
 				return err
 			}
-			return a.table("SUBJECT\tROLE\tNAME\tEMAIL\tSINCE", len(members), func(i int) string {
+			return a.table("SUBJECT\tROLE\tNAME\tEMAIL\tSINCE", len(members), func(i int) []any {
 				m := members[i]
-				return strings.Join([]string{optional(m.Subject), m.Role, m.Name, optional(m.Email), instant(m.CreatedAt)}, "\t")
+				return []any{optional(m.Subject), m.Role, m.Name, optional(m.Email), instant(m.CreatedAt)}
 			})
 		}),
 	}

@@ -98,9 +98,9 @@ func (a *app) retentionTable(gone string, groups []retention.Group) error {
 		a.printf("The policies keep every run; runledger types list shows them.\n")
 		return nil
 	}
-	return a.table("WORKSPACE\tTYPE\tPAST RETENTION\t"+gone+"\tKEPT BY REFERENCES\tFINDINGS LOSING A RUN\tITEMS LOSING THEIR RUN", len(groups), func(i int) string {
+	return a.table("WORKSPACE\tTYPE\tPAST RETENTION\t"+gone+"\tKEPT BY REFERENCES\tFINDINGS LOSING A RUN\tITEMS LOSING THEIR RUN", len(groups), func(i int) []any {
 		g := groups[i]
-		return fmt.Sprintf("%s\t%s\t%d\t%d\t%d\t%d\t%d", g.Workspace, g.Type, g.Expired, g.Released, g.Expired-g.Released, g.Findings, g.Items)
+		return []any{g.Workspace, g.Type, g.Expired, g.Released, g.Expired - g.Released, g.Findings, g.Items}
 	})
 }
 

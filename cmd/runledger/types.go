@@ -32,13 +32,13 @@ func (a *app) typesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.table("NAME\tLABEL\tNEW RUNS\tSTALE AFTER\tKEPT", len(types), func(i int) string {
+			return a.table("NAME\tLABEL\tNEW RUNS\tSTALE AFTER\tKEPT", len(types), func(i int) []any {
 				t := types[i]
 				accepts := "accepted"
 				if !t.AcceptsNewRuns {
 					accepts = "refused"
 				}
-				return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", t.Name, t.Label, accepts, staleAfterText(t.StaleAfter), policyText(t.KeepDays, t.KeepLast))
+				return []any{t.Name, t.Label, accepts, staleAfterText(t.StaleAfter), policyText(t.KeepDays, t.KeepLast)}
 			})
 		}),
 	}

@@ -64,9 +64,9 @@ commands: a-z and 0-9, with single dashes between them, such as acme-2.`,
 			if err != nil {
 				return err
 			}
-			return a.table("ID\tSLUG\tNAME\tMEMBERS\tARCHIVED", len(workspaces), func(i int) string {
+			return a.table("ID\tSLUG\tNAME\tMEMBERS\tARCHIVED", len(workspaces), func(i int) []any {
 				w := workspaces[i]
-				return fmt.Sprintf("%d\t%s\t%s\t%d\t%s", w.ID, optional(w.Slug), w.Name, w.Members, instant(w.ArchivedAt))
+				return []any{w.ID, optional(w.Slug), w.Name, w.Members, instant(w.ArchivedAt)}
 			})
 		}),
 	}
@@ -174,19 +174,22 @@ func advised(err error, refuse func() error) error {
 	return err
 }
 
-// table prints rows under a heading, aligned.
-func (a *app) table(heading string, rows int, row func(i int) string) error {
+// table prints rows under a heading, aligned. Much of what is in them others have written.
+func (a *app) table(heading string, rows int, row func(i int) []any) error {
 	const gap = 2
 	w := tabwriter.NewWriter(a.stdout, 0, 0, gap, ' ', 0)
 	_, _ = fmt.Fprintln(w, heading)
 	for i := range rows {
-		_, _ = fmt.Fprintln(w, row(i))
+		var fields []string
+		for _, field := range row(i) {
+			fields = append(fields, printable(fmt.Sprint(field)))
+		}
+		_, _ = fmt.Fprintln(w, strings.Join(fields, "\t"))
 	}
 	return w.Flush()
 }
 
-// printable is a text that others have written, without what would make another line or column of it or tell
-// a terminal what to do.
+// printable is a text without what would make another line or column of it or tell a terminal what to do.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
