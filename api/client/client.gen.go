@@ -817,7 +817,8 @@ type BatchReport struct {
 	// Examples: {"phase":"upload"}
 	Context *map[string]interface{} `json:"context,omitempty"`
 
-	// FailureSummary Everything that failed, in the place of what was reported before.
+	// FailureSummary Everything that failed, in the place of what was reported before. It has at most 128 KiB
+	// of JSON.
 	FailureSummary *[]Failure `json:"failure_summary,omitempty"`
 
 	// ID The run.
@@ -1183,10 +1184,15 @@ type FindingList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// FindingResult What came of one, the row or the problem.
+// FindingResult What came of one, the row, or its id where there was no room for it, or the problem.
 type FindingResult struct {
 	// Finding A difference between what a baseline run and a current run saw.
 	Finding *Finding `json:"finding,omitempty"`
+
+	// FindingID The id of the finding, where there was no room for all of it.
+	//
+	// Examples: 48190
+	FindingID *int64 `json:"finding_id,omitempty"`
 
 	// Problem Why a request was not answered as asked (RFC 9457).
 	Problem *Problem `json:"problem,omitempty"`
@@ -1294,10 +1300,15 @@ type InventoryItemList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// InventoryItemResult What came of one, the row or the problem.
+// InventoryItemResult What came of one, the row, or its id where there was no room for it, or the problem.
 type InventoryItemResult struct {
 	// InventoryItem A configuration object of a tenant.
 	InventoryItem *InventoryItem `json:"inventory_item,omitempty"`
+
+	// InventoryItemID The id of the item, where there was no room for all of it.
+	//
+	// Examples: 48190
+	InventoryItemID *int64 `json:"inventory_item_id,omitempty"`
 
 	// Problem Why a request was not answered as asked (RFC 9457).
 	Problem *Problem `json:"problem,omitempty"`
@@ -1465,7 +1476,8 @@ type ReportRun struct {
 	// Examples: {"phase":"upload"}
 	Context *map[string]interface{} `json:"context,omitempty"`
 
-	// FailureSummary Everything that failed, in the place of what was reported before.
+	// FailureSummary Everything that failed, in the place of what was reported before. It has at most 128 KiB
+	// of JSON.
 	FailureSummary *[]Failure `json:"failure_summary,omitempty"`
 
 	// Outcome How the run ended. It goes together with the status `completed`.
@@ -1898,10 +1910,15 @@ type RunOrder string
 // Examples: succeeded
 type RunOutcome string
 
-// RunResult What came of one operation, the run or the problem.
+// RunResult What came of one operation, the run, or its id where there was no room for it, or the problem.
 type RunResult struct {
 	// OperationRun One execution of an operation, whatever its kind.
 	OperationRun *Run `json:"operation_run,omitempty"`
+
+	// OperationRunID The id of the run, where there was no room for all of it.
+	//
+	// Examples: 48190
+	OperationRunID *int64 `json:"operation_run_id,omitempty"`
 
 	// Problem Why a request was not answered as asked (RFC 9457).
 	Problem *Problem `json:"problem,omitempty"`
@@ -3524,6 +3541,10 @@ type ClientInterface interface {
 	//
 	// `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
 	//
+	// An answer has up to 2 MiB of findings, and less where the server has too many large answers
+	// to send. Of one that has no more room it gives `finding_id` in place of `finding`: read such
+	// a one by itself.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/findings/batch (the `BatchFindings` operationId).
@@ -3543,6 +3564,10 @@ type ClientInterface interface {
 	//   ordered by `created_at` and id: an older comparison, told late, does not undo a newer one.
 	//
 	// `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
+	//
+	// An answer has up to 2 MiB of findings, and less where the server has too many large answers
+	// to send. Of one that has no more room it gives `finding_id` in place of `finding`: read such
+	// a one by itself.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3599,6 +3624,10 @@ type ClientInterface interface {
 	// being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
 	// has seen.
 	//
+	// An answer has up to 2 MiB of items, and less where the server has too many large answers to
+	// send. Of one that has no more room it gives `inventory_item_id` in place of
+	// `inventory_item`: read such a one by itself.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/inventory-items/batch (the `BatchInventoryItems` operationId).
@@ -3613,6 +3642,10 @@ type ClientInterface interface {
 	// A known item becomes what is sent, absent members included, unless a newer run has seen it, runs
 	// being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
 	// has seen.
+	//
+	// An answer has up to 2 MiB of items, and less where the server has too many large answers to
+	// send. Of one that has no more room it gives `inventory_item_id` in place of
+	// `inventory_item`: read such a one by itself.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -3686,6 +3719,11 @@ type ClientInterface interface {
 	// Does up to 500 starts and reports in their order, and answers each by itself, in the same
 	// order, as the single request would be answered. A fault in one does not undo the others.
 	//
+	// An answer has up to 2 MiB of runs, and less where the server has too many large answers to
+	// send. Of a run that has no more room it gives
+	// `operation_run_id` in place of `operation_run`, and a `problem` comes without it: read
+	// such a run by itself.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/batch (the `BatchOperationRuns` operationId).
@@ -3695,6 +3733,11 @@ type ClientInterface interface {
 	//
 	// Does up to 500 starts and reports in their order, and answers each by itself, in the same
 	// order, as the single request would be answered. A fault in one does not undo the others.
+	//
+	// An answer has up to 2 MiB of runs, and less where the server has too many large answers to
+	// send. Of a run that has no more room it gives
+	// `operation_run_id` in place of `operation_run`, and a `problem` comes without it: read
+	// such a run by itself.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4224,6 +4267,10 @@ func (c *Client) ListFindings(ctx context.Context, workspaceID WorkspaceID, para
 //
 // `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
 //
+// An answer has up to 2 MiB of findings, and less where the server has too many large answers
+// to send. Of one that has no more room it gives `finding_id` in place of `finding`: read such
+// a one by itself.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /workspaces/{workspace_id}/findings/batch (the `BatchFindings` operationId).
@@ -4253,6 +4300,10 @@ func (c *Client) BatchFindingsWithBody(ctx context.Context, workspaceID Workspac
 //     ordered by `created_at` and id: an older comparison, told late, does not undo a newer one.
 //
 // `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
+//
+// An answer has up to 2 MiB of findings, and less where the server has too many large answers
+// to send. Of one that has no more room it gives `finding_id` in place of `finding`: read such
+// a one by itself.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4369,6 +4420,10 @@ func (c *Client) ListInventoryItems(ctx context.Context, workspaceID WorkspaceID
 // being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
 // has seen.
 //
+// An answer has up to 2 MiB of items, and less where the server has too many large answers to
+// send. Of one that has no more room it gives `inventory_item_id` in place of
+// `inventory_item`: read such a one by itself.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /workspaces/{workspace_id}/inventory-items/batch (the `BatchInventoryItems` operationId).
@@ -4393,6 +4448,10 @@ func (c *Client) BatchInventoryItemsWithBody(ctx context.Context, workspaceID Wo
 // A known item becomes what is sent, absent members included, unless a newer run has seen it, runs
 // being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
 // has seen.
+//
+// An answer has up to 2 MiB of items, and less where the server has too many large answers to
+// send. Of one that has no more room it gives `inventory_item_id` in place of
+// `inventory_item`: read such a one by itself.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4516,6 +4575,11 @@ func (c *Client) StartOperationRun(ctx context.Context, workspaceID WorkspaceID,
 // Does up to 500 starts and reports in their order, and answers each by itself, in the same
 // order, as the single request would be answered. A fault in one does not undo the others.
 //
+// An answer has up to 2 MiB of runs, and less where the server has too many large answers to
+// send. Of a run that has no more room it gives
+// `operation_run_id` in place of `operation_run`, and a `problem` comes without it: read
+// such a run by itself.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /workspaces/{workspace_id}/operation-runs/batch (the `BatchOperationRuns` operationId).
@@ -4535,6 +4599,11 @@ func (c *Client) BatchOperationRunsWithBody(ctx context.Context, workspaceID Wor
 //
 // Does up to 500 starts and reports in their order, and answers each by itself, in the same
 // order, as the single request would be answered. A fault in one does not undo the others.
+//
+// An answer has up to 2 MiB of runs, and less where the server has too many large answers to
+// send. Of a run that has no more room it gives
+// `operation_run_id` in place of `operation_run`, and a `problem` comes without it: read
+// such a run by itself.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -9206,6 +9275,10 @@ type ClientWithResponsesInterface interface {
 	//
 	// `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
 	//
+	// An answer has up to 2 MiB of findings, and less where the server has too many large answers
+	// to send. Of one that has no more room it gives `finding_id` in place of `finding`: read such
+	// a one by itself.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/findings/batch (the `BatchFindings` operationId).
@@ -9225,6 +9298,10 @@ type ClientWithResponsesInterface interface {
 	//   ordered by `created_at` and id: an older comparison, told late, does not undo a newer one.
 	//
 	// `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
+	//
+	// An answer has up to 2 MiB of findings, and less where the server has too many large answers
+	// to send. Of one that has no more room it gives `finding_id` in place of `finding`: read such
+	// a one by itself.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9287,6 +9364,10 @@ type ClientWithResponsesInterface interface {
 	// being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
 	// has seen.
 	//
+	// An answer has up to 2 MiB of items, and less where the server has too many large answers to
+	// send. Of one that has no more room it gives `inventory_item_id` in place of
+	// `inventory_item`: read such a one by itself.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/inventory-items/batch (the `BatchInventoryItems` operationId).
@@ -9301,6 +9382,10 @@ type ClientWithResponsesInterface interface {
 	// A known item becomes what is sent, absent members included, unless a newer run has seen it, runs
 	// being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
 	// has seen.
+	//
+	// An answer has up to 2 MiB of items, and less where the server has too many large answers to
+	// send. Of one that has no more room it gives `inventory_item_id` in place of
+	// `inventory_item`: read such a one by itself.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9378,6 +9463,11 @@ type ClientWithResponsesInterface interface {
 	// Does up to 500 starts and reports in their order, and answers each by itself, in the same
 	// order, as the single request would be answered. A fault in one does not undo the others.
 	//
+	// An answer has up to 2 MiB of runs, and less where the server has too many large answers to
+	// send. Of a run that has no more room it gives
+	// `operation_run_id` in place of `operation_run`, and a `problem` comes without it: read
+	// such a run by itself.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /workspaces/{workspace_id}/operation-runs/batch (the `BatchOperationRuns` operationId).
@@ -9387,6 +9477,11 @@ type ClientWithResponsesInterface interface {
 	//
 	// Does up to 500 starts and reports in their order, and answers each by itself, in the same
 	// order, as the single request would be answered. A fault in one does not undo the others.
+	//
+	// An answer has up to 2 MiB of runs, and less where the server has too many large answers to
+	// send. Of a run that has no more room it gives
+	// `operation_run_id` in place of `operation_run`, and a `problem` comes without it: read
+	// such a run by itself.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -13351,6 +13446,10 @@ func (c *ClientWithResponses) ListFindingsWithResponse(ctx context.Context, work
 //
 // `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
 //
+// An answer has up to 2 MiB of findings, and less where the server has too many large answers
+// to send. Of one that has no more room it gives `finding_id` in place of `finding`: read such
+// a one by itself.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /workspaces/{workspace_id}/findings/batch (the `BatchFindings` operationId).
@@ -13376,6 +13475,10 @@ func (c *ClientWithResponses) BatchFindingsWithBodyWithResponse(ctx context.Cont
 //     ordered by `created_at` and id: an older comparison, told late, does not undo a newer one.
 //
 // `revision` and `updated_at` move only if something changed, so sending a batch again is harmless.
+//
+// An answer has up to 2 MiB of findings, and less where the server has too many large answers
+// to send. Of one that has no more room it gives `finding_id` in place of `finding`: read such
+// a one by itself.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13474,6 +13577,10 @@ func (c *ClientWithResponses) ListInventoryItemsWithResponse(ctx context.Context
 // being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
 // has seen.
 //
+// An answer has up to 2 MiB of items, and less where the server has too many large answers to
+// send. Of one that has no more room it gives `inventory_item_id` in place of
+// `inventory_item`: read such a one by itself.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /workspaces/{workspace_id}/inventory-items/batch (the `BatchInventoryItems` operationId).
@@ -13494,6 +13601,10 @@ func (c *ClientWithResponses) BatchInventoryItemsWithBodyWithResponse(ctx contex
 // A known item becomes what is sent, absent members included, unless a newer run has seen it, runs
 // being ordered by `created_at` and id: an older run, told late, never overwrites what a newer one
 // has seen.
+//
+// An answer has up to 2 MiB of items, and less where the server has too many large answers to
+// send. Of one that has no more room it gives `inventory_item_id` in place of
+// `inventory_item`: read such a one by itself.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13601,6 +13712,11 @@ func (c *ClientWithResponses) StartOperationRunWithResponse(ctx context.Context,
 // Does up to 500 starts and reports in their order, and answers each by itself, in the same
 // order, as the single request would be answered. A fault in one does not undo the others.
 //
+// An answer has up to 2 MiB of runs, and less where the server has too many large answers to
+// send. Of a run that has no more room it gives
+// `operation_run_id` in place of `operation_run`, and a `problem` comes without it: read
+// such a run by itself.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /workspaces/{workspace_id}/operation-runs/batch (the `BatchOperationRuns` operationId).
@@ -13616,6 +13732,11 @@ func (c *ClientWithResponses) BatchOperationRunsWithBodyWithResponse(ctx context
 //
 // Does up to 500 starts and reports in their order, and answers each by itself, in the same
 // order, as the single request would be answered. A fault in one does not undo the others.
+//
+// An answer has up to 2 MiB of runs, and less where the server has too many large answers to
+// send. Of a run that has no more room it gives
+// `operation_run_id` in place of `operation_run`, and a `problem` comes without it: read
+// such a run by itself.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -6,8 +6,6 @@
 package console
 
 import (
-	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -18,10 +16,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/runledger/runledger/internal/static"
 )
 
 //go:embed static
-var static embed.FS
+var embedded embed.FS
 
 // page is the one HTML page, with {names} for what New puts in: settings as values of attributes, and
 // addresses made of constants of this package and hex digits. The templates of the standard library
@@ -29,14 +29,6 @@ var static embed.FS
 //
 //go:embed static/index.html
 var page string
-
-// File is a file of the console, as it is sent.
-type File struct {
-	ContentType string
-	Body        []byte
-	Gzip        []byte // Body, compressed
-	ETag        string // strong, of the body
-}
 
 // Settings is what the page tells its scripts. Nothing of it is secret.
 type Settings struct {
@@ -51,8 +43,8 @@ type Settings struct {
 
 // Site is the console with its settings, ready to be served. Make one with New.
 type Site struct {
-	files   map[string]File
-	page    File
+	files   map[string]static.File
+	page    static.File
 	version string
 }
 
@@ -80,16 +72,16 @@ func New(s Settings) (*Site, error) {
 		"{scope}", html.EscapeString(s.Scope), "{audience}", html.EscapeString(s.Audience),
 		"{base}", base, "{modules}", preloaded.String(),
 	).Replace(page)
-	return &Site{files: files, version: version, page: file("index.html", []byte(body))}, nil
+	return &Site{files: files, version: version, page: static.New(contentTypes[".html"], []byte(body))}, nil
 }
 
 // Page is the page that every address of the console shows; its scripts look at the address.
-func (s *Site) Page() File { return s.page }
+func (s *Site) Page() static.File { return s.page }
 
 // Asset is the file at a path below /console/assets/, which begins with the version of all files.
 // Another version's path gives this version's file, for a page that another server sent during an
 // update; current tells whether it is the very one that was asked for.
-func (s *Site) Asset(name string) (f File, current, ok bool) {
+func (s *Site) Asset(name string) (f static.File, current, ok bool) {
 	version, name, _ := strings.Cut(name, "/")
 	f, ok = s.files[name]
 	return f, version == s.version, ok
@@ -97,26 +89,26 @@ func (s *Site) Asset(name string) (f File, current, ok bool) {
 
 // assetFiles are all files but the page, by name, and the version that changes with any of them.
 type assetFiles struct {
-	files   map[string]File
+	files   map[string]static.File
 	version string
 }
 
 // assets reads and compresses the files, once in a process.
 var assets = sync.OnceValues(func() (assetFiles, error) {
-	files := map[string]File{}
+	files := map[string]static.File{}
 	sum := sha256.New()
-	err := fs.WalkDir(static, "static", func(name string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(embedded, "static", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		body, err := static.ReadFile(name)
+		body, err := embedded.ReadFile(name)
 		if err != nil {
 			return err
 		}
 		_, _ = fmt.Fprintf(sum, "%s %d\n%s", name, len(body), body)
 		name = strings.TrimPrefix(name, "static/")
 		if name != "index.html" {
-			files[name] = file(name, body)
+			files[name] = static.New(contentTypes[path.Ext(name)], body)
 		}
 		return nil
 	})
@@ -129,17 +121,4 @@ var contentTypes = map[string]string{
 	".js":   "text/javascript; charset=utf-8",
 	".svg":  "image/svg+xml",
 	".md":   "text/markdown; charset=utf-8",
-}
-
-func file(name string, body []byte) File {
-	var packed bytes.Buffer
-	// Writing into memory at a level that exists does not fail.
-	w, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)
-	_, _ = w.Write(body)
-	_ = w.Close()
-	sum := sha256.Sum256(body)
-	return File{
-		ContentType: contentTypes[path.Ext(name)], Body: body, Gzip: packed.Bytes(),
-		ETag: `"` + hex.EncodeToString(sum[:12]) + `"`,
-	}
 }

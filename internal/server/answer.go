@@ -60,28 +60,82 @@ func answerTagged(
 // answerBody writes a body with its tag, or 304 if the client has it already. vary names further
 // headers on which the answer depends.
 func answerBody(w http.ResponseWriter, r *http.Request, status int, tag string, body []byte, vary ...string) error {
-	h := w.Header()
-	tagHeaders(h, tag, vary)
-	requestOf(r).poll.remember(h, tag, vary)
+	return answerShared(w, r, status, tag, body, len(body), vary...)
+}
+
+// answerShared is answerBody for a body of which this answer has so many bytes on its account: others
+// may send the same.
+func answerShared(
+	w http.ResponseWriter, r *http.Request, status int, tag string, body []byte, weight int, vary ...string,
+) error {
+	h, req := w.Header(), requestOf(r)
+	req.place.wait()
 	reading := r.Method == http.MethodGet || r.Method == http.MethodHead
-	if reading && matchesTag(r.Header.Values("If-None-Match"), tag) {
+	unchanged := reading && matchesTag(r.Header.Values("If-None-Match"), tag)
+	if !unchanged {
+		// What has been written is acknowledged, whatever its answer weighs.
+		if err := req.place.weigh(weight); err != nil && reading {
+			return err
+		}
+	}
+	tagHeaders(h, tag, vary)
+	req.poll.remember(h, tag, vary)
+	if unchanged {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
+	limitCompressing(h, r, len(body))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that hung up is nobody to report to
 	return nil
 }
 
+// largestParts is how many bytes the rows of a batch's answer have in all. That is more than nearly any body
+// brings; but one that changes next to nothing of large rows could be answered with hundreds of times its size.
+const largestParts = 2 << 20
+
+// room is where the rows of a batch's answer are kept until it is sent: what is left of largestParts, as long as
+// the server has so much. None at all is room without end.
+type room struct {
+	place *place
+	left  int
+}
+
+func roomForParts(r *http.Request) *room {
+	return &room{place: &requestOf(r).place, left: largestParts}
+}
+
+// fits takes so many bytes, if they are there.
+func (r *room) fits(bytes int) bool {
+	switch {
+	case r == nil:
+		return true
+	case bytes > r.left:
+		return false
+	}
+	if r.place.hold(bytes) != nil {
+		r.left = 0
+		return false
+	}
+	r.left -= bytes
+	return true
+}
+
+// part is the answer to one part of a batch: its row or, where that had no room, the row's id, or why it
+// has none.
+type part struct {
+	status int
+	row    func(b []byte) []byte
+	id     int64 // where there is no row
+	err    error
+}
+
 // answerParts writes the answers of a batch to each of its n parts: a 207 in the manner of RFC 4918
-// section 13. status is that of a part, or why it has no row; row appends the row, which stands under name.
-// It is sent as it is made.
-func (s *Server) answerParts(
-	w http.ResponseWriter, r *http.Request, name string, n int,
-	status func(i int) (int, error), row func(b []byte, i int) []byte,
-) error {
+// section 13. Rows stand under name. It is sent as it is made.
+func (s *Server) answerParts(w http.ResponseWriter, r *http.Request, name string, n int, partAt func(i int) part) error {
+	requestOf(r).place.wait()
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
@@ -93,16 +147,20 @@ func (s *Server) answerParts(
 	b.body = append(b.body, `{"results":[`...)
 	for i := range n {
 		b.body = append(separated(b.body, i), '{')
-		if done, err := status(i); err != nil {
-			answer := answerFor(err)
+		if part := partAt(i); part.err != nil {
+			answer := answerFor(part.err)
 			if answer.cause != nil {
 				causes[answer.cause.Error()] = answer
 			}
 			b.body = appendInt(b.body, "status", int64(answer.status))
 			b.body = appendJSON(b.body, "problem", answer.problem(requestID))
 		} else {
-			b.body = appendInt(b.body, "status", int64(done))
-			b.body = row(appendKey(b.body, name), i)
+			b.body = appendInt(b.body, "status", int64(part.status))
+			if part.row != nil {
+				b.body = part.row(appendKey(b.body, name))
+			} else {
+				b.body = appendInt(b.body, name+"_id", part.id)
+			}
 		}
 		b.body = append(b.body, '}')
 		if len(b.body) >= largestKeptBuffer { // the rows are in memory as they are

@@ -2,9 +2,11 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 
+	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/workspace"
 )
 
@@ -35,10 +37,34 @@ func (s *Server) batchRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 	if err != nil {
 		return err
 	}
-	results := s.doOperations(r.Context(), ws, operations)
-	return s.answerParts(w, r, "operation_run", len(results),
-		func(i int) (int, error) { return results[i].status, results[i].err },
-		func(b []byte, i int) []byte { return appendRun(b, &results[i].run) })
+	room := roomForParts(r)
+	results := s.doOperations(r.Context(), ws, operations, room)
+	return s.answerParts(w, r, "operation_run", len(results), func(i int) part {
+		result := &results[i]
+		p := part{status: result.status, id: result.run.ID, err: result.err}
+		if !result.named {
+			p.row = func(b []byte) []byte { return appendRun(b, &result.run) }
+		}
+		return p
+	})
+}
+
+// fit leaves of a result's run no more than its id where there is no room for it, and of the run that is in the
+// way nothing: who reported on it knows its id.
+func (i *result) fit(room *room) {
+	const others = 1 << 10 // bytes that the other members have, about
+	size := func(run *dbsqlc.OperationRun) int {
+		return others + len(run.Context) + len(run.FailureSummary) + len(run.SummaryCounts)
+	}
+	conflict, is := errors.AsType[*apiError](i.err)
+	switch {
+	case is && conflict.run != nil && !room.fits(size(conflict.run)):
+		without := *conflict
+		without.run = nil
+		i.err = &without
+	case i.err == nil && !room.fits(size(&i.run)):
+		i.named, i.run = true, dbsqlc.OperationRun{ID: i.run.ID}
+	}
 }
 
 // parseBatch reads a batch. What is wrong with one operation is its own answer.

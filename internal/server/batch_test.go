@@ -11,9 +11,10 @@ import (
 // operationResults is the answer to a batch.
 type operationResults struct {
 	Results []struct {
-		Status       int          `json:"status"`
-		OperationRun *runBody     `json:"operation_run"`
-		Problem      *problemBody `json:"problem"`
+		Status         int          `json:"status"`
+		OperationRun   *runBody     `json:"operation_run"`
+		OperationRunID int64        `json:"operation_run_id"`
+		Problem        *problemBody `json:"problem"`
 	} `json:"results"`
 }
 
@@ -167,10 +168,10 @@ func TestAKeyInABatchIsTheKeyOfASingleStart(t *testing.T) {
 	}
 }
 
-func TestABatchOfLargeRunsIsAnsweredWhole(t *testing.T) {
+func TestABatchIsAnsweredWithTheRunsThatThereIsRoomFor(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t, newHarness(t))
-	const runs, size = 5, 1 << 20
+	const runs, size, room = 5, 900 << 10, 2 // rows of that size have room in an answer
 	w.exec(t, `INSERT INTO operation_runs (workspace_id, type, run_identity_hash, context)
 		SELECT $1, 'inventory_sync', n, jsonb_build_object('text', repeat('x', $3)) FROM generate_series(1, $2) AS n`, w.ID, runs, size)
 	var reports []string
@@ -178,8 +179,36 @@ func TestABatchOfLargeRunsIsAnsweredWhole(t *testing.T) {
 		reports = append(reports, fmt.Sprintf(`{"report":{"id":%v,"status":"running"}}`, run["id"]))
 	}
 	for i, result := range w.operations(t, reports...).Results {
-		if result.Status != http.StatusOK || len(result.OperationRun.Context) < size {
-			t.Errorf("result %d: status %d, %v", i, result.Status, result.Problem)
+		whole := result.OperationRun != nil && len(result.OperationRun.Context) > size && result.OperationRunID == 0
+		named := result.OperationRun == nil && strings.Contains(reports[i], fmt.Sprintf(`"id":%d,`, result.OperationRunID))
+		if result.Status != http.StatusOK || whole != (i < room) || named != (i >= room) {
+			t.Errorf("result %d: status %d, the run %d, %v", i, result.Status, result.OperationRunID, result.Problem)
+		}
+	}
+	for i, result := range w.operations(t, strings.Split(strings.ReplaceAll(strings.Join(reports, "\n"), "running", "queued"), "\n")...).Results {
+		if result.Status != http.StatusConflict || result.Problem == nil || (result.Problem.OperationRun != nil) != (i < room) {
+			t.Errorf("conflict %d: status %d, %+v", i, result.Status, result.Problem)
+		}
+	}
+}
+
+func TestManyReportsOnOneLargeRunAreNotAnsweredByAsManyOfIt(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	run := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	var failures []string
+	for i := range 30 {
+		failures = append(failures, fmt.Sprintf(`{"code":"c%d","message":%q}`, i, strings.Repeat("m", 4000)))
+	}
+	w.report(t, run.ID, `{"failure_summary":[`+strings.Join(failures, ",")+`]}`)
+	got := w.must(t, http.StatusMultiStatus, http.MethodPost, "/batch",
+		`{"operations":[`+strings.Join(slices.Repeat([]string{fmt.Sprintf(`{"report":{"id":%d}}`, run.ID)}, 500), ",")+`]}`)
+	if most := 3 << 20; len(got.body) > most {
+		t.Errorf("the answer has %d bytes", len(got.body))
+	}
+	for i, result := range decode[operationResults](t, got.body).Results {
+		if result.Status != http.StatusOK || result.OperationRun == nil && result.OperationRunID != run.ID {
+			t.Fatalf("result %d: %+v", i, result)
 		}
 	}
 }

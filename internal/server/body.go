@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,13 +17,14 @@ import (
 
 // The bounds of what a request may carry.
 const (
-	maxBody           = 1 << 20  // bytes
-	maxJSONDepth      = 64       // nested objects and arrays
-	maxContext        = 64 << 10 // bytes of a run's context as JSON
-	maxFailures       = 100      // entries of a run's failure_summary
-	maxName           = 255      // characters of a name
-	maxFailureCode    = 128      // characters
-	maxFailureMessage = 4000     // characters
+	maxBody           = 1 << 20   // bytes
+	maxJSONDepth      = 64        // nested objects and arrays
+	maxContext        = 64 << 10  // bytes of a run's context as JSON
+	maxFailures       = 100       // entries of a run's failure_summary
+	maxName           = 255       // characters of a name
+	maxFailureCode    = 128       // characters
+	maxFailureMessage = 4000      // characters
+	maxFailureSummary = 128 << 10 // bytes of a run's failure_summary as JSON
 )
 
 // received is a request's body, or why there is none.
@@ -33,6 +35,8 @@ type received struct {
 
 // receive takes in a request's body, as much as may be, if it is what can be read.
 func receive(w http.ResponseWriter, r *http.Request) received {
+	requestOf(r).place.wait()
+	defer requestOf(r).place.work()
 	if r.ContentLength < 0 { // it comes in chunks, of which there may be none
 		body := bufio.NewReader(r.Body)
 		if _, err := body.Peek(1); errors.Is(err, io.EOF) {
@@ -51,14 +55,41 @@ func receive(w http.ResponseWriter, r *http.Request) received {
 	case r.ContentLength > maxBody:
 		return received{err: errBodyTooLarge}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+	body, err := takeIn(http.MaxBytesReader(w, r.Body, maxBody), r)
+	_, refused := errors.AsType[*apiError](err)
+	_, tooLarge := errors.AsType[*http.MaxBytesError](err)
+	switch {
+	case refused:
+		return received{err: err}
+	case tooLarge:
 		return received{err: errBodyTooLarge}
-	}
-	if err != nil {
+	case err != nil:
 		return received{err: errBody("The body ended before it was complete.").because(err)}
 	}
 	return received{bytes: body}
+}
+
+// takeIn reads the body of r from its reader. One that comes slowly holds the memory of all of it, which is had
+// before: as much as it is said to be or, where nothing is said and it is not small, as much as may be.
+// The error is one of reading, or the answer where there is not enough.
+func takeIn(body io.Reader, r *http.Request) ([]byte, error) {
+	if size := r.ContentLength; size >= 0 {
+		if err := requestOf(r).place.weigh(int(size)); err != nil {
+			return nil, err
+		}
+		whole := make([]byte, size)
+		_, err := io.ReadFull(body, whole)
+		return whole, err
+	}
+	whole, err := io.ReadAll(io.LimitReader(body, heavy))
+	if len(whole) < heavy || err != nil {
+		return whole, err
+	}
+	if err := requestOf(r).place.weigh(maxBody); err != nil {
+		return nil, err
+	}
+	rest, err := io.ReadAll(body)
+	return append(whole, rest...), err
 }
 
 // readBody reads the JSON object in a request's body.
@@ -70,13 +101,29 @@ func readBody(r *http.Request) (json.RawMessage, error) {
 	if len(body) == 0 {
 		return nil, errBody("There is no body.")
 	}
-	if err := checkJSON(body); err != nil {
+	if err := checkInTurn(r.Context(), body); err != nil {
 		return nil, err
 	}
 	if body = bytes.TrimSpace(body); body[0] != '{' {
 		return nil, errBody("The body is to be a JSON object.")
 	}
 	return body, nil
+}
+
+// checking are for the large bodies that are being checked. One of nothing but short names takes twenty times
+// its size for as long as that lasts, and no more of them are done at once by doing more at a time.
+var checking = make(slots, 4) //nolint:mnd // processors, about
+
+// checkInTurn is checkJSON for a few large bodies at a time. The error may be that of ctx.
+func checkInTurn(ctx context.Context, body []byte) error {
+	if len(body) >= heavy {
+		leave, err := checking.await(ctx)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
+	return checkJSON(body)
 }
 
 // noBody refuses a body that says anything, so that nobody takes for done what it asks for. An empty

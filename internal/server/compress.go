@@ -24,9 +24,13 @@ func varyByToken(h http.Header) {
 // packets weigh as much as what would be saved.
 const worthCompressing = 1400
 
+// mostCompressors is how many answers that may have to wait for their readers are compressed at once.
+// Each has a compressor of 0.8 MB until it is sent; beside them answers are sent as they are.
+const mostCompressors = 64
+
 // compressed compresses answers in zstd or gzip for clients that take it, at the levels that cost
 // least. Tags are weak, so that they are those of the plain answers; Vary names Accept-Encoding.
-func compressed() func(http.Handler) http.Handler {
+func compressed(compressors slots) func(http.Handler) http.Handler {
 	wrap, err := gzhttp.NewWrapper(
 		gzhttp.MinSize(worthCompressing),
 		gzhttp.CompressionLevel(gzip.BestSpeed),
@@ -42,8 +46,27 @@ func compressed() func(http.Handler) http.Handler {
 			if r.Method == http.MethodHead && r.Header["Accept-Encoding"] != nil {
 				w = unmeasured{w}
 			}
+			req := requestOf(r)
+			req.compressors = compressors
+			defer func() {
+				if req.compressing {
+					compressors.leave()
+				}
+			}()
 			compressing.ServeHTTP(w, r)
 		})
+	}
+}
+
+// limitCompressing sees to it that an answer of so many bytes is compressed only if there is a compressor
+// for it.
+func limitCompressing(h http.Header, r *http.Request, bytes int) {
+	req := requestOf(r)
+	if bytes < heavy || req.compressing || r.Header["Accept-Encoding"] == nil {
+		return
+	}
+	if _, req.compressing = req.compressors.enter(); !req.compressing {
+		h.Set(gzhttp.HeaderNoCompression, "crowded") // it is not sent
 	}
 }
 

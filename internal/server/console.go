@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/runledger/runledger/internal/console"
@@ -43,41 +42,6 @@ func (s *Server) consoleAsset(w http.ResponseWriter, r *http.Request) error {
 func (*Server) consoleHome(w http.ResponseWriter, r *http.Request) error {
 	http.Redirect(w, r, "/console/", http.StatusPermanentRedirect)
 	return nil
-}
-
-// answerFile writes a file, compressed for those who take it so.
-func answerFile(w http.ResponseWriter, r *http.Request, f console.File) error {
-	h := w.Header()
-	h.Set("ETag", f.ETag)
-	body := f.Body
-	if acceptsGzip(r) {
-		body = f.Gzip
-		h.Set("Content-Encoding", "gzip")
-		h.Set("ETag", strings.TrimSuffix(f.ETag, `"`)+`-gzip"`) // another representation, another tag
-	}
-	if matchesTag(r.Header.Values("If-None-Match"), h.Get("ETag")) {
-		h.Del("Content-Encoding")
-		w.WriteHeader(http.StatusNotModified)
-		return nil
-	}
-	h.Set("Content-Type", f.ContentType)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(body) // a client that hung up is nobody to report to
-	return nil
-}
-
-// acceptsGzip tells whether the client takes gzip. Browsers name it plainly; what weighs it
-// with anything but 1 is served without.
-func acceptsGzip(r *http.Request) bool {
-	for _, value := range r.Header.Values("Accept-Encoding") {
-		for part := range strings.SplitSeq(value, ",") {
-			if strings.TrimSpace(part) == "gzip" {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // consolePolicy is the Content-Security-Policy of the console: scripts and styles of this server

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/dbsqlc"
 )
 
@@ -28,14 +29,16 @@ const (
 	// exportPulse is how often it is checked whether the reader still may read.
 	exportPulse = 12 * time.Second
 	// maxExports is how many exports are sent at once, each of which has about two pages in memory.
-	maxExports      = 32
-	maxExportsOfOne = 8 // subject
+	maxExports            = 32
+	maxExportsOfSubject   = 8
+	maxExportsOfWorkspace = 16
 )
 
 // exportLimits bounds the exports of a server.
 type exportLimits struct {
-	slots  slots // for each export one
-	shares *shares
+	slots       slots // for each export one
+	ofSubject   *shares[auth.Subject]
+	ofWorkspace *shares[int64] // by its id: its members together are not to have all
 	// reading is for those of them that a page is being read for: however many there are, they leave half
 	// of the connections to all others. Who sends to a slow client is not among them.
 	reading slots
@@ -43,8 +46,11 @@ type exportLimits struct {
 
 func newExportLimits(connections int, m *httpMetrics) exportLimits {
 	return exportLimits{
-		slots: make(slots, maxExports), shares: newShares("exports", maxExportsOfOne, m.refusal(refusedShare)),
-		reading: make(slots, max(connections/2, 1)),
+		slots: make(slots, maxExports), reading: make(slots, max(connections/2, 1)),
+		ofSubject: newSubjectShares("exports", maxExportsOfSubject, m.refusal(refusedShare)),
+		ofWorkspace: newShares[int64](
+			quota{name: "exports", holder: "workspace", most: maxExportsOfWorkspace, what: "exports", unit: requestsAtOnce},
+			m.refusal(refusedWorkspace)),
 	}
 }
 
@@ -119,10 +125,15 @@ func (s *Server) exportRuns(
 	}
 	defer leave()
 	subject := requestOf(r).subject
-	if err := s.exports.shares.take(subject); err != nil {
+	if err := s.exports.ofSubject.take(subject, 1); err != nil {
 		return err
 	}
-	defer s.exports.shares.giveBack(subject)
+	defer s.exports.ofSubject.giveBack(subject, 1)
+	if err := s.exports.ofWorkspace.take(list.workspaceID, 1); err != nil {
+		return err
+	}
+	defer s.exports.ofWorkspace.giveBack(list.workspaceID, 1)
+	requestOf(r).place.wait() // the exports have limits of their own
 	const firstRows = 200
 	e := &export{list: list, format: format, show: show, limit: firstRows, receipt: receipt{sum: sha256.New()}}
 	first := e.page(r.Context(), list.order.first(), nil)

@@ -51,11 +51,21 @@ func (s *Server) InvalidateTokensWhen(invalid func() bool) {
 // SetPollClock makes the server judge by clock how old the answers are that it remembers.
 func (s *Server) SetPollClock(clock func() time.Time) { s.polls.clock = clock }
 
+// SetMostBytes makes the server take so many bytes of large bodies at once, and of one subject so many.
+func (s *Server) SetMostBytes(most, ofSubject int) {
+	s.capacity.weights.most, s.capacity.weights.shares.most = int64(most), ofSubject
+}
+
 // UsedConnections is how many connections the server has used so far.
 func (s *Server) UsedConnections() int64 { return s.gate.used.Load() }
 
 // Compressed wraps a handler as the server's answers are.
-func Compressed(next http.Handler) http.Handler { return compressed()(next) }
+func Compressed(next http.Handler) http.Handler {
+	compressing := compressed(make(slots, mostCompressors))(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		compressing.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, new(request))))
+	})
+}
 
 // Observed wraps a handler as all of the server's are.
 func (s *Server) Observed(next http.Handler) http.Handler { return s.observe(next) }

@@ -355,23 +355,34 @@ func TestSlowReadersOfExportsHoldUpNobodyElse(t *testing.T) {
 	w := newWorker(t, h)
 	w.exec(t, "INSERT INTO operation_runs (workspace_id, type, context) "+
 		"SELECT $1, 'inventory_sync', jsonb_build_object('text', repeat('x', 60000)) FROM generate_series(1, 300)", w.ID)
-	const most = 8 // of one subject
-	for range most {
+	const most, together = 8, 16 // of one subject, and of a workspace
+	readSlowly := func(subject string) {
 		slow, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = slow.Close() }() //nolint:revive // there are few, and all are wanted to the end
-		if _, err := fmt.Fprintf(slow, "GET %s HTTP/1.1\r\nHost: runledger\r\nAuthorization: Bearer %s\r\nAccept: text/csv\r\n\r\n", w.path(""), w.bearer); err != nil {
+		t.Cleanup(func() { _ = slow.Close() })
+		if _, err := fmt.Fprintf(slow, "GET %s HTTP/1.1\r\nHost: runledger\r\nAuthorization: Bearer %s\r\nAccept: text/csv\r\n\r\n", w.path(""), h.token(t, subject)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.ReadFull(slow, make([]byte, 1)); err != nil { // it is being sent
 			t.Fatal(err)
 		}
 	}
-	if got := h.do(t, http.MethodGet, w.path(""), w.bearer, "Accept", "text/csv"); got.status != http.StatusTooManyRequests || !strings.Contains(got.body, "8 exports") {
-		t.Errorf("one more: %d %s", got.status, got.body)
+	refuses := func(subject, why string) {
+		t.Helper()
+		if got := h.do(t, http.MethodGet, w.path(""), h.token(t, subject), "Accept", "text/csv"); got.status != http.StatusTooManyRequests || !strings.Contains(got.body, why) {
+			t.Errorf("one more: %d %s", got.status, got.body)
+		}
 	}
+	for range most {
+		readSlowly(w.Owner.Subject)
+	}
+	refuses(w.Owner.Subject, "One subject may have 8 exports")
+	for range together - most {
+		readSlowly(w.Manager.Subject)
+	}
+	refuses(w.Readonly.Subject, "One workspace may have 16 exports")
 	other := newWorker(t, h)
 	run := other.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
 	if got := other.export(t, other.path(""), "text/csv"); got.receipt.Rows != 1 || !bytes.Contains(got.body, fmt.Append(nil, run.ID)) {

@@ -61,9 +61,10 @@ func (s *Server) batchFindings(w http.ResponseWriter, r *http.Request, ws worksp
 	if faults := f.faultless(); len(faults) > 0 {
 		return errInvalidFields(withObservations(faults, findings)...)
 	}
+	room := roomForParts(r)
 	results := observe(r.Context(), findings, reportedFinding.key,
 		func(ctx context.Context, items []reportedFinding) ([]observed, error) {
-			return s.writeFindings(ctx, ws, items)
+			return s.writeFindings(ctx, ws, items, room)
 		})
 	return s.answerObserved(w, r, "finding", results)
 }
@@ -91,7 +92,9 @@ func parseFinding(f *fields) reportedFinding {
 
 // writeFindings records findings no two of which have one key, and reads them again as they are
 // then.
-func (s *Server) writeFindings(ctx context.Context, ws workspace.Scope, items []reportedFinding) ([]observed, error) {
+func (s *Server) writeFindings(
+	ctx context.Context, ws workspace.Scope, items []reportedFinding, room *room,
+) ([]observed, error) {
 	p := dbsqlc.UpsertFindingsParams{WorkspaceID: ws.ID(), BySeverity: severities}
 	for i, item := range items {
 		p.Places = append(p.Places, int64(i))
@@ -115,7 +118,7 @@ func (s *Server) writeFindings(ctx context.Context, ws workspace.Scope, items []
 	for i := range results {
 		results[i].err = pgx.ErrNoRows // removed in between
 	}
-	_, err = s.queries.ListFindingsByFingerprint(ctx, observedRows(s.db, findingMembers, results), dbsqlc.ListFindingsByFingerprintParams{
+	_, err = s.queries.ListFindingsByFingerprint(ctx, observedRows(s.db, findingMembers, results, room), dbsqlc.ListFindingsByFingerprintParams{
 		WorkspaceID: ws.ID(), Places: p.Places, TenantIds: p.TenantIds, Fingerprints: p.Fingerprints,
 	})
 	if err != nil {

@@ -36,6 +36,7 @@ type observedBody struct {
 	Status  int          `json:"status"`
 	Finding *findingBody `json:"finding"`
 	Item    *itemBody    `json:"inventory_item"`
+	ItemID  int64        `json:"inventory_item_id"`
 	Problem *problemBody `json:"problem"`
 }
 
@@ -175,6 +176,30 @@ func TestARunOfAnotherWorkspaceIsNoneForAFinding(t *testing.T) {
 	}
 	if got := w.list(t, w.Readonly.Subject, fmt.Sprintf("/workspaces/%d/findings", w.ID)); len(got.Data) != 0 {
 		t.Errorf("%d findings were recorded", len(got.Data))
+	}
+}
+
+func TestABatchIsAnsweredWithTheItemsThatThereIsRoomFor(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	older := w.start(t, http.StatusCreated, `{"type":"inventory_sync","identity":"older"}`).ID
+	newer := w.start(t, http.StatusCreated, `{"type":"inventory_sync","identity":"newer"}`).ID
+	const items, size, room = 5, 900 << 10, 2 // rows of that size have room in an answer
+	w.exec(t, `INSERT INTO inventory_items (workspace_id, policy_type, external_id, last_seen_operation_run_id, last_seen_at, meta)
+		SELECT $1, 'p', n::text, $2, now(), jsonb_build_object('text', repeat('x', $4)) FROM generate_series(1, $3) AS n`, w.ID, newer, items, size)
+	var objects []string
+	for i := range items {
+		objects = append(objects, fmt.Sprintf(`{"policy_type":"p","external_id":"%d"}`, i+1))
+	}
+	body := fmt.Sprintf(`{"operation_run_id":%d,"items":[%s]}`, older, strings.Join(objects, ","))
+	ids := map[int64]bool{}
+	for i, result := range w.below207(t, "/inventory-items/batch", body, slices.Repeat([]int{http.StatusOK}, items)...) {
+		if whole := result.Item != nil; whole != (i < room) || whole == (result.ItemID > 0) || ids[result.ItemID] {
+			t.Errorf("answer %d: %v, id %d", i, whole, result.ItemID)
+		}
+		if result.ItemID > 0 {
+			ids[result.ItemID] = true
+		}
 	}
 }
 

@@ -52,9 +52,10 @@ func (s *Server) batchInventoryItems(w http.ResponseWriter, r *http.Request, ws 
 	if err := s.mustBeRun(r.Context(), ws, runID); err != nil {
 		return err
 	}
+	room := roomForParts(r)
 	results := observe(r.Context(), items, seenItem.key,
 		func(ctx context.Context, items []seenItem) ([]observed, error) {
-			return s.writeItems(ctx, ws, runID, items)
+			return s.writeItems(ctx, ws, runID, items, room)
 		})
 	return s.answerObserved(w, r, "inventory_item", results)
 }
@@ -95,7 +96,9 @@ func parseItem(f *fields) seenItem {
 const maxDisplayName = 1000
 
 // writeItems records items no two of which have one key, and reads them again as they are then.
-func (s *Server) writeItems(ctx context.Context, ws workspace.Scope, runID int64, items []seenItem) ([]observed, error) {
+func (s *Server) writeItems(
+	ctx context.Context, ws workspace.Scope, runID int64, items []seenItem, room *room,
+) ([]observed, error) {
 	p := dbsqlc.UpsertInventoryItemsParams{WorkspaceID: ws.ID(), OperationRunID: runID}
 	for i, item := range items {
 		p.Places = append(p.Places, int64(i))
@@ -122,7 +125,7 @@ func (s *Server) writeItems(ctx context.Context, ws workspace.Scope, runID int64
 	for i, item := range items {
 		results[i].err = errInvalidFields(fault{Pointer: item.pointer + "/tenant_id", Detail: noSuchTenant})
 	}
-	_, err = s.queries.ListInventoryItemsByExternalID(ctx, observedRows(s.db, inventoryItemMembers, results), dbsqlc.ListInventoryItemsByExternalIDParams{
+	_, err = s.queries.ListInventoryItemsByExternalID(ctx, observedRows(s.db, inventoryItemMembers, results, room), dbsqlc.ListInventoryItemsByExternalIDParams{
 		WorkspaceID: ws.ID(), Places: p.Places, TenantIds: p.TenantIds, PolicyTypes: p.PolicyTypes, ExternalIds: p.ExternalIds,
 	})
 	if err != nil {

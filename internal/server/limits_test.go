@@ -209,7 +209,7 @@ func TestNobodyHoldsAllPlacesByBodiesThatDoNotCome(t *testing.T) {
 		hold() // it may have taken the place of one that came meanwhile
 		return false
 	})
-	if refused.header.Get("Retry-After") == "" || !strings.Contains(refused.body, "128 requests at once") {
+	if refused.header.Get("Retry-After") == "" || !strings.Contains(refused.body, "One subject may have 128 requests at once") {
 		t.Errorf("%v: %s", refused.header, refused.body)
 	}
 	h.get(t, http.StatusOK, w.Owner.Subject, path)

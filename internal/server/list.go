@@ -174,6 +174,7 @@ type sheet struct {
 	buffer
 
 	rows    int
+	weight  int // bytes of it that each who sends it has on their account
 	tag     string
 	link    string       // to the page that follows, if one does
 	senders atomic.Int32 // who have yet to send it
@@ -200,7 +201,7 @@ func (s *Server) makeSheet(r *http.Request, pg page, fill func(l *listing) error
 		made.link = "<" + pg.next(r, next) + `>; rel="next"`
 		l.body = append(appendQuoted(l.body, next), '}')
 	}
-	made.buffer, made.tag = l.buffer, entityTag("", l.body)
+	made.buffer, made.tag, made.weight = l.buffer, entityTag("", l.body), len(l.body)
 	made.senders.Store(1)
 	return made, nil
 }
@@ -215,7 +216,7 @@ func (p *sheet) answer(w http.ResponseWriter, r *http.Request, pg page) error {
 	if p.link != "" {
 		w.Header().Set("Link", p.link)
 	}
-	return answerBody(w, r, http.StatusOK, p.tag, p.body, pg.vary...)
+	return answerShared(w, r, http.StatusOK, p.tag, p.body, p.weight, pg.vary...)
 }
 
 // next is the address of the page behind cursor, relative to the server's own (RFC 8288 section

@@ -47,7 +47,9 @@ const (
 	refusedAddressRate = "address_rate"
 	refusedSubjectRate = "subject_rate"
 	refusedShare       = "subject_share"
+	refusedWorkspace   = "workspace_share"
 	refusedCapacity    = "capacity"
+	refusedMemory      = "memory"
 	refusedQueue       = "queue"
 	refusedStreams     = "streams"
 	refusedExports     = "exports"
@@ -78,7 +80,10 @@ func newHTTPMetrics() *httpMetrics {
 		}, []string{"answer"}),
 		routes: map[routeKey]*routeMetrics{},
 	}
-	for _, reason := range []string{refusedAddressRate, refusedSubjectRate, refusedShare, refusedCapacity, refusedQueue, refusedStreams, refusedExports} {
+	for _, reason := range []string{
+		refusedAddressRate, refusedSubjectRate, refusedShare, refusedWorkspace,
+		refusedCapacity, refusedMemory, refusedQueue, refusedStreams, refusedExports,
+	} {
 		m.refused.WithLabelValues(reason) // a series that starts at 0 has a rate from the first refusal on
 	}
 	m.unrouted = m.newRoute("", "")

@@ -33,6 +33,8 @@ type request struct {
 	brokenOff   bool          // after its answer had begun
 	poll        poll          // by what its answer is remembered, if it is
 	body        received      // what a write came with
+	compressors slots         // of the server
+	compressing bool          // whether it has one of them
 }
 
 // pattern is that of its route, empty if none has taken it.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -21,15 +22,21 @@ type observation[Item any] struct {
 // observed is the answer to one object: the row as it is now, or why not.
 type observed struct {
 	status int
-	row    []byte // as the interface shows it
+	row    []byte // as the interface shows it; nil where there was no room for it
+	id     int64
 	err    error
 }
 
 // observedRows is a database that puts the rows of a statement where they belong among results,
-// as the column place says.
-func observedRows(db dbsqlc.DBTX, show members, results []observed) rawRows {
+// as the column place says, as far as there is room for them.
+func observedRows(db dbsqlc.DBTX, show members, results []observed, room *room) rawRows {
+	var b []byte
 	return rawRows{DBTX: db, show: show, each: func(row rawRow) {
-		results[row.int("place")] = observed{status: http.StatusOK, row: row.append(nil)}
+		result := observed{status: http.StatusOK, id: row.int(columnID)}
+		if b = row.append(b[:0]); room.fits(len(b)) {
+			result.row = bytes.Clone(b)
+		}
+		results[row.int("place")] = result
 	}}
 }
 
@@ -112,9 +119,14 @@ func observe[Item any, Key comparable](
 
 // answerObserved writes the answers of a batch, each with its row under name.
 func (s *Server) answerObserved(w http.ResponseWriter, r *http.Request, name string, results []observed) error {
-	return s.answerParts(w, r, name, len(results),
-		func(i int) (int, error) { return results[i].status, results[i].err },
-		func(b []byte, i int) []byte { return append(b, results[i].row...) })
+	return s.answerParts(w, r, name, len(results), func(i int) part {
+		result := &results[i]
+		p := part{status: result.status, id: result.id, err: result.err}
+		if result.row != nil {
+			p.row = func(b []byte) []byte { return append(b, result.row...) }
+		}
+		return p
+	})
 }
 
 // failedObservation is the answer to an object that could not be written.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -206,9 +207,16 @@ func parseFailures(f *fields) json.RawMessage {
 		f.faults = append(f.faults, e.faultless()...)
 		failures = append(failures, ledger.Failure{Code: code, Message: ledger.RedactText(message)})
 	}
-	clean, err := json.Marshal(failures)
-	if err != nil {
+	var written bytes.Buffer
+	encoder := json.NewEncoder(&written)
+	encoder.SetEscapeHTML(false) // as it is stored
+	if err := encoder.Encode(failures); err != nil {
 		panic(err) // failures are made of texts
+	}
+	clean := bytes.TrimSpace(written.Bytes())
+	if len(clean) > maxFailureSummary {
+		f.fault("failure_summary", "At most %d bytes of JSON; these are %d.", maxFailureSummary, len(clean))
+		return nil
 	}
 	return clean
 }

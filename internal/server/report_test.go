@@ -123,6 +123,7 @@ func TestEverythingWrongWithAReportIsNamedAtOnce(t *testing.T) {
 		},
 		`{"failure_summary":{}}`:                    {"/failure_summary"},
 		`{"failure_summary":` + failures(101) + `}`: {"/failure_summary"},
+		`{"failure_summary":[` + strings.Join(slices.Repeat([]string{`{"code":"x","message":"` + strings.Repeat("<", 4000) + `"}`}, 33), ",") + `]}`: {"/failure_summary"},
 		`{"failure_summary":[{"code":"x"},{"message":"y"},{"code":"","message":3,"more":1},7,{"code":"` + strings.Repeat("c", 129) + `","message":"` + strings.Repeat("m", 4001) + `"}]}`: {
 			"/failure_summary/1/code", "/failure_summary/2/code", "/failure_summary/2/message", "/failure_summary/2/more", "/failure_summary/3",
 			"/failure_summary/4/code", "/failure_summary/4/message",
@@ -142,6 +143,10 @@ func TestEverythingWrongWithAReportIsNamedAtOnce(t *testing.T) {
 	}
 	w.wantEvents(t, run.ID, "created")
 	w.report(t, run.ID, `{"failure_summary":`+failures(100)+`,"summary_counts":{"h":9223372036854775807}}`)
+	// 128 KiB of JSON, with the 24 bytes around each message, a comma between each two, and brackets.
+	most := slices.Repeat([]string{`{"code":"x","message":"` + strings.Repeat("<", 4000) + `"}`}, 32)
+	most = append(most, `{"code":"x","message":"`+strings.Repeat("<", 128<<10-32*(4000+25+1)-25-2)+`"}`)
+	w.report(t, run.ID, `{"failure_summary":[`+strings.Join(most, ",")+`]}`)
 }
 
 func TestAWorkerTellsTheInstantWithinTheRunsLife(t *testing.T) {

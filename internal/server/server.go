@@ -84,7 +84,7 @@ type Server struct {
 	doubtful      seldom
 	proxies       []netip.Prefix
 	capacity      *capacity
-	shares        *shares                         // of the capacity
+	shares        *shares[auth.Subject]           // of the capacity
 	shared        func(http.Handler) http.Handler // with pages of other origins
 	compressed    func(http.Handler) http.Handler
 }
@@ -121,11 +121,11 @@ func New(o Options) *Server {
 		proxies:   o.Limits.TrustedProxies,
 		capacity: &capacity{
 			most: int64(o.Limits.MaxRequests), busiest: max(int64(requestsPerTurn*o.Pool.Config().MaxConns), leastBusiest),
-			turns: queued.turns, refused: m.refusal(refusedCapacity),
+			turns: queued.turns, weights: newWeights(m), refused: m.refusal(refusedCapacity),
 		},
-		shares:     newShares("requests", largestShare(o.Limits.MaxRequests), m.refusal(refusedShare)),
+		shares:     newSubjectShares("requests", largestShare(o.Limits.MaxRequests), m.refusal(refusedShare)),
 		shared:     shareWith(o.Origins),
-		compressed: compressed(),
+		compressed: compressed(make(slots, mostCompressors)),
 	}
 	site, err := console.New(o.Console)
 	if err != nil {
@@ -185,8 +185,8 @@ func (s *Server) routes() *chi.Mux {
 	r.Get("/livez", s.open(s.livez))
 	r.Get("/readyz", s.open(s.readyz))
 	r.Get("/healthz", s.open(s.readyz))
-	r.Get("/openapi.yaml", s.open(s.openAPIYAML))
-	r.Get("/openapi.json", s.open(s.openAPIJSON))
+	r.Get("/openapi.yaml", s.open(openAPI(openAPIYAML)))
+	r.Get("/openapi.json", s.open(openAPI(openAPIJSON)))
 
 	r.Get("/console", s.open(s.consoleHome))
 	r.Get("/console/assets/*", s.open(s.consoleAsset))

@@ -8,17 +8,31 @@ import (
 	"github.com/runledger/runledger/internal/auth"
 )
 
-// shares bounds how much one subject holds at once of what there is a certain number of. Whoever has
-// a token, of whatever workspace or none, may send and read as slowly as the timeouts allow; so
-// nobody can hold all of it.
-type shares struct {
-	what   string // it is, in the plural
-	most   int    // that one subject may hold
+// shares bounds how much one holder, a subject or a workspace, has at once of what there is a certain amount
+// of. Whoever has a token, of whatever workspace or none, may send and read as slowly as the timeouts
+// allow; so nobody can hold all of it.
+type shares[Holder comparable] struct {
+	quota
 	refuse func() // counts a refusal
 
 	mu   sync.Mutex
-	held map[auth.Subject]int // without those that hold nothing
+	held map[Holder]int // without those that hold nothing
 }
+
+// quota is how much one holder may have at once.
+type quota struct {
+	name   string // in the headers
+	holder string // what it is
+	most   int
+	what   string // there is most of, in the plural
+	unit   string // of most
+}
+
+// The units of quotas (draft-ietf-httpapi-ratelimit-headers-10, section 2.3).
+const (
+	requestsAtOnce = "concurrent-requests"
+	bytesAtOnce    = "content-bytes"
+)
 
 // largestShare is what one subject may hold of so many: a quarter, or 128 where that is less.
 func largestShare(of int) int {
@@ -26,37 +40,42 @@ func largestShare(of int) int {
 	return max(of/parts, min(of, least))
 }
 
-// newShares makes shares of what, of which one subject may hold most.
-func newShares(what string, most int, refuse func()) *shares {
-	return &shares{what: what, most: most, refuse: refuse, held: map[auth.Subject]int{}}
+// newShares makes shares of which a holder may have its quota.
+func newShares[Holder comparable](q quota, refuse func()) *shares[Holder] {
+	return &shares[Holder]{quota: q, refuse: refuse, held: map[Holder]int{}}
 }
 
-// take takes one more for a subject. The error is the answer where it holds as many as it may, with
-// the fields RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10).
-func (s *shares) take(subject auth.Subject) error {
+// newSubjectShares makes shares of most of what is counted, under that name, for a subject.
+func newSubjectShares(name string, most int, refuse func()) *shares[auth.Subject] {
+	return newShares[auth.Subject](quota{name: name, holder: "subject", most: most, what: name, unit: requestsAtOnce}, refuse)
+}
+
+// take takes so much more for a holder. The error is the answer where that would be more than it may have,
+// with the fields RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10).
+func (s *shares[Holder]) take(holder Holder, amount int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held[subject] >= s.most {
+	if s.held[holder]+amount > s.most {
 		s.refuse()
 		return &apiError{
 			status: http.StatusTooManyRequests, kind: "too-many-requests", title: "Too many requests",
-			detail: fmt.Sprintf("You have %d %s at once, as many as this service lets one subject have; wait until some of them have ended.", s.most, s.what),
+			detail: fmt.Sprintf("One %s may have %d %s at once; wait until some of them have ended.", s.holder, s.most, s.what),
 			header: map[string]string{
 				"Retry-After":      "1",
-				"RateLimit":        fmt.Sprintf("%q;r=0;t=1", s.what),
-				"RateLimit-Policy": fmt.Sprintf("%q;q=%d;qu=\"concurrent-requests\"", s.what, s.most),
+				"RateLimit":        fmt.Sprintf("%q;r=0;t=1", s.name),
+				"RateLimit-Policy": fmt.Sprintf("%q;q=%d;qu=%q", s.name, s.most, s.unit),
 			},
 		}
 	}
-	s.held[subject]++
+	s.held[holder] += amount
 	return nil
 }
 
 // giveBack ends what a take began.
-func (s *shares) giveBack(subject auth.Subject) {
+func (s *shares[Holder]) giveBack(holder Holder, amount int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held[subject]--; s.held[subject] <= 0 {
-		delete(s.held, subject)
+	if s.held[holder] -= amount; s.held[holder] <= 0 {
+		delete(s.held, holder)
 	}
 }

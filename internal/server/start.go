@@ -37,6 +37,7 @@ type result struct {
 	run      dbsqlc.OperationRun
 	err      error
 	replayed bool // what the Idempotency-Key was answered with before
+	named    bool // of the run there is the id alone
 }
 
 // recording lets only members pass who may record runs, in a workspace that takes writes.
@@ -309,7 +310,7 @@ func (s *Server) startGathered(ctx context.Context, ws workspace.Scope, items []
 		subjects[i] = item.subjects()
 	}
 	results := make([]result, len(items))
-	s.doWaves(ctx, ws, operations, subjects, results)
+	s.doWaves(ctx, ws, operations, subjects, results, nil)
 	for _, i := range slices.Sorted(maps.Keys(same)) {
 		which := wish{items[i].identity(), items[i].runType}
 		earlier := results[first[which]]

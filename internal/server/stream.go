@@ -9,6 +9,7 @@ import (
 
 	"github.com/klauspost/compress/gzhttp"
 
+	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/feed"
 	"github.com/runledger/runledger/internal/workspace"
@@ -17,7 +18,7 @@ import (
 // streamLimits bounds the streams of a server.
 type streamLimits struct {
 	slots  slots // for each open stream one
-	shares *shares
+	shares *shares[auth.Subject]
 	// pulse is how often a stream without events shows that it lives, and how often it is checked
 	// whether the reader still may read.
 	pulse time.Duration
@@ -42,7 +43,7 @@ func newStreamLimits(streams int, m *httpMetrics) streamLimits {
 		streams = defaultMaxStreams
 	}
 	return streamLimits{
-		slots: make(slots, streams), shares: newShares("streams", largestShare(streams), m.refusal(refusedShare)),
+		slots: make(slots, streams), shares: newSubjectShares("streams", largestShare(streams), m.refusal(refusedShare)),
 		pulse: streamPulse, patience: streamPatience,
 	}
 }
@@ -79,10 +80,10 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, ws worksp
 	}
 	defer leave()
 	subject := requestOf(r).subject
-	if err := s.streams.shares.take(subject); err != nil {
+	if err := s.streams.shares.take(subject, 1); err != nil {
 		return err
 	}
-	defer s.streams.shares.giveBack(subject)
+	defer s.streams.shares.giveBack(subject, 1)
 	requestOf(r).place.leave() // the streams have a limit of their own
 	subscription, err := s.feed.Subscribe(r.Context(), ws.ID(), after)
 	if err != nil {

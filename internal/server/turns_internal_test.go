@@ -335,12 +335,26 @@ func TestFewRequestsAreTakenInDuringAnOverloadAndManyElse(t *testing.T) {
 		var working sync.WaitGroup
 		overload(t, q, 1, &working)
 		c.taken.Store(0)
+		c.working.Store(0)
 		if n := entered(); n != leastCrowd || refused != 2 {
 			t.Errorf("before an overload %d are taken in, and %d refused", n, refused-1)
 		}
 		c.taken.Store(0)
+		c.working.Store(0)
 		if n := entered(); n != 2 || refused != 3 {
 			t.Errorf("in an overload %d are taken in, and %d refused", n, refused-2)
+		}
+		p := place{capacity: c}
+		p.wait()
+		p.wait()
+		if n := entered(); n != 1 || refused != 4 {
+			t.Errorf("in place of one that waits for its client %d are taken in, and %d refused", n, refused-3)
+		}
+		p.work()
+		p.leave()
+		p.leave()
+		if taken, working := c.taken.Load(), c.working.Load(); taken != 2 || working != 2 {
+			t.Errorf("of three one has left: %d are there, and %d worked on", taken, working)
 		}
 		working.Wait()
 	})
@@ -370,6 +384,7 @@ func TestClientsWhoAskOneAfterTheOtherAreNeverRefused(t *testing.T) {
 					time.Sleep(stay) // in the bubble's time
 					q.giveBack()
 					c.taken.Add(-1)
+					c.working.Add(-1)
 					mutex.Lock()
 					longest = max(longest, waited)
 					mutex.Unlock()

@@ -19,8 +19,9 @@ type subject struct {
 	runID    int64
 }
 
-// doOperations does operations as if one after the other, and returns their results.
-func (s *Server) doOperations(ctx context.Context, ws workspace.Scope, operations []operation) []result {
+// doOperations does operations as if one after the other, and returns their results, with as many of the runs as
+// there is room for.
+func (s *Server) doOperations(ctx context.Context, ws workspace.Scope, operations []operation, room *room) []result {
 	results := make([]result, len(operations))
 	s.completeFaults(ctx, ws, operations)
 	subjects, err := s.subjectsOf(ctx, ws, operations)
@@ -34,7 +35,7 @@ func (s *Server) doOperations(ctx context.Context, ws workspace.Scope, operation
 	if err != nil {
 		return results
 	}
-	s.doWaves(ctx, ws, operations, subjects, results)
+	s.doWaves(ctx, ws, operations, subjects, results, room)
 	for i, op := range operations {
 		if len(op.faults) == 0 {
 			results[i].err = beneath(op.at, results[i].err)
@@ -46,7 +47,9 @@ func (s *Server) doOperations(ctx context.Context, ws workspace.Scope, operation
 // doWaves does operations that have those subjects, one wave after the other. An outage ends it: what comes
 // behind would wait as long again, for as many times as there are waves, and is told to come again. So is what
 // has a subject in common with an operation whose row somebody holds.
-func (s *Server) doWaves(ctx context.Context, ws workspace.Scope, operations []operation, subjects [][]subject, results []result) {
+func (s *Server) doWaves(
+	ctx context.Context, ws workspace.Scope, operations []operation, subjects [][]subject, results []result, room *room,
+) {
 	const mostHeld = 3 // waves in which a row was held, after which it is an outage
 	var outage error
 	held, heldWaves := map[subject]error{}, 0
@@ -72,6 +75,7 @@ func (s *Server) doWaves(ctx context.Context, ws workspace.Scope, operations []o
 		s.doWave(ctx, ws, operations, free, results)
 		locked := false
 		for _, i := range free {
+			results[i].fit(room)
 			switch err := results[i].err; {
 			case isLocked(err):
 				locked = true
