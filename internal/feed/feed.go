@@ -67,6 +67,7 @@ type Subscription struct {
 	feed  *Feed
 	topic *topic
 	at    Position
+	alone bool // whether nobody else has what Next returned
 	leave func()
 }
 
@@ -188,6 +189,10 @@ func (f *Feed) Done() <-chan struct{} { return f.done }
 // At is the position of the last change that Next returned.
 func (s *Subscription) At() Position { return s.at }
 
+// Alone tells whether the changes that Next returned last are in memory for this subscriber alone, who is
+// further behind than the Feed remembers.
+func (s *Subscription) Alone() bool { return s.alone }
+
 // Close ends the subscription. A second call does nothing.
 func (s *Subscription) Close() { s.leave() }
 
@@ -204,8 +209,12 @@ const (
 func (s *Subscription) Next(ctx context.Context) ([]Change, error) {
 	for {
 		g := s.topic.since(s.at)
+		s.alone = g.behind
 		if g.behind {
 			changes, _, err := s.feed.read(ctx, s.topic.workspaceID, s.at, g.horizon, mostChanges)
+			if s.topic.isOver() { // what was read may be another history's
+				return nil, ErrMoved
+			}
 			if err != nil {
 				return nil, err
 			}

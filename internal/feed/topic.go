@@ -52,6 +52,16 @@ func (t *topic) last() Position {
 	return t.head
 }
 
+// isOver tells whether the history is another one.
+func (t *topic) isOver() bool {
+	select {
+	case <-t.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // add appends changes that follow the head, of transactions below the horizon.
 func (t *topic) add(changes []Change, horizon int64) {
 	t.mu.Lock()

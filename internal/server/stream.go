@@ -173,7 +173,7 @@ func (st *stream) step() error {
 	changes, err := st.subscription.Next(waiting)
 	switch {
 	case err == nil:
-		return st.send(frames(changes)...)
+		return st.sendChanges(changes)
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		return st.send(keepAlive)
 	default:
@@ -216,6 +216,25 @@ func (s *Server) mayRead(r *http.Request, workspaceID int64) error {
 	return err
 }
 
+// sendChanges sends changes as events. Those that are in memory for this client alone weigh what they have: many
+// who are far behind, and read slowly, are not to have all of it. Who is given up connects again.
+func (st *stream) sendChanges(changes []feed.Change) error {
+	frames := make([][]byte, 0, len(changes))
+	bytes := 0
+	for _, change := range changes {
+		frames = append(frames, change.Frame)
+		bytes += len(change.Frame)
+	}
+	if st.subscription.Alone() {
+		weights, subject := st.server.capacity.weights, requestOf(st.request).subject
+		if err := weights.take(subject, bytes); err != nil {
+			return err
+		}
+		defer weights.giveBack(subject, bytes)
+	}
+	return st.send(frames...)
+}
+
 // send writes frames and sees that they leave. The client has its time to take them, however long
 // the whole answer becomes; one that takes longer is given up.
 func (st *stream) send(frames ...[]byte) error {
@@ -232,15 +251,6 @@ func (st *stream) send(frames ...[]byte) error {
 
 // keepAlive is a comment, which shows clients and proxies that the stream lives.
 var keepAlive = []byte(":\n\n")
-
-// frames are changes as they are sent.
-func frames(changes []feed.Change) [][]byte {
-	sent := make([][]byte, 0, len(changes))
-	for _, change := range changes {
-		sent = append(sent, change.Frame)
-	}
-	return sent
-}
 
 // wait waits for d; it returns false if ctx or done ended before.
 func wait(ctx context.Context, done <-chan struct{}, d time.Duration) bool {

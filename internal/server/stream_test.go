@@ -203,6 +203,30 @@ func TestAStreamThatBreaksBeforeItsFirstEventGoesOnFromItsBeginning(t *testing.T
 	}
 }
 
+func TestAStreamThatIsFarBehindHasOnlyTheMemoryThatThereIs(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	f := newFixture(t, h)
+	f.await(t, h, f.record(t, h, "{}"))
+	l := h.follow(t, f.Owner.Subject, f.ID, "")
+	l.hangUp()
+	want := f.record(t, h, fmt.Sprintf(`{"text":%q}`, strings.Repeat("x", 100_000)))
+	f.await(t, h, want) // and nobody follows any more, so that the feed remembers nothing
+	h.server.SetMostBytes(1<<20, 50_000)
+	h.follow(t, f.Owner.Subject, f.ID, l.lastID).ends()
+	h.server.SetMostBytes(1<<20, 1<<20)
+	for range 12 { // what has been sent weighs nothing any more
+		next := h.follow(t, f.Owner.Subject, f.ID, l.lastID)
+		if got := next.next(); got.ID != want {
+			got = next.next() // a stream may begin a change earlier
+			if got.ID != want {
+				t.Errorf("event %d, want %d", got.ID, want)
+			}
+		}
+		next.hangUp()
+	}
+}
+
 func TestTheStreamOfARemovedMemberEnds(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
