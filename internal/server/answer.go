@@ -57,14 +57,13 @@ func answerTagged(
 	return answerBody(w, r, status, entityTag(mark, b.body), b.body)
 }
 
-// answerBody writes a body with its tag, or 304 if the client has it already. vary names further
-// headers on which the answer depends.
-func answerBody(w http.ResponseWriter, r *http.Request, status int, tag string, body []byte, vary ...string) error {
-	return answerShared(w, r, status, tag, body, len(body), vary...)
+// answerBody writes a body with its tag, or 304 if the client has it already.
+func answerBody(w http.ResponseWriter, r *http.Request, status int, tag string, body []byte) error {
+	return answerShared(w, r, status, tag, body, len(body))
 }
 
 // answerShared is answerBody for a body of which this answer has so many bytes on its account: others
-// may send the same.
+// may send the same. vary names further headers on which the answer depends.
 func answerShared(
 	w http.ResponseWriter, r *http.Request, status int, tag string, body []byte, weight int, vary ...string,
 ) error {
