@@ -117,11 +117,14 @@ func Lacking(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 	return lacking, nil
 }
 
-// confined fails if a role may do more with whole tables than it has been granted.
+// confined fails if a role may do more with whole tables than it has been granted, or make objects beside
+// them, which whoever migrates could come upon by their names (CVE-2018-1058). In databases from before
+// PostgreSQL 15 everybody may.
 func confined(ctx context.Context, conn *pgx.Conn, role string) error {
 	rows, err := conn.Query(ctx, `SELECT tablename, privilege FROM unnest($2::text[]) AS tablename,
 			unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS privilege
-		WHERE has_table_privilege($1, 'public.' || tablename, privilege) ORDER BY 1, 2`, role, slices.Collect(maps.Keys(applicationPrivileges)))
+		WHERE has_table_privilege($1, 'public.' || tablename, privilege)
+		UNION ALL SELECT 'schema public', 'CREATE' WHERE has_schema_privilege($1, 'public', 'CREATE') ORDER BY 1, 2`, role, slices.Collect(maps.Keys(applicationPrivileges)))
 	if err != nil {
 		return fmt.Errorf("grant: %w", err)
 	}
