@@ -3413,7 +3413,8 @@ type ClientInterface interface {
 	// CreateBackupScheduleWithBody Make a backup schedule
 	//
 	// For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
-	// by the rules of `…/slots`.
+	// by the rules of `…/slots`. A workspace that has 1000 schedules, deleted ones apart, takes no
+	// more: 409.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -3423,7 +3424,8 @@ type ClientInterface interface {
 	// CreateBackupSchedule Make a backup schedule
 	//
 	// For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
-	// by the rules of `…/slots`.
+	// by the rules of `…/slots`. A workspace that has 1000 schedules, deleted ones apart, takes no
+	// more: 409.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4029,7 +4031,8 @@ func (c *Client) ListBackupSchedules(ctx context.Context, workspaceID WorkspaceI
 // CreateBackupScheduleWithBody Make a backup schedule
 //
 // For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
-// by the rules of `…/slots`.
+// by the rules of `…/slots`. A workspace that has 1000 schedules, deleted ones apart, takes no
+// more: 409.
 //
 // Takes any type of body and a specified content type.
 //
@@ -4049,7 +4052,8 @@ func (c *Client) CreateBackupScheduleWithBody(ctx context.Context, workspaceID W
 // CreateBackupSchedule Make a backup schedule
 //
 // For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
-// by the rules of `…/slots`.
+// by the rules of `…/slots`. A workspace that has 1000 schedules, deleted ones apart, takes no
+// more: 409.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -9133,7 +9137,8 @@ type ClientWithResponsesInterface interface {
 	// CreateBackupScheduleWithBodyWithResponse Make a backup schedule
 	//
 	// For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
-	// by the rules of `…/slots`.
+	// by the rules of `…/slots`. A workspace that has 1000 schedules, deleted ones apart, takes no
+	// more: 409.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9143,7 +9148,8 @@ type ClientWithResponsesInterface interface {
 	// CreateBackupScheduleWithResponse Make a backup schedule
 	//
 	// For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
-	// by the rules of `…/slots`.
+	// by the rules of `…/slots`. A workspace that has 1000 schedules, deleted ones apart, takes no
+	// more: 409.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10043,6 +10049,8 @@ type CreateBackupScheduleResponse struct {
 	ApplicationProblemJSON403 *Forbidden
 	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
 	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Conflict
 	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationProblemJSON413 *BodyTooLarge
 	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -10080,6 +10088,11 @@ func (r CreateBackupScheduleResponse) GetApplicationProblemJSON403() *Forbidden 
 // GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
 func (r CreateBackupScheduleResponse) GetApplicationProblemJSON404() *NotFound {
 	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r CreateBackupScheduleResponse) GetApplicationProblemJSON409() *Conflict {
+	return r.ApplicationProblemJSON409
 }
 
 // GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -13238,7 +13251,8 @@ func (c *ClientWithResponses) ListBackupSchedulesWithResponse(ctx context.Contex
 // CreateBackupScheduleWithBodyWithResponse Make a backup schedule
 //
 // For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
-// by the rules of `…/slots`.
+// by the rules of `…/slots`. A workspace that has 1000 schedules, deleted ones apart, takes no
+// more: 409.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -13254,7 +13268,8 @@ func (c *ClientWithResponses) CreateBackupScheduleWithBodyWithResponse(ctx conte
 // CreateBackupScheduleWithResponse Make a backup schedule
 //
 // For managers and owners. The schedule is due from now on. `next_run_at` is set to its next slot,
-// by the rules of `…/slots`.
+// by the rules of `…/slots`. A workspace that has 1000 schedules, deleted ones apart, takes no
+// more: 409.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -14338,6 +14353,13 @@ func ParseCreateBackupScheduleResponse(rsp *http.Response) (*CreateBackupSchedul
 			return nil, err
 		}
 		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Conflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest BodyTooLarge

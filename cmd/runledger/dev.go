@@ -114,6 +114,19 @@ func (d *devAddresses) listen(ctx context.Context) (public, admin net.Listener, 
 	return public, admin, nil
 }
 
+// endsWithin tells whether a PostgreSQL ends by itself until then.
+func endsWithin(pg *localpg.Server, patience time.Duration) bool {
+	select {
+	case <-pg.Done():
+		return true
+	case <-time.After(patience):
+		return false
+	}
+}
+
+// errDatabaseEnded says that the private PostgreSQL is gone, without which there is nothing to serve.
+var errDatabaseEnded = errors.New("the private PostgreSQL has ended by itself")
+
 func (a *app) dev(ctx context.Context, dataDir string, addresses devAddresses, fresh bool) error {
 	c, err := readConfig(a.environ)
 	if err != nil {
@@ -133,11 +146,23 @@ func (a *app) dev(ctx context.Context, dataDir string, addresses devAddresses, f
 	}
 	_, _ = public.Close(), admin.Close()
 	a.note("starting a private PostgreSQL in %s", dataDir)
-	pg, err := localpg.Start(ctx, localpg.Options{Dir: dataDir, Fresh: fresh})
+	pg, err := localpg.Start(ctx, localpg.Options{Dir: dataDir, Fresh: fresh, Log: a.logger(c)})
 	if err != nil {
 		return err
 	}
-	err = a.devOn(ctx, c, addresses.listen, dataDir, pg)
+	living, die := context.WithCancel(ctx)
+	go func() {
+		defer die()
+		select {
+		case <-pg.Done():
+		case <-living.Done():
+		}
+	}()
+	err = a.devOn(living, c, addresses.listen, dataDir, pg)
+	die()
+	if ctx.Err() == nil && endsWithin(pg, time.Second) { // a connection may hear of it before
+		err = fmt.Errorf("%w; what it said last is in %s", errDatabaseEnded, filepath.Join(dataDir, "postgresql.log"))
+	}
 	a.note("stopping PostgreSQL")
 	if stopErr := pg.Stop(context.WithoutCancel(ctx)); stopErr != nil {
 		err = errors.Join(err, stopErr)

@@ -1,8 +1,15 @@
 package main
 
 import (
+	"bufio"
+	"errors"
+	"io"
 	"net"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -52,6 +59,43 @@ func TestDevTakesAFreePortWhereTheUsualOneForMetricsIsTaken(t *testing.T) {
 		t.Errorf("metrics are served on %s, which is taken", admin.Addr())
 	}
 	_, _ = public.Close(), admin.Close()
+}
+
+func TestDevEndsWhereItsPostgreSQLDoes(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "runledger-dev-test-") //nolint:usetesting // its parents may shut out the user that PostgreSQL runs as
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // that user must get in
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "pg")
+	told, stderr := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(t.Context(), []string{"dev", "--addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0", "--data-dir", data}, nil, io.Discard, stderr)
+		_ = stderr.Close()
+	}()
+	var last string
+	for lines := bufio.NewScanner(told); lines.Scan(); last += lines.Text() + "\n" {
+		if !strings.Contains(lines.Text(), "bringing the schema up to date") {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(data, "data", "postmaster.pid"))
+		first, _, _ := strings.Cut(string(text), "\n")
+		pid, notOne := strconv.Atoi(first)
+		if err := errors.Join(err, notOne); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code := <-ended; code != exitFailure || !strings.Contains(last, "the private PostgreSQL has ended by itself") {
+		t.Errorf("dev exits with %d: %s", code, last)
+	}
 }
 
 func TestTheHelpOfDevNamesBothPorts(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -94,6 +95,11 @@ func (a *app) openLegacy(cmd *cobra.Command, flags *legacyFlags) (*legacy.Remova
 		return nil, usageError{errors.New("--lock-timeout wants at least 1ms")}
 	}
 	address := flags.databaseURL
+	if parsed, err := url.Parse(address); err == nil {
+		if _, given := parsed.User.Password(); given {
+			a.note("whoever may list processes here reads the password in --database-url; RUNLEDGER_DATABASE_URL keeps it from them")
+		}
+	}
 	if address == "" {
 		c, err := readConfig(a.environ, needDatabase)
 		if err != nil {
@@ -240,6 +246,33 @@ anything stands in its way. Stop the old application first.`,
 	return c
 }
 
+// typed is the line that somebody types, unless ctx ends before. What waits for it then waits on, and ends with
+// the process.
+func typed(ctx context.Context, from io.Reader) (string, error) {
+	type answer struct {
+		line string
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		line, err := bufio.NewReader(from).ReadString('\n')
+		answers <- answer{line, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	case got := <-answers:
+		switch {
+		case got.err == nil || got.line != "":
+			return strings.TrimSpace(got.line), nil
+		case errors.Is(got.err, io.EOF):
+			return "", errors.New("nobody types the name of the database; --confirm gives it")
+		default:
+			return "", fmt.Errorf("read the name: %w", got.err)
+		}
+	}
+}
+
 func (a *app) legacyPurgeCommand(flags *legacyFlags) *cobra.Command {
 	var directory, confirmed string
 	c := legacyStep(a, flags, "purge", "Export the archive, read the export back, and delete the archive",
@@ -253,14 +286,7 @@ database's name to be typed.`,
 					return confirmed, nil
 				}
 				_, _ = fmt.Fprintf(a.stderr, "Type the name of the database (%s) to delete its archive: ", database)
-				line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-				if errors.Is(err, io.EOF) && line == "" {
-					return "", errors.New("nobody types the name of the database; --confirm gives it")
-				}
-				if err != nil && line == "" {
-					return "", fmt.Errorf("read the name: %w", err)
-				}
-				return strings.TrimSpace(line), nil
+				return typed(ctx, os.Stdin)
 			})
 		})
 	purge := c.RunE

@@ -342,6 +342,16 @@ func TestTheAddressOfAJWKSIsNotLogged(t *testing.T) {
 	if !errors.Is(err, auth.ErrKeysUnavailable) || strings.Contains(err.Error(), "hidden") {
 		t.Errorf("got %v", err)
 	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for !strings.Contains(log.String(), "cannot refresh the JWKS") {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("nothing is logged")
+		}
+	}
 	if strings.Contains(log.String(), "hidden") {
 		t.Errorf("the log has the address: %s", log.String())
 	}

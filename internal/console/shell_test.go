@@ -71,6 +71,10 @@ func TestWhatTakesLongerThanAMomentShowsProgress(t *testing.T) {
 	p.await(".skeleton-table") // where the rows will be
 	p.await("main tbody tr[data-id]")
 	p.awaitGone(".progress")
+	const moment = 250 // milliseconds, of which a slow machine makes more and none less
+	if after := evaluate[float64](p, "window.after"); after < moment {
+		t.Errorf("it shows after %.0f ms", after)
+	}
 }
 
 func TestTimesAreInTheViewersZoneOrInUTCAtOneSwitch(t *testing.T) {

@@ -33,6 +33,18 @@ func TestALinkSignsInAndItsTokenLeavesTheAddress(t *testing.T) {
 	p.awaitText("main", "Nothing has run yet")
 }
 
+func TestALinkToAConsoleElsewhereSignsNobodyIn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.url = strings.Replace(s.url, "127.0.0.1", "console.test", 1)
+	p := s.blank(t)
+	p.navigate(s.path("/runs") + "#token=" + s.token(t, s.workspace.Readonly.Subject))
+	p.await("#token")
+	if got := p.address(); strings.Contains(got, "token") {
+		t.Errorf("the token stays in the address %q", got)
+	}
+}
+
 func TestAnExpiredTokenIsAskedForAgainAndThePageStays(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

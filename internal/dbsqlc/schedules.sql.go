@@ -266,6 +266,25 @@ func (q *Queries) GetBackupSchedule(ctx context.Context, db DBTX, arg GetBackupS
 	return i, err
 }
 
+const hasSchedulesInForce = `-- name: HasSchedulesInForce :one
+SELECT count(*) >= $1::int AS yes FROM (
+    SELECT FROM backup_schedules WHERE workspace_id = $2 AND deleted_at IS NULL LIMIT $1::int
+) AS s
+`
+
+type HasSchedulesInForceParams struct {
+	Many        int32
+	WorkspaceID int64
+}
+
+// Whether the workspace has that many schedules that are not deleted.
+func (q *Queries) HasSchedulesInForce(ctx context.Context, db DBTX, arg HasSchedulesInForceParams) (bool, error) {
+	row := db.QueryRow(ctx, hasSchedulesInForce, arg.Many, arg.WorkspaceID)
+	var yes bool
+	err := row.Scan(&yes)
+	return yes, err
+}
+
 const listBackupSchedules = `-- name: ListBackupSchedules :many
 SELECT id, workspace_id, tenant_id, name, is_enabled, timezone, frequency, time_of_day, days_of_week, retention_keep_last, last_run_at, next_run_at, deleted_at, created_at, updated_at, revision, grace_seconds FROM backup_schedules
 WHERE workspace_id = $1 AND true AND id < $2

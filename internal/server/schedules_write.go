@@ -23,6 +23,7 @@ import (
 
 // The bounds of what a schedule may say.
 const (
+	maxSchedules  = 1000 // of a workspace, without those that are deleted
 	mostKept      = 10_000
 	shortestGrace = 60    // seconds
 	longestGrace  = 43200 // seconds
@@ -47,6 +48,14 @@ func (s *Server) createBackupSchedule(w http.ResponseWriter, r *http.Request, ws
 	f.schedule(&row)
 	if faults := f.faultless(); len(faults) > 0 {
 		return errInvalidFields(faults...)
+	}
+	// Two at the same moment may make one more; the bound is for those who make them without end.
+	full, err := s.queries.HasSchedulesInForce(r.Context(), s.db, dbsqlc.HasSchedulesInForceParams{WorkspaceID: ws.ID(), Many: maxSchedules})
+	if err != nil {
+		return err
+	}
+	if full {
+		return errConflict(nil, fmt.Sprintf("The workspace has %d schedules, as many as there may be; delete one that is not needed.", maxSchedules))
 	}
 	made, err := s.queries.CreateBackupSchedule(r.Context(), s.db, dbsqlc.CreateBackupScheduleParams{
 		WorkspaceID: ws.ID(), TenantID: row.TenantID, Name: row.Name, IsEnabled: row.IsEnabled, Timezone: row.Timezone,

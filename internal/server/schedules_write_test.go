@@ -291,6 +291,19 @@ func TestWhatMayBeLeftOutOfAScheduleMayBeNull(t *testing.T) {
 	}
 }
 
+func TestAWorkspaceHasOnlySoManySchedules(t *testing.T) {
+	t.Parallel()
+	p := newPlanner(t, newHarness(t))
+	last := p.plan(t, `{"name":"Nightly","frequency":"daily","time_of_day":"02:30"}`)
+	p.exec(t, "INSERT INTO backup_schedules (workspace_id, name, frequency, time_of_day) SELECT $1, n, 'daily', '00:00' FROM generate_series(1, 999) AS n", p.ID)
+	const another = `{"name":"Another","frequency":"daily","time_of_day":"02:30"}`
+	if got := p.edit(t, http.StatusConflict, http.MethodPost, "", another); !strings.Contains(got.body, "1000 schedules") {
+		t.Error(got.body)
+	}
+	p.edit(t, http.StatusOK, http.MethodDelete, fmt.Sprintf("/%d", last.ID), "")
+	p.edit(t, http.StatusCreated, http.MethodPost, "", another)
+}
+
 func TestOnlyManagersEditSchedulesAndForeignOnesAreNotThere(t *testing.T) {
 	t.Parallel()
 	p := newPlanner(t, newHarness(t))

@@ -3,7 +3,6 @@ package telemetry_test
 import (
 	"context"
 	"log/slog"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -122,12 +121,14 @@ func TestTheSurveyTellsOfEachType(t *testing.T) {
 			survey.Run(ctx)
 		}()
 		text := ""
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop() //nolint:revive // there are two
 		for !strings.Contains(text, "runledger_survey_last_timestamp_seconds") {
 			text = gathered(t, survey)
 			if strings.Contains(text, "runledger_survey_errors_total 1") {
 				t.Fatal("the survey failed")
 			}
-			runtime.Gosched()
+			<-tick.C
 		}
 		stop()
 		<-done

@@ -13,6 +13,12 @@ SELECT * FROM backup_schedules
 WHERE workspace_id = @workspace_id AND deleted_at IS NULL
 ORDER BY id;
 
+-- name: HasSchedulesInForce :one
+-- Whether the workspace has that many schedules that are not deleted.
+SELECT count(*) >= @many::int AS yes FROM (
+    SELECT FROM backup_schedules WHERE workspace_id = @workspace_id AND deleted_at IS NULL LIMIT @many::int
+) AS s;
+
 -- name: ListScheduleVersions :many
 SELECT * FROM backup_schedule_versions
 WHERE workspace_id = @workspace_id AND schedule_id = ANY (@schedule_ids::bigint[])

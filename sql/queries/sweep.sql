@@ -30,7 +30,7 @@ WITH due AS MATERIALIZED (
       AND r.outcome = 'pending' AND r.completed_at IS NULL
     ORDER BY r.id
     LIMIT @batch_size
-    FOR UPDATE OF r SKIP LOCKED
+    FOR NO KEY UPDATE OF r SKIP LOCKED
 ), run AS (
     UPDATE operation_runs AS r
     SET stalled = CASE due.finding WHEN 'run_stalled' THEN 'no_heartbeat' ELSE due.finding END,

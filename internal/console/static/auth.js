@@ -8,6 +8,7 @@ import { claims } from './token.js';
 const home = '/console/';
 const callback = `${location.origin}${home}callback`;
 const kept = 'runledger.signing-in';
+const loopback = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
 let current = '';
 let refresh = '';
@@ -31,8 +32,8 @@ export function onOwnerChange(listener) { changes.push(listener); }
 
 /**
  * Looks at the address for a sign-in that comes back, or for a token in its fragment, which is
- * removed at once. Where there is a provider it counts for nothing: a link must not sign anybody in as
- * whoever made it. It says whether to go on.
+ * removed at once. It counts on the machine of whoever runs the server alone, and not where there is a
+ * provider: a link must not sign anybody in as whoever made it. It says whether to go on.
  * @returns {Promise<'go' | 'handed over' | string>} or why signing in failed
  */
 export async function begin() {
@@ -40,7 +41,7 @@ export async function begin() {
   const given = fragment.get('token');
   if (given) {
     history.replaceState(null, '', location.pathname + location.search);
-    if (!provider.clientID) current = given;
+    if (!provider.clientID && loopback.test(location.hostname)) current = given;
     return 'go';
   }
   if (location.pathname !== `${home}callback`) return 'go';
