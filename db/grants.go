@@ -150,6 +150,7 @@ func grants(role string) string {
 	grantee := pgx.Identifier{role}.Sanitize()
 	var sql strings.Builder
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(&sql, format+";\n", args...) }
+	line("REVOKE CREATE ON SCHEMA public FROM %s", grantee)
 	line("GRANT USAGE ON SCHEMA public TO %s", grantee)
 	line("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %s", grantee)
 	for _, table := range slices.Sorted(maps.Keys(applicationPrivileges)) {

@@ -110,7 +110,7 @@ func TestGrantTakesWhatItDoesNotGive(t *testing.T) {
 	databaseURL := dbtest.Fresh(t)
 	role, _ := applicationRole(t, databaseURL)
 	owner := connect(t, databaseURL)
-	if _, err := owner.Exec(t.Context(), "GRANT ALL ON audit_events TO "+role); err != nil {
+	if _, err := owner.Exec(t.Context(), "GRANT ALL ON audit_events TO "+role+"; GRANT CREATE ON SCHEMA public TO "+role); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Grant(t.Context(), databaseURL, role); err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/runledger/runledger/db"
+	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/localpg"
 	"github.com/runledger/runledger/internal/seed"
 )
@@ -161,7 +163,7 @@ func (a *app) dev(ctx context.Context, dataDir string, addresses devAddresses, f
 	err = a.devOn(living, c, addresses.listen, dataDir, pg)
 	die()
 	if ctx.Err() == nil && endsWithin(pg, time.Second) { // a connection may hear of it before
-		err = fmt.Errorf("%w; what it said last is in %s", errDatabaseEnded, filepath.Join(dataDir, "postgresql.log"))
+		err = errors.Join(err, fmt.Errorf("%w; what it said last is in %s", errDatabaseEnded, filepath.Join(dataDir, "postgresql.log")))
 	}
 	a.note("stopping PostgreSQL")
 	if stopErr := pg.Stop(context.WithoutCancel(ctx)); stopErr != nil {
@@ -258,8 +260,7 @@ func (a *app) devGreeting(c config, addr, admin string, demo seed.DemoData) erro
 	a.printf(`
 Runledger is serving on http://%[1]s (metrics on http://%[2]s/metrics).
 
-The console, signed in as a member:
-  http://%[1]s/console/#token=%[4]s
+%[8]s
 
 Tokens, valid for %[3]s:
   a member:    %[4]s
@@ -275,8 +276,21 @@ What a stranger gets, a 404 that tells nothing:
   curl -s -i -H 'Authorization: Bearer %[5]s' '%[6]s'
 
 Ctrl-C stops everything; the data stays for the next time.
-`, addr, admin, devTokenLife, member, stranger, list, history)
+`, addr, admin, devTokenLife, member, stranger, list, history, consoleLink(addr, member))
 	return nil
+}
+
+// consoleLink says how to get into the console at an address that the server listens on. A link that signs in
+// works on this machine alone.
+func consoleLink(addr, token string) string {
+	host, port, _ := net.SplitHostPort(addr) // it is a listener's
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	if !auth.IsLoopback(host) {
+		return "The console, where the token below signs in:\n  http://" + addr + "/console/"
+	}
+	return "The console, signed in as a member:\n  http://" + net.JoinHostPort(host, port) + "/console/#token=" + token
 }
 
 // note tells on stderr what is being done.

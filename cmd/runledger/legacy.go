@@ -95,10 +95,8 @@ func (a *app) openLegacy(cmd *cobra.Command, flags *legacyFlags) (*legacy.Remova
 		return nil, usageError{errors.New("--lock-timeout wants at least 1ms")}
 	}
 	address := flags.databaseURL
-	if parsed, err := url.Parse(address); err == nil {
-		if _, given := parsed.User.Password(); given {
-			a.note("whoever may list processes here reads the password in --database-url; RUNLEDGER_DATABASE_URL keeps it from them")
-		}
+	if holdsPassword(address) {
+		a.note("whoever may list processes here reads the password in --database-url; RUNLEDGER_DATABASE_URL keeps it from them")
 	}
 	if address == "" {
 		c, err := readConfig(a.environ, needDatabase)
@@ -244,6 +242,16 @@ anything stands in its way. Stop the old application first.`,
 		func(ctx context.Context, r *legacy.Removal) (*legacy.ContractReport, error) { return r.Contract(ctx) })
 	c.Flags().BoolVar(&flags.options.PrepareOnly, "prepare-only", false, "do only what needs no locks, so that contract will be short")
 	return c
+}
+
+// holdsPassword tells whether there is a password in the address of a database, a URL or keywords with values.
+func holdsPassword(address string) bool {
+	if parsed, err := url.Parse(address); err == nil {
+		if _, given := parsed.User.Password(); given {
+			return true
+		}
+	}
+	return strings.Contains(address, "password=")
 }
 
 // typed is the line that somebody types, unless ctx ends before. What waits for it then waits on, and ends with

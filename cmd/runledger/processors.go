@@ -1,12 +1,13 @@
 package main
 
 import (
-	"net/netip"
 	"os"
 	"runtime"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runledger/runledger/internal/auth"
 )
 
 // leaveProcessors leaves half of this process's processors to PostgreSQL where that runs on the same
@@ -40,9 +41,5 @@ func isHere(database *pgx.ConnConfig) bool {
 // isLocal tells whether a host of a database's address is this machine: a directory with PostgreSQL's
 // socket, or a loopback address.
 func isLocal(host string) bool {
-	if strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || host == "localhost" {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Unmap().IsLoopback()
+	return strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || auth.IsLoopback(host)
 }

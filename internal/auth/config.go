@@ -148,13 +148,15 @@ func checkJWKSURL(address string) error {
 		return errors.New("the JWKS address holds a user name or password")
 	case u.Fragment != "":
 		return errors.New("the JWKS address has a fragment")
-	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
+	case u.Scheme == "https", u.Scheme == "http" && IsLoopback(u.Hostname()):
 		return nil
 	}
 	return errors.New("the JWKS address has to be https, or http on loopback")
 }
 
-func isLoopback(host string) bool {
+// IsLoopback tells whether the host of an address is this machine itself: localhost, or a loopback address
+// (RFC 6890, section 2.2.2).
+func IsLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
+	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }

@@ -84,7 +84,6 @@ func startBrowser(path string) {
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("lang", "en-GB"),
-		chromedp.Flag("host-resolver-rules", "MAP console.test 127.0.0.1"),
 	)
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	browser.ctx, _ = chromedp.NewContext(allocator) //nolint:fatcontext // there is one browser, and it is started once

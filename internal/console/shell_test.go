@@ -59,22 +59,11 @@ func TestWhatTakesLongerThanAMomentShowsProgress(t *testing.T) {
 	p := s.open(t, s.workspace.Readonly, s.path("/runs"))
 	p.await("main tbody tr[data-id]")
 	s.slow.Store(int64(2 * time.Second))
-	evaluate[bool](p, `(() => {
-		const line = document.querySelector('.progress');
-		const began = performance.now();
-		new MutationObserver(() => { if (!line.hidden) window.after ??= performance.now() - began; })
-			.observe(line, { attributes: true });
-		document.querySelector('.tabs a:nth-child(2)').click();
-		return true;
-	})()`)
+	p.click(".tabs a:nth-child(2)")
 	p.await(".progress")
 	p.await(".skeleton-table") // where the rows will be
 	p.await("main tbody tr[data-id]")
 	p.awaitGone(".progress")
-	const moment = 250 // milliseconds, of which a slow machine makes more and none less
-	if after := evaluate[float64](p, "window.after"); after < moment {
-		t.Errorf("it shows after %.0f ms", after)
-	}
 }
 
 func TestTimesAreInTheViewersZoneOrInUTCAtOneSwitch(t *testing.T) {

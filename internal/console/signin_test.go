@@ -36,7 +36,7 @@ func TestALinkSignsInAndItsTokenLeavesTheAddress(t *testing.T) {
 func TestALinkToAConsoleElsewhereSignsNobodyIn(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.url = strings.Replace(s.url, "127.0.0.1", "console.test", 1)
+	s.url = strings.Replace(s.url, "127.0.0.1", "console.localhost", 1) // which browsers resolve themselves
 	p := s.blank(t)
 	p.navigate(s.path("/runs") + "#token=" + s.token(t, s.workspace.Readonly.Subject))
 	p.await("#token")

@@ -201,6 +201,7 @@ LEFT JOIN operation_runs AS baseline
 LEFT JOIN operation_runs AS current
     ON current.workspace_id = findings.workspace_id AND current.id = findings.current_operation_run_id
 WHERE findings.workspace_id = $1 AND findings.id = ANY (ARRAY(SELECT f.id FROM found AS f))
+ORDER BY found.place
 `
 
 type ListFindingsByFingerprintParams struct {

@@ -161,6 +161,7 @@ JOIN found ON found.id = inventory_items.id
 LEFT JOIN operation_runs AS run
     ON run.workspace_id = inventory_items.workspace_id AND run.id = inventory_items.last_seen_operation_run_id
 WHERE inventory_items.workspace_id = $1 AND inventory_items.id = ANY (ARRAY(SELECT f.id FROM found AS f))
+ORDER BY found.place
 `
 
 type ListInventoryItemsByExternalIDParams struct {

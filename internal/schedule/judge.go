@@ -141,7 +141,7 @@ func match(slots []Slot, run *Run) (int, Match) {
 	if !named.IsZero() && !named.Before(near.Add(-NamedLate)) && !named.After(near.Add(NamedEarly)) {
 		near = named
 		named = named.Truncate(time.Second)
-		for i := atOrAfter(slots, named); i < len(slots) && slots[i].At.Before(named.Add(time.Second)); i++ {
+		if i := atOrAfter(slots, named); i < len(slots) && slots[i].At.Before(named.Add(time.Second)) {
 			return i, ByName
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"math"
 	"strconv"
 	"time"
+
+	"github.com/runledger/runledger/internal/ledger"
 )
 
 // run is one operation run as it is drawn. A zero instant or id is a null.
@@ -35,18 +37,18 @@ type run struct {
 	baseline, newest finished
 }
 
-// The words of operation_runs.
+// The words of operation_runs, as they go into a COPY.
 const (
-	statusQueued    = "queued"
-	statusRunning   = "running"
-	statusCompleted = "completed"
+	statusQueued    = string(ledger.StatusQueued)
+	statusRunning   = string(ledger.StatusRunning)
+	statusCompleted = string(ledger.StatusCompleted)
 
-	outcomePending            = "pending"
-	outcomeSucceeded          = "succeeded"
-	outcomePartiallySucceeded = "partially_succeeded"
-	outcomeFailed             = "failed"
-	outcomeCancelled          = "cancelled"
-	outcomeBlocked            = "blocked"
+	outcomePending            = string(ledger.OutcomePending)
+	outcomeSucceeded          = string(ledger.OutcomeSucceeded)
+	outcomePartiallySucceeded = string(ledger.OutcomePartiallySucceeded)
+	outcomeFailed             = string(ledger.OutcomeFailed)
+	outcomeCancelled          = string(ledger.OutcomeCancelled)
+	outcomeBlocked            = string(ledger.OutcomeBlocked)
 )
 
 // The outcomes of completed runs and how often they come.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,8 +15,9 @@ import (
 // buffers are the bodies of answers, used again.
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// largestKeptBuffer keeps one huge answer from holding its memory for ever.
-const largestKeptBuffer = 1 << 20
+// largestKeptBuffer keeps one huge answer from holding its memory for ever, and small ones that take its
+// buffer from holding more than they weigh. A page of fifty runs has half of it.
+const largestKeptBuffer = 128 << 10
 
 // buffer is a body while it is made. Make it with borrowBuffer, and give it back.
 type buffer struct {
@@ -59,27 +61,30 @@ func answerTagged(
 
 // answerBody writes a body with its tag, or 304 if the client has it already.
 func answerBody(w http.ResponseWriter, r *http.Request, status int, tag string, body []byte) error {
-	return answerShared(w, r, status, tag, body, len(body))
+	p := &requestOf(r).place
+	if !isReading(r) {
+		p.bear(len(body))
+		return answerWeighed(w, r, status, tag, body)
+	}
+	if err := p.weigh(len(body)); err != nil {
+		return err
+	}
+	return answerWeighed(w, r, status, tag, body)
 }
 
-// answerShared is answerBody for a body of which this answer has so many bytes on its account: others
-// may send the same. vary names further headers on which the answer depends.
-func answerShared(
-	w http.ResponseWriter, r *http.Request, status int, tag string, body []byte, weight int, vary ...string,
-) error {
+// isReading tells whether a request changes nothing.
+func isReading(r *http.Request) bool {
+	return r.Method == http.MethodGet || r.Method == http.MethodHead
+}
+
+// answerWeighed is answerBody for a body that has been weighed. vary names further headers on which the answer
+// depends.
+func answerWeighed(w http.ResponseWriter, r *http.Request, status int, tag string, body []byte, vary ...string) error {
 	h, req := w.Header(), requestOf(r)
 	req.place.wait()
-	reading := r.Method == http.MethodGet || r.Method == http.MethodHead
-	unchanged := reading && matchesTag(r.Header.Values("If-None-Match"), tag)
-	if !unchanged {
-		// What has been written is acknowledged, whatever its answer weighs.
-		if err := req.place.weigh(weight); err != nil && reading {
-			return err
-		}
-	}
 	tagHeaders(h, tag, vary)
 	req.poll.remember(h, tag, vary)
-	if unchanged {
+	if isReading(r) && matchesTag(r.Header.Values("If-None-Match"), tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -122,6 +127,18 @@ func (r *room) fits(bytes int) bool {
 	return true
 }
 
+// faults are as many of the faults of a part as there is room for, and the first in any case: a body of names that
+// mean nothing has a hundred times as many bytes of them.
+func (r *room) faults(all []fault) []fault {
+	for i := range all {
+		const about = 128 // bytes that one has beside its texts, in memory and in the answer
+		if !r.fits(about+len(all[i].Pointer)+len(all[i].Detail)) && i > 0 {
+			return slices.Clone(all[:i])
+		}
+	}
+	return all
+}
+
 // part is the answer to one part of a batch: its row or, where that had no room, the row's id, or why it
 // has none.
 type part struct {
@@ -138,6 +155,7 @@ func (s *Server) answerParts(w http.ResponseWriter, r *http.Request, name string
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
+	limitCompressing(h, r, worthCompressing) // at least
 	w.WriteHeader(http.StatusMultiStatus)
 	requestID := requestOf(r).id
 	causes := map[string]*apiError{} // each is logged once
@@ -162,7 +180,7 @@ func (s *Server) answerParts(w http.ResponseWriter, r *http.Request, name string
 			}
 		}
 		b.body = append(b.body, '}')
-		if len(b.body) >= largestKeptBuffer { // the rows are in memory as they are
+		if len(b.body) >= largestKeptBuffer/2 { // the rows are in memory as they are
 			_, _ = w.Write(b.body)
 			b.body = b.body[:0]
 		}

@@ -33,11 +33,11 @@ func (s *Server) batchRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 	if err != nil {
 		return err
 	}
-	operations, err := parseBatch(body, ws)
+	room := roomForParts(r)
+	operations, err := parseBatch(body, ws, room)
 	if err != nil {
 		return err
 	}
-	room := roomForParts(r)
 	results := s.doOperations(r.Context(), ws, operations, room)
 	return s.answerParts(w, r, "operation_run", len(results), func(i int) part {
 		result := &results[i]
@@ -59,21 +59,20 @@ func (i *result) fit(room *room) {
 	conflict, is := errors.AsType[*apiError](i.err)
 	switch {
 	case is && conflict.run != nil && !room.fits(size(conflict.run)):
-		without := *conflict
-		without.run = nil
-		i.err = &without
+		i.err = conflict.without()
 	case i.err == nil && !room.fits(size(&i.run)):
 		i.named, i.run = true, dbsqlc.OperationRun{ID: i.run.ID}
 	}
 }
 
 // parseBatch reads a batch. What is wrong with one operation is its own answer.
-func parseBatch(body json.RawMessage, ws workspace.Scope) ([]operation, error) {
+func parseBatch(body json.RawMessage, ws workspace.Scope, room *room) ([]operation, error) {
 	f := parseFields(body, "")
 	raw := f.array("operations")
 	operations := make([]operation, len(raw))
 	for i, object := range raw {
 		operations[i] = parseOperation(object, fmt.Sprintf("/operations/%d", i), ws)
+		operations[i].faults = room.faults(operations[i].faults)
 	}
 	if faults := f.faultless(); len(faults) > 0 {
 		for _, op := range operations {

@@ -192,6 +192,50 @@ func TestABatchIsAnsweredWithTheRunsThatThereIsRoomFor(t *testing.T) {
 	}
 }
 
+func TestTheFaultsOfABatchAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t).hurried(t))
+	var unknown strings.Builder
+	for i := range 100 {
+		_, _ = fmt.Fprintf(&unknown, `,"a%d":0`, i)
+	}
+	operations := slices.Repeat([]string{`{"start":{"type":"inventory_sync"` + unknown.String() + `}}`}, 500)
+	got := w.must(t, http.StatusMultiStatus, http.MethodPost, "/batch", `{"operations":[`+strings.Join(operations, ",")+`]}`)
+	if most := 3 << 20; len(got.body) > most {
+		t.Errorf("the answer has %d bytes", len(got.body))
+	}
+	results := decode[operationResults](t, got.body).Results
+	if told := len(results[0].Problem.Errors); told != 100 {
+		t.Errorf("of the first %d faults are told", told)
+	}
+	for i, result := range results {
+		if result.Status != http.StatusUnprocessableEntity || len(result.Problem.Errors) == 0 {
+			t.Fatalf("result %d: %+v", i, result)
+		}
+	}
+	report := `{"failure_summary":[` + strings.Join(slices.Repeat([]string{"{" + unknown.String()[1:] + "}"}, 100), ",") + `]}`
+	run := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	if got := w.refused(t, http.StatusUnprocessableEntity, http.MethodPatch, fmt.Sprintf("/%d", run.ID), report); len(got.Errors) > 100 {
+		t.Errorf("%d faults are told of one report", len(got.Errors))
+	}
+}
+
+func TestAnObjectHasOnlySoManyMembers(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t).hurried(t))
+	members := func(n int) string {
+		var all strings.Builder
+		for i := range n {
+			_, _ = fmt.Fprintf(&all, `,"%d":0`, i)
+		}
+		return `{"type":"inventory_sync","context":{` + all.String()[1:] + `}}`
+	}
+	w.refused(t, http.StatusUnprocessableEntity, http.MethodPost, "", members(10_000)) // for its length
+	if got := w.refused(t, http.StatusBadRequest, http.MethodPost, "", members(10_001)); !strings.Contains(got.Detail, "more than 10000 members") {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestManyReportsOnOneLargeRunAreNotAnsweredByAsManyOfIt(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t, newHarness(t))

@@ -110,8 +110,8 @@ func readBody(r *http.Request) (json.RawMessage, error) {
 	return body, nil
 }
 
-// checking are for the large bodies that are being checked. One of nothing but short names takes twenty times
-// its size for as long as that lasts, and no more of them are done at once by doing more at a time.
+// checking are for the large bodies that are being checked. One of many small objects takes several times its
+// size for as long as that lasts, and no more of them are done by doing more at a time.
 var checking = make(slots, 4) //nolint:mnd // processors, about
 
 // checkInTurn is checkJSON for a few large bodies at a time. The error may be that of ctx.
@@ -193,8 +193,8 @@ func checkJSON(body []byte) error {
 		}
 		return errBody("The body is not JSON.")
 	}
-	if name, repeated := repeatedName(body); repeated {
-		return errBody(fmt.Sprintf("An object has two members of the name %q.", printable(name)))
+	if err := checkNames(body); err != nil {
+		return err
 	}
 	return checkValues(body)
 }

@@ -110,12 +110,12 @@ func FuzzBody(f *testing.F) {
 			func(f *fields) { parseStart(f, ws) }, func(f *fields) { parseReport(f) }, func(f *fields) { parseFinding(f) }, func(f *fields) { parseItem(f) },
 			func(f *fields) { f.schedule(&dbsqlc.BackupSchedule{}) },
 			func(f *fields) {
-				for _, o := range parseObservations(f, "findings", parseFinding) {
+				for _, o := range parseObservations(f, "findings", nil, parseFinding) {
 					told(o.faults)
 				}
 			},
 			func(f *fields) {
-				for _, o := range parseObservations(f, "items", parseItem) {
+				for _, o := range parseObservations(f, "items", nil, parseItem) {
 					told(o.faults)
 				}
 			},
@@ -124,7 +124,7 @@ func FuzzBody(f *testing.F) {
 			parse(f)
 			told(f.faultless())
 		}
-		if operations, err := parseBatch(body, ws); err == nil {
+		if operations, err := parseBatch(body, ws, nil); err == nil {
 			for _, o := range operations {
 				told(o.faults)
 			}

@@ -82,6 +82,7 @@ type place struct {
 	shares   *shares[auth.Subject] // nil as long as it has none of one
 	subject  auth.Subject
 	weight   int  // bytes that its bodies have of the weights
+	shared   int  // and of its subject's share of them alone
 	waiting  bool // for its client
 	left     bool
 }
@@ -116,6 +117,27 @@ func (p *place) hold(bytes int) error {
 	return nil
 }
 
+// holdShared is hold for what others hold as well, and has been counted in all.
+func (p *place) holdShared(bytes int) error {
+	if p.capacity == nil || p.left || bytes == 0 {
+		return nil
+	}
+	if err := p.capacity.weights.shares.take(p.subject, bytes); err != nil {
+		return err
+	}
+	p.shared += bytes
+	return nil
+}
+
+// bear is weigh for the answer to what has been written, which is acknowledged whatever it weighs.
+func (p *place) bear(bytes int) {
+	if p.capacity == nil || p.left || bytes < heavy {
+		return
+	}
+	p.capacity.weights.bear(p.subject, bytes)
+	p.weight += bytes
+}
+
 // wait says that nothing is done for the request but to wait for its client, who has a body to send or an answer to
 // read. It is in nobody's way then.
 func (p *place) wait() {
@@ -146,6 +168,9 @@ func (p *place) leave() {
 	}
 	if p.weight > 0 {
 		p.capacity.weights.giveBack(p.subject, p.weight)
+	}
+	if p.shared > 0 {
+		p.capacity.weights.shares.giveBack(p.subject, p.shared)
 	}
 }
 

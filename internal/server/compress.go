@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/klauspost/compress/gzhttp"
 	"github.com/klauspost/compress/gzip"
@@ -24,8 +25,8 @@ func varyByToken(h http.Header) {
 // packets weigh as much as what would be saved.
 const worthCompressing = 1400
 
-// mostCompressors is how many answers that may have to wait for their readers are compressed at once.
-// Each has a compressor of 0.8 MB until it is sent; beside them answers are sent as they are.
+// mostCompressors is how many answers are compressed at once. Each has a compressor of 0.8 MB until it is
+// sent, which is as long as its reader takes; beside them answers are sent as they are.
 const mostCompressors = 64
 
 // compressed compresses answers in zstd or gzip for clients that take it, at the levels that cost
@@ -34,7 +35,7 @@ func compressed(compressors slots) func(http.Handler) http.Handler {
 	wrap, err := gzhttp.NewWrapper(
 		gzhttp.MinSize(worthCompressing),
 		gzhttp.CompressionLevel(gzip.BestSpeed),
-		gzhttp.ContentTypes([]string{"application/json", "application/problem+json", "application/yaml"}),
+		gzhttp.ContentTypes([]string{"application/json", "application/problem+json"}),
 		gzhttp.SetContentType(false),
 	)
 	if err != nil {
@@ -62,7 +63,8 @@ func compressed(compressors slots) func(http.Handler) http.Handler {
 // for it.
 func limitCompressing(h http.Header, r *http.Request, bytes int) {
 	req := requestOf(r)
-	if bytes < heavy || req.compressing || r.Header["Accept-Encoding"] == nil {
+	accepted := strings.Join(r.Header["Accept-Encoding"], ",")
+	if bytes < worthCompressing || req.compressing || !strings.Contains(accepted, "gzip") && !strings.Contains(accepted, "zstd") {
 		return
 	}
 	if _, req.compressing = req.compressors.enter(); !req.compressing {

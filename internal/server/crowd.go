@@ -59,7 +59,6 @@ func (s *Server) readGathered(_ context.Context, _ address, readers []reader) []
 	var made reading
 	if made.sheet, made.err = first.read(first.r); made.err == nil {
 		made.sheet.senders.Store(int32(len(readers))) //nolint:gosec // as many as there are requests
-		made.sheet.weight /= len(readers)
 	}
 	return slices.Repeat([]reading{made}, len(readers))
 }

@@ -69,6 +69,13 @@ func (e *apiError) because(cause error) *apiError {
 	return &with
 }
 
+// without is the same answer without the run.
+func (e *apiError) without() *apiError {
+	without := *e
+	without.run = nil
+	return &without
+}
+
 const bearerChallenge = `Bearer realm="runledger"`
 
 var (
@@ -182,8 +189,14 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	s.logCause(r.Context(), request.id, answer)
 	s.warnOf(r, answer)
 	answer, allowed := s.addressed(r, answer)
+	request.place.wait()
 	body := answer.problem(request.id)
+	if answer.run != nil && request.place.weigh(len(body)) != nil {
+		body = answer.without().problem(request.id)
+	}
 	h := w.Header()
+	h.Del("Link") // of the page that is not to be had
+	limitCompressing(h, r, len(body))
 	for name, value := range answer.header {
 		h.Set(name, value)
 	}

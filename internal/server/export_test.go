@@ -56,6 +56,17 @@ func (s *Server) SetMostBytes(most, ofSubject int) {
 	s.capacity.weights.most, s.capacity.weights.shares.most = int64(most), ofSubject
 }
 
+// PlannedForValues tells whether a statement with that context is planned anew for its values each time.
+func PlannedForValues(ctx context.Context) bool { return ctx.Value(planningKey{}) == planForValues }
+
+// HeldBytes is how many bytes of large bodies are held, and whether any subject holds some.
+func (s *Server) HeldBytes() (bytes int64, held bool) {
+	shares := s.capacity.weights.shares
+	shares.mu.Lock()
+	defer shares.mu.Unlock()
+	return s.capacity.weights.held.Load(), len(shares.held) > 0
+}
+
 // UsedConnections is how many connections the server has used so far.
 func (s *Server) UsedConnections() int64 { return s.gate.used.Load() }
 

@@ -56,12 +56,12 @@ func (s *Server) batchFindings(w http.ResponseWriter, r *http.Request, ws worksp
 	if err != nil {
 		return err
 	}
+	room := roomForParts(r)
 	f := parseFields(body, "")
-	findings := parseObservations(f, "findings", parseFinding)
+	findings := parseObservations(f, "findings", room, parseFinding)
 	if faults := f.faultless(); len(faults) > 0 {
 		return errInvalidFields(withObservations(faults, findings)...)
 	}
-	room := roomForParts(r)
 	results := observe(r.Context(), findings, reportedFinding.key,
 		func(ctx context.Context, items []reportedFinding) ([]observed, error) {
 			return s.writeFindings(ctx, ws, items, room)

@@ -43,16 +43,16 @@ func (s *Server) batchInventoryItems(w http.ResponseWriter, r *http.Request, ws 
 	if err != nil {
 		return err
 	}
+	room := roomForParts(r)
 	f := parseFields(body, "")
 	runID := f.requiredID("operation_run_id")
-	items := parseObservations(f, "items", parseItem)
+	items := parseObservations(f, "items", room, parseItem)
 	if faults := f.faultless(); len(faults) > 0 {
 		return errInvalidFields(withObservations(faults, items)...)
 	}
 	if err := s.mustBeRun(r.Context(), ws, runID); err != nil {
 		return err
 	}
-	room := roomForParts(r)
 	results := observe(r.Context(), items, seenItem.key,
 		func(ctx context.Context, items []seenItem) ([]observed, error) {
 			return s.writeItems(ctx, ws, runID, items, room)

@@ -174,7 +174,8 @@ type sheet struct {
 	buffer
 
 	rows    int
-	weight  int // bytes of it that each who sends it has on their account
+	weights *weights // that the page is on
+	weight  int      // bytes
 	tag     string
 	link    string       // to the page that follows, if one does
 	senders atomic.Int32 // who have yet to send it
@@ -201,7 +202,14 @@ func (s *Server) makeSheet(r *http.Request, pg page, fill func(l *listing) error
 		made.link = "<" + pg.next(r, next) + `>; rel="next"`
 		l.body = append(appendQuoted(l.body, next), '}')
 	}
-	made.buffer, made.tag, made.weight = l.buffer, entityTag("", l.body), len(l.body)
+	made.buffer, made.tag = l.buffer, entityTag("", l.body)
+	if len(l.body) >= heavy {
+		made.weights, made.weight = s.capacity.weights, len(l.body)
+		if err := made.weights.hold(made.weight); err != nil {
+			l.giveBack()
+			return nil, err
+		}
+	}
 	made.senders.Store(1)
 	return made, nil
 }
@@ -211,12 +219,20 @@ func (p *sheet) answer(w http.ResponseWriter, r *http.Request, pg page) error {
 	defer func() {
 		if p.senders.Add(-1) == 0 {
 			p.giveBack()
+			if p.weight > 0 {
+				p.weights.release(p.weight)
+			}
 		}
 	}()
+	if !matchesTag(r.Header.Values("If-None-Match"), p.tag) {
+		if err := requestOf(r).place.holdShared(p.weight); err != nil {
+			return err
+		}
+	}
 	if p.link != "" {
 		w.Header().Set("Link", p.link)
 	}
-	return answerShared(w, r, http.StatusOK, p.tag, p.body, p.weight, pg.vary...)
+	return answerWeighed(w, r, http.StatusOK, p.tag, p.body, pg.vary...)
 }
 
 // next is the address of the page behind cursor, relative to the server's own (RFC 8288 section

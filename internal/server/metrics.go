@@ -42,7 +42,7 @@ type statusCounter struct {
 	counter prometheus.Counter
 }
 
-// The reasons for which requests are refused before their work begins.
+// The reasons for which requests are refused, or answered with less than they asked for.
 const (
 	refusedAddressRate = "address_rate"
 	refusedSubjectRate = "subject_rate"
@@ -72,7 +72,7 @@ func newHTTPMetrics() *httpMetrics {
 		}, []string{"method", "route"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "runledger_http_refused_total",
-			Help: "Requests that were refused to protect the server, by reason.",
+			Help: "Requests that were refused, or answered with less than they asked for, to protect the server, by reason.",
 		}, []string{"reason"}),
 		polls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "runledger_http_polls_total",

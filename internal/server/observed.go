@@ -42,13 +42,13 @@ func observedRows(db dbsqlc.DBTX, show members, results []observed, room *room) 
 
 // parseObservations reads the array in member name of a body. What is wrong with one object is
 // its own answer, and no fault of f.
-func parseObservations[Item any](f *fields, name string, parse func(f *fields) Item) []observation[Item] {
+func parseObservations[Item any](f *fields, name string, room *room, parse func(f *fields) Item) []observation[Item] {
 	raw := f.array(name)
 	observations := make([]observation[Item], len(raw))
 	for i, object := range raw {
 		inner := parseFields(object, fmt.Sprintf("%s/%s/%d", f.pointer, name, i))
 		observations[i].item = parse(inner)
-		observations[i].faults = inner.faultless()
+		observations[i].faults = room.faults(inner.faultless())
 	}
 	return observations
 }

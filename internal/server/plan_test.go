@@ -23,8 +23,9 @@ import (
 
 // statement is what a request sent to the database.
 type statement struct {
-	sql  string
-	args []any
+	sql       string
+	args      []any
+	forValues bool // whether it is planned anew each time
 }
 
 // recorder notes the statements that pass.
@@ -36,7 +37,7 @@ type recorder struct {
 func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.statements = append(r.statements, statement{data.SQL, data.Args})
+	r.statements = append(r.statements, statement{data.SQL, data.Args, server.PlannedForValues(ctx)})
 	return ctx
 }
 

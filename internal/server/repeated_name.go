@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 )
 
@@ -13,6 +14,9 @@ type nameSet struct {
 	few  []string
 	many map[string]bool // once there are more than fewMembers
 }
+
+// size is how many names there are.
+func (s *nameSet) size() int { return max(len(s.few), len(s.many)) }
 
 // add adds a name; false says that it is there already.
 func (s *nameSet) add(name string) bool {
@@ -35,10 +39,13 @@ func (s *nameSet) add(name string) bool {
 	return true
 }
 
-// repeatedName is the first name that an object in valid JSON gives to two of its members; ok is
-// false if there is none. Parsers disagree about which of the two counts, and jsonb keeps one in
-// silence.
-func repeatedName(body []byte) (name string, ok bool) {
+// mostMembers is how many members an object may have: more than fit into what any of them may hold, and few
+// enough that a body of nothing else is not worth twenty times its size in memory.
+const mostMembers = 10_000
+
+// checkNames refuses valid JSON in which an object gives one name to two of its members, since parsers
+// disagree about which of the two counts, and jsonb keeps one in silence; or has far too many of them.
+func checkNames(body []byte) error {
 	var open []*nameSet // of the objects and, as nil, the arrays around
 	for i := 0; i < len(body); i++ {
 		switch body[i] {
@@ -56,13 +63,17 @@ func repeatedName(body []byte) (name string, ok bool) {
 				}
 			}
 			if text := body[start : i+1]; len(open) > 0 && open[len(open)-1] != nil && namesMember(body[i+1:]) {
-				if name := unquoted(text); !open[len(open)-1].add(name) {
-					return name, true
+				names := open[len(open)-1]
+				if name := unquoted(text); !names.add(name) {
+					return errBody(fmt.Sprintf("An object has two members of the name %q.", printable(name)))
+				}
+				if names.size() > mostMembers {
+					return errBody(fmt.Sprintf("An object has more than %d members.", mostMembers))
 				}
 			}
 		}
 	}
-	return "", false
+	return nil
 }
 
 // namesMember tells whether what follows a text makes it a member's name.

@@ -51,7 +51,7 @@ type Limits struct {
 	PerAddress     Rate           // of one client's address, a /64 of IPv6
 	PerSubject     Rate           // of one subject of tokens
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For counts
-	MaxRequests    int            // answered at once, 2048 if 0, without streams
+	MaxRequests    int            // answered at once, 2048 if 0, without streams and files for everybody
 }
 
 // Server answers requests. Make one with New.
@@ -177,7 +177,7 @@ func (s *Server) Close() {
 // that proof or reads by statements that ask for it.
 func (s *Server) routes() *chi.Mux {
 	router := chi.NewRouter()
-	router.Use(s.observe, s.shared, s.compressed, s.limitAddresses, s.limitRequests, middleware.GetHead)
+	router.Use(s.observe, s.shared, s.limitAddresses, s.limitRequests, s.compressed, middleware.GetHead)
 	router.NotFound(s.unrouted(errNotFound))
 	router.MethodNotAllowed(s.unrouted(errMethodNotAllowed))
 	r := router.With(s.metrics.running)

@@ -71,7 +71,14 @@ func (s *shares[Holder]) take(holder Holder, amount int) error {
 	return nil
 }
 
-// giveBack ends what a take began.
+// bear takes so much more for a holder, whether it may have that or not.
+func (s *shares[Holder]) bear(holder Holder, amount int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[holder] += amount
+}
+
+// giveBack ends what a take or bear began.
 func (s *shares[Holder]) giveBack(holder Holder, amount int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/runledger/runledger/internal/dbtest"
 	"github.com/runledger/runledger/internal/server"
@@ -205,13 +206,17 @@ func TestAStreamThatBreaksBeforeItsFirstEventGoesOnFromItsBeginning(t *testing.T
 
 func TestAStreamThatIsFarBehindHasOnlyTheMemoryThatThereIs(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
+	registry := prometheus.NewRegistry()
+	h := newHarnessOn(t, dbtest.Pool(t), server.Options{Registry: registry})
 	f := newFixture(t, h)
 	f.await(t, h, f.record(t, h, "{}"))
 	l := h.follow(t, f.Owner.Subject, f.ID, "")
 	l.hangUp()
 	want := f.record(t, h, fmt.Sprintf(`{"text":%q}`, strings.Repeat("x", 100_000)))
-	f.await(t, h, want) // and nobody follows any more, so that the feed remembers nothing
+	f.await(t, h, want)
+	awaitTrue(t, "nobody to follow any more, so that the feed remembers nothing", func() bool {
+		return strings.Contains(told(t, registry), `runledger_http_requests_in_flight{method="GET",route="/workspaces/{workspace_id}/operation-runs/events"} 0`+"\n")
+	})
 	h.server.SetMostBytes(1<<20, 50_000)
 	h.follow(t, f.Owner.Subject, f.ID, l.lastID).ends()
 	h.server.SetMostBytes(1<<20, 1<<20)

@@ -32,15 +32,33 @@ func (w *weights) take(subject auth.Subject, bytes int) error {
 	if err := w.shares.take(subject, bytes); err != nil {
 		return err
 	}
+	if err := w.hold(bytes); err != nil {
+		w.shares.giveBack(subject, bytes)
+		return err
+	}
+	return nil
+}
+
+// hold takes bytes for nobody. The error is the answer where they are not to be had.
+func (w *weights) hold(bytes int) error {
 	if w.held.Add(int64(bytes)) > w.most {
-		w.giveBack(subject, bytes)
+		w.release(bytes)
 		w.refused()
 		return errOverloaded
 	}
 	return nil
 }
 
-// giveBack ends what a take began.
+// release ends what a hold began.
+func (w *weights) release(bytes int) { w.held.Add(-int64(bytes)) }
+
+// bear takes bytes for a subject that are there, whether they are to be had or not: others have less then.
+func (w *weights) bear(subject auth.Subject, bytes int) {
+	w.held.Add(int64(bytes))
+	w.shares.bear(subject, bytes)
+}
+
+// giveBack ends what a take or bear began.
 func (w *weights) giveBack(subject auth.Subject, bytes int) {
 	w.held.Add(-int64(bytes))
 	w.shares.giveBack(subject, bytes)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,15 @@ func (h *harness) dial(t *testing.T, text string) net.Conn {
 		t.Fatal(err)
 	}
 	return conn
+}
+
+// holdsNothing waits until no bytes of large bodies are held.
+func (h *harness) holdsNothing(t *testing.T) {
+	t.Helper()
+	awaitTrue(t, "all bytes to be given back", func() bool {
+		bytes, held := h.server.HeldBytes()
+		return bytes == 0 && !held
+	})
 }
 
 func TestWhoDoesNotReadWhatAnybodyMayReadIsInNobodysWay(t *testing.T) {
@@ -108,6 +118,7 @@ func TestTheBytesOfLargeBodiesAreBounded(t *testing.T) {
 	for _, conn := range held {
 		_ = conn.Close()
 	}
+	held = nil
 	page := h.becomes(t, list, operator, http.StatusOK)
 	awaitTrue(t, "all bytes to be used up again", func() bool {
 		hold(w.Owner.Subject)
@@ -121,6 +132,10 @@ func TestTheBytesOfLargeBodiesAreBounded(t *testing.T) {
 	if result := decode[operationResults](t, batch.body).Results[0]; err != nil || result.Status != http.StatusCreated || result.OperationRunID == 0 {
 		t.Errorf("a batch is answered with %+v, %v", result, err)
 	}
+	for _, conn := range held {
+		_ = conn.Close()
+	}
+	h.holdsNothing(t)
 	text := told(t, registry)
 	for _, reason := range []string{"subject_share", "memory"} {
 		if strings.Contains(text, fmt.Sprintf("runledger_http_refused_total{reason=%q} 0\n", reason)) {
@@ -171,17 +186,60 @@ func TestLargePagesWeighWhatTheyHave(t *testing.T) {
 	w := newWorker(t, h)
 	w.exec(t, "INSERT INTO operation_runs (workspace_id, type, context) "+
 		"SELECT $1, 'inventory_sync', jsonb_build_object('text', repeat('x', 60000)) FROM generate_series(1, 50)", w.ID)
-	h.server.SetMostBytes(5<<20, 4<<20)
-	h.get(t, http.StatusOK, w.Owner.Subject, w.path("")) // of 3 MB, more than what would be refused to two at once
+	h.server.SetMostBytes(10<<20, 4<<20)
+	h.get(t, http.StatusOK, w.Owner.Subject, w.path("")) // of 3 MB, which would be too much for one subject twice
 	const requests = 20                                  // more than buffers take
 	slow := h.dial(t, strings.Repeat(fmt.Sprintf("GET %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\n\r\n", w.path(""), w.bearer), requests))
 	path := w.path("?order=created_at")
 	awaitTrue(t, "the page to wait for its reader", func() bool {
 		return h.do(t, http.MethodGet, path, w.bearer).status == http.StatusTooManyRequests
 	})
-	if got := h.do(t, http.MethodGet, path, h.token(t, w.Readonly.Subject)); got.status != http.StatusServiceUnavailable {
-		t.Errorf("another reader, for whom there is too little in all, gets %d", got.status)
-	}
+	h.get(t, http.StatusOK, w.Readonly.Subject, path)
+	h.server.SetMostBytes(5<<20, 4<<20)
+	awaitTrue(t, "another reader to be refused, for whom there is too little in all", func() bool {
+		return h.do(t, http.MethodGet, path, h.token(t, w.Readonly.Subject)).status == http.StatusServiceUnavailable
+	})
 	_ = slow.Close()
 	h.becomes(t, path, w.bearer, http.StatusOK)
+	h.holdsNothing(t)
+}
+
+func TestAPageThatManyAskForWeighsOnceInAllAndForEachOfThem(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w := newWorker(t, h)
+	w.exec(t, "INSERT INTO operation_runs (workspace_id, type, context) "+
+		"SELECT $1, 'inventory_sync', jsonb_build_object('text', repeat('x', 60000)) FROM generate_series(1, 50)", w.ID)
+	h.server.SetMostBytes(64<<20, 32<<20)
+	var crowd sync.WaitGroup
+	for range 40 { // some alone, some together, some who hang up
+		crowd.Go(func() {
+			resp, err := h.plainly(w.path(""), w.bearer)
+			if err == nil {
+				_, _ = resp.Body.Read(make([]byte, 1))
+				_ = resp.Body.Close()
+			}
+		})
+	}
+	crowd.Wait()
+	h.holdsNothing(t)
+}
+
+func TestAConflictIsToldWithoutItsRunWhereThatIsTooMuch(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w := newWorker(t, h)
+	run := w.start(t, http.StatusCreated, `{"type":"inventory_sync","context":{"text":"`+strings.Repeat("x", 60_000)+`"}}`)
+	w.report(t, run.ID, `{"status":"completed","outcome":"succeeded"}`)
+	beat := func() problemBody {
+		return decode[problemBody](t, w.must(t, http.StatusConflict, http.MethodPost, fmt.Sprintf("/%d/heartbeat", run.ID), "").body)
+	}
+	if got := beat(); got.OperationRun == nil {
+		t.Errorf("%+v", got)
+	}
+	h.server.SetMostBytes(1<<20, 50_000)
+	if got := beat(); got.OperationRun != nil || got.Detail == "" {
+		t.Errorf("%+v", got)
+	}
+	h.holdsNothing(t)
 }

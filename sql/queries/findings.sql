@@ -133,7 +133,8 @@ LEFT JOIN operation_runs AS baseline
     ON baseline.workspace_id = findings.workspace_id AND baseline.id = findings.baseline_operation_run_id
 LEFT JOIN operation_runs AS current
     ON current.workspace_id = findings.workspace_id AND current.id = findings.current_operation_run_id
-WHERE findings.workspace_id = @workspace_id AND findings.id = ANY (ARRAY(SELECT f.id FROM found AS f));
+WHERE findings.workspace_id = @workspace_id AND findings.id = ANY (ARRAY(SELECT f.id FROM found AS f))
+ORDER BY found.place;
 
 -- name: SetFindingStatus :execrows
 -- Acknowledges a finding or opens it again, unless it is that already or has another revision than

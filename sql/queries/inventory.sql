@@ -99,4 +99,5 @@ FROM inventory_items
 JOIN found ON found.id = inventory_items.id
 LEFT JOIN operation_runs AS run
     ON run.workspace_id = inventory_items.workspace_id AND run.id = inventory_items.last_seen_operation_run_id
-WHERE inventory_items.workspace_id = @workspace_id AND inventory_items.id = ANY (ARRAY(SELECT f.id FROM found AS f));
+WHERE inventory_items.workspace_id = @workspace_id AND inventory_items.id = ANY (ARRAY(SELECT f.id FROM found AS f))
+ORDER BY found.place;
