@@ -45,7 +45,7 @@ var (
 	ErrNoRole    = errors.New("there is no such role")
 	ErrOwnerRole = errors.New("the role owns the tables, or may act as who does: it may do whatever servers do, and more")
 	ErrNotOwner  = errors.New("this is for the owner of the tables")
-	ErrMore      = errors.New("the role may do more than servers do, by what PUBLIC or a role that it is in may")
+	ErrMore      = errors.New("the role may do more than servers do, by what PUBLIC or a role that it is in may, or by what somebody else has granted")
 )
 
 // Grant lets role do with the tables of the database at databaseURL what servers do, and takes

@@ -163,7 +163,7 @@ func (a *app) dev(ctx context.Context, dataDir string, addresses devAddresses, f
 	err = a.devOn(living, c, addresses.listen, dataDir, pg)
 	die()
 	if ctx.Err() == nil && endsWithin(pg, time.Second) { // a connection may hear of it before
-		err = errors.Join(err, fmt.Errorf("%w; what it said last is in %s", errDatabaseEnded, filepath.Join(dataDir, "postgresql.log")))
+		err = errors.Join(fmt.Errorf("%w; what it said last is in %s", errDatabaseEnded, filepath.Join(dataDir, "postgresql.log")), err)
 	}
 	a.note("stopping PostgreSQL")
 	if stopErr := pg.Stop(context.WithoutCancel(ctx)); stopErr != nil {

@@ -251,7 +251,7 @@ func holdsPassword(address string) bool {
 			return true
 		}
 	}
-	return strings.Contains(address, "password=")
+	return strings.Contains(strings.ReplaceAll(address, " ", ""), "password=")
 }
 
 // typed is the line that somebody types, unless ctx ends before. What waits for it then waits on, and ends with

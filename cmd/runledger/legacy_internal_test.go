@@ -12,7 +12,7 @@ func TestAPasswordInAnAddressIsSeen(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]bool{
 		"": false, "postgres://runledger@localhost/runledger": false, "host=localhost user=runledger": false,
-		"postgres://runledger:secret@localhost/runledger": true, "host=localhost password=secret": true, "postgres://localhost/r?password=secret": true,
+		"postgres://runledger:secret@localhost/runledger": true, "host=localhost password = secret": true, "postgres://localhost/r?password=secret": true,
 	} {
 		if holdsPassword(address) != want {
 			t.Errorf("%s: not %v", address, want)

@@ -62,12 +62,13 @@ func answerTagged(
 // answerBody writes a body with its tag, or 304 if the client has it already.
 func answerBody(w http.ResponseWriter, r *http.Request, status int, tag string, body []byte) error {
 	p := &requestOf(r).place
-	if !isReading(r) {
+	switch {
+	case !isReading(r):
 		p.bear(len(body))
-		return answerWeighed(w, r, status, tag, body)
-	}
-	if err := p.weigh(len(body)); err != nil {
-		return err
+	case !matchesTag(r.Header.Values(ifNoneMatch), tag):
+		if err := p.weigh(len(body)); err != nil {
+			return err
+		}
 	}
 	return answerWeighed(w, r, status, tag, body)
 }
@@ -155,7 +156,7 @@ func (s *Server) answerParts(w http.ResponseWriter, r *http.Request, name string
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
-	limitCompressing(h, r, worthCompressing) // at least
+	limitCompressing(h, r, worthCompressing) // it may be more
 	w.WriteHeader(http.StatusMultiStatus)
 	requestID := requestOf(r).id
 	causes := map[string]*apiError{} // each is logged once

@@ -63,7 +63,7 @@ func compressed(compressors slots) func(http.Handler) http.Handler {
 // for it.
 func limitCompressing(h http.Header, r *http.Request, bytes int) {
 	req := requestOf(r)
-	accepted := strings.Join(r.Header["Accept-Encoding"], ",")
+	accepted := strings.ToLower(strings.Join(r.Header["Accept-Encoding"], ",")) // RFC 9110, section 8.4.1
 	if bytes < worthCompressing || req.compressing || !strings.Contains(accepted, "gzip") && !strings.Contains(accepted, "zstd") {
 		return
 	}

@@ -24,7 +24,7 @@ func TestWhereAllCompressorsAreTakenLargeAnswersAreSentAsTheyAre(t *testing.T) {
 	}))
 	get := func(size int) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(http.MethodGet, "/?size="+strconv.Itoa(size), http.NoBody)
-		r.Header.Set("Accept-Encoding", "gzip")
+		r.Header.Set("Accept-Encoding", "GZip")
 		w := httptest.NewRecorder()
 		compressing.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, new(request))))
 		return w

@@ -175,7 +175,8 @@ type sheet struct {
 
 	rows    int
 	weights *weights // that the page is on
-	weight  int      // bytes
+	weight  int      // bytes, 0 where it is none
+	refused error    // why it is not to be sent but to who has it already
 	tag     string
 	link    string       // to the page that follows, if one does
 	senders atomic.Int32 // who have yet to send it
@@ -204,10 +205,8 @@ func (s *Server) makeSheet(r *http.Request, pg page, fill func(l *listing) error
 	}
 	made.buffer, made.tag = l.buffer, entityTag("", l.body)
 	if len(l.body) >= heavy {
-		made.weights, made.weight = s.capacity.weights, len(l.body)
-		if err := made.weights.hold(made.weight); err != nil {
-			l.giveBack()
-			return nil, err
+		if made.refused = s.capacity.weights.hold(len(l.body)); made.refused == nil {
+			made.weights, made.weight = s.capacity.weights, len(l.body)
 		}
 	}
 	made.senders.Store(1)
@@ -225,6 +224,9 @@ func (p *sheet) answer(w http.ResponseWriter, r *http.Request, pg page) error {
 		}
 	}()
 	if !matchesTag(r.Header.Values("If-None-Match"), p.tag) {
+		if p.refused != nil {
+			return p.refused
+		}
 		if err := requestOf(r).place.holdShared(p.weight); err != nil {
 			return err
 		}

@@ -39,8 +39,8 @@ func (s *nameSet) add(name string) bool {
 	return true
 }
 
-// mostMembers is how many members an object may have: more than fit into what any of them may hold, and few
-// enough that a body of nothing else is not worth twenty times its size in memory.
+// mostMembers is how many members an object may have: more than fit into a context, evidence or meta, and few
+// enough that reading one object does not take twenty times a body's size.
 const mostMembers = 10_000
 
 // checkNames refuses valid JSON in which an object gives one name to two of its members, since parsers

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -186,25 +187,54 @@ func TestLargePagesWeighWhatTheyHave(t *testing.T) {
 	w := newWorker(t, h)
 	w.exec(t, "INSERT INTO operation_runs (workspace_id, type, context) "+
 		"SELECT $1, 'inventory_sync', jsonb_build_object('text', repeat('x', 60000)) FROM generate_series(1, 50)", w.ID)
-	h.server.SetMostBytes(10<<20, 4<<20)
-	h.get(t, http.StatusOK, w.Owner.Subject, w.path("")) // of 3 MB, which would be too much for one subject twice
-	const requests = 20                                  // more than buffers take
-	slow := h.dial(t, strings.Repeat(fmt.Sprintf("GET %s HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\n\r\n", w.path(""), w.bearer), requests))
+	h.server.SetMostBytes(7<<20, 4<<20)
+	h.get(t, http.StatusOK, w.Owner.Subject, w.path("")) // of 3 MB: too much for one subject twice, and for all three times
+	h.holdsNothing(t)
+	goOn := make(chan struct{})
+	var readers sync.WaitGroup
+	readSlowly := func(subject string) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, w.path(""), http.NoBody)
+		r.Header.Set("Authorization", "Bearer "+h.token(t, subject))
+		slow := &slowReader{ResponseWriter: httptest.NewRecorder(), begun: make(chan struct{}), goOn: goOn}
+		readers.Go(func() { h.server.ServeHTTP(slow, r) })
+		<-slow.begun
+	}
 	path := w.path("?order=created_at")
-	awaitTrue(t, "the page to wait for its reader", func() bool {
-		return h.do(t, http.MethodGet, path, w.bearer).status == http.StatusTooManyRequests
-	})
+	readSlowly(w.Owner.Subject)
+	if got := h.do(t, http.MethodGet, path, h.token(t, w.Owner.Subject)); got.status != http.StatusTooManyRequests {
+		t.Errorf("a second page of the same subject: %d", got.status)
+	}
 	h.get(t, http.StatusOK, w.Readonly.Subject, path)
-	h.server.SetMostBytes(5<<20, 4<<20)
-	awaitTrue(t, "another reader to be refused, for whom there is too little in all", func() bool {
-		return h.do(t, http.MethodGet, path, h.token(t, w.Readonly.Subject)).status == http.StatusServiceUnavailable
+	readSlowly(w.Manager.Subject)
+	awaitTrue(t, "what others had to be given back", func() bool {
+		const pages = 6_500_000 // bytes, more than two of them
+		bytes, _ := h.server.HeldBytes()
+		return bytes < pages
 	})
-	_ = slow.Close()
-	h.becomes(t, path, w.bearer, http.StatusOK)
+	if got := h.do(t, http.MethodGet, path, h.token(t, w.Readonly.Subject)); got.status != http.StatusServiceUnavailable {
+		t.Errorf("a page of another reader, for which there is too little in all: %d", got.status)
+	}
+	close(goOn)
+	readers.Wait()
+	h.get(t, http.StatusOK, w.Owner.Subject, path)
 	h.holdsNothing(t)
 }
 
-func TestAPageThatManyAskForWeighsOnceInAllAndForEachOfThem(t *testing.T) {
+// slowReader is a client who waits before reading the body of an answer.
+type slowReader struct {
+	http.ResponseWriter
+
+	begun, goOn chan struct{}
+}
+
+// Write waits until the reader goes on.
+func (r *slowReader) Write(body []byte) (int, error) {
+	close(r.begun) // a body is written at once
+	<-r.goOn
+	return r.ResponseWriter.Write(body)
+}
+
+func TestWhatAPageThatManyAskForWeighsIsGivenBack(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	w := newWorker(t, h)
