@@ -85,7 +85,7 @@ func answerWeighed(w http.ResponseWriter, r *http.Request, status int, tag strin
 	req.place.wait()
 	tagHeaders(h, tag, vary)
 	req.poll.remember(h, tag, vary)
-	if isReading(r) && matchesTag(r.Header.Values("If-None-Match"), tag) {
+	if isReading(r) && matchesTag(r.Header.Values(ifNoneMatch), tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}

@@ -183,7 +183,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		answer = errHungUp.because(err)
 	}
-	if isUnstorable(err) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+	if isUnstorable(err) && isReading(r) {
 		answer = errUncomparable.because(err) // there is no body to blame
 	}
 	s.logCause(r.Context(), request.id, answer)

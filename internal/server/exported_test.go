@@ -353,8 +353,7 @@ func TestSlowReadersOfExportsHoldUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	h := newHarnessOn(t, connectPool(t, dbtest.Fresh(t), 2), server.Options{})
 	w := newWorker(t, h)
-	w.exec(t, "INSERT INTO operation_runs (workspace_id, type, context) "+
-		"SELECT $1, 'inventory_sync', jsonb_build_object('text', repeat('x', 60000)) FROM generate_series(1, 300)", w.ID)
+	w.largeRuns(t, 300)
 	const most, together = 8, 16 // of one subject, and of a workspace
 	readSlowly := func(subject string) {
 		slow, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))

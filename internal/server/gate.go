@@ -62,7 +62,7 @@ func (s *Server) scoped(h scopedHandler) http.HandlerFunc {
 func (s *Server) gated(h scopedHandler) signedInHandler {
 	return func(w http.ResponseWriter, r *http.Request, subject auth.Subject) error {
 		req := requestOf(r)
-		writes := r.Method != http.MethodGet && r.Method != http.MethodHead
+		writes := !isReading(r)
 		if writes {
 			// However long the client takes to send it, what the gate says afterwards is true of now.
 			req.body = receive(w, r)

@@ -223,7 +223,7 @@ func (p *sheet) answer(w http.ResponseWriter, r *http.Request, pg page) error {
 			}
 		}
 	}()
-	if !matchesTag(r.Header.Values("If-None-Match"), p.tag) {
+	if !matchesTag(r.Header.Values(ifNoneMatch), p.tag) {
 		if p.refused != nil {
 			return p.refused
 		}

@@ -39,7 +39,7 @@ func answerFile(w http.ResponseWriter, r *http.Request, f static.File) error {
 		h.Set("ETag", strings.TrimSuffix(f.ETag, `"`)+`-gzip"`) // another representation, another tag
 	}
 	h.Set(gzhttp.HeaderNoCompression, "static") // it is compressed as far as it is to be; this is not sent
-	if matchesTag(r.Header.Values("If-None-Match"), h.Get("ETag")) {
+	if matchesTag(r.Header.Values(ifNoneMatch), h.Get("ETag")) {
 		h.Del("Content-Encoding")
 		w.WriteHeader(http.StatusNotModified)
 		return nil

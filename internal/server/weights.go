@@ -60,6 +60,6 @@ func (w *weights) bear(subject auth.Subject, bytes int) {
 
 // giveBack ends what a take or bear began.
 func (w *weights) giveBack(subject auth.Subject, bytes int) {
-	w.held.Add(-int64(bytes))
+	w.release(bytes)
 	w.shares.giveBack(subject, bytes)
 }

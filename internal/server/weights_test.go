@@ -30,6 +30,13 @@ func (h *harness) dial(t *testing.T, text string) net.Conn {
 	return conn
 }
 
+// largeRuns makes runs of 60 kB each.
+func (w *worker) largeRuns(t *testing.T, n int) {
+	t.Helper()
+	w.exec(t, "INSERT INTO operation_runs (workspace_id, type, context) "+
+		"SELECT $1, 'inventory_sync', jsonb_build_object('text', repeat('x', 60000)) FROM generate_series(1, $2)", w.ID, n)
+}
+
 // holdsNothing waits until no bytes of large bodies are held.
 func (h *harness) holdsNothing(t *testing.T) {
 	t.Helper()
@@ -185,8 +192,7 @@ func TestLargePagesWeighWhatTheyHave(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	w := newWorker(t, h)
-	w.exec(t, "INSERT INTO operation_runs (workspace_id, type, context) "+
-		"SELECT $1, 'inventory_sync', jsonb_build_object('text', repeat('x', 60000)) FROM generate_series(1, 50)", w.ID)
+	w.largeRuns(t, 50)
 	h.server.SetMostBytes(7<<20, 4<<20)
 	h.get(t, http.StatusOK, w.Owner.Subject, w.path("")) // of 3 MB: too much for one subject twice, and for all three times
 	h.holdsNothing(t)
@@ -238,8 +244,7 @@ func TestWhatAPageThatManyAskForWeighsIsGivenBack(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	w := newWorker(t, h)
-	w.exec(t, "INSERT INTO operation_runs (workspace_id, type, context) "+
-		"SELECT $1, 'inventory_sync', jsonb_build_object('text', repeat('x', 60000)) FROM generate_series(1, 50)", w.ID)
+	w.largeRuns(t, 50)
 	h.server.SetMostBytes(64<<20, 32<<20)
 	var crowd sync.WaitGroup
 	for range 40 { // some alone, some together, some who hang up
