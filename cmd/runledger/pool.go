@@ -20,6 +20,11 @@ import (
 // pgx by itself reads the 8 kB that PostgreSQL sends at a time. Each connection has a buffer so large.
 const readAtOnce = 64 << 10
 
+// mostStatements is how many statements PostgreSQL keeps for each connection, the last to be used. They are
+// those of this service, a hundred, and lists with other filters, which take up to half a
+// megabyte each: a client that asks for all of them is not to take more than 100 MB of a connection's.
+const mostStatements = 256
+
 // pool is the configuration of the connections of a server to a database, the primary or a replica.
 func (c *config) pool(databaseURL string) (*pgxpool.Config, error) {
 	pool, err := pgxpool.ParseConfig(databaseURL)
@@ -28,6 +33,7 @@ func (c *config) pool(databaseURL string) (*pgxpool.Config, error) {
 	}
 	pool.MaxConns = c.DatabaseMaxConns
 	pool.ConnConfig.ConnectTimeout = c.DatabaseAcquireTimeout
+	pool.ConnConfig.StatementCacheCapacity = mostStatements
 	pool.ConnConfig.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readAtOnce), w)
 	}

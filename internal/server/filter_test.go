@@ -100,6 +100,12 @@ func (w *filterWorld) drawRun(t *rapid.T, key int) modelRun {
 		UpdatedAt:      instantOrNull(t, "updated_at"),
 		StalledAt:      instantOrNull(t, "stalled_at"),
 	}
+	if rapid.Bool().Draw(t, "timely") { // as nearly all runs are: their updates cross those of others
+		const minutes = 120
+		created := filterEpoch.Add(time.Duration(rapid.IntRange(0, minutes).Draw(t, "created at minute")) * time.Minute)
+		updated := created.Add(time.Duration(rapid.IntRange(0, minutes).Draw(t, "minutes to the update")) * time.Minute)
+		m.CreatedAt, m.UpdatedAt = &created, &updated
+	}
 	if m.Status != "completed" { // of active runs no two have the same identity
 		m.Hash = fmt.Sprintf("%064x", key+1)
 		return m

@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/runledger/runledger/internal/dbtest"
 )
@@ -352,4 +355,42 @@ func TestACountStopsAtTenThousand(t *testing.T) {
 	counts("", `{"count":10000,"relation":"gte"}`)
 	counts("?outcome=failed,succeeded", `{"count":10000,"relation":"gte"}`)
 	counts("?outcome=failed", `{"count":0,"relation":"eq"}`)
+}
+
+// TestPageInTheOrderOfUpdatesHoldsRunsThatWereCreatedLaterAndUpdatedEarlier takes the runs of a page
+// among those that were created until the last of its updates, and not only the first to be created.
+func TestPageInTheOrderOfUpdatesHoldsRunsThatWereCreatedLaterAndUpdatedEarlier(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w := newWorker(t, h)
+	type run struct {
+		id               int64
+		created, updated int // minutes
+	}
+	runs := make([]run, 60) // several of which share each minute
+	dice := rand.New(rand.NewPCG(1, 1))
+	for i := range runs {
+		r := &runs[i]
+		r.created = dice.IntN(len(runs) / 3)
+		r.updated = r.created + dice.IntN(len(runs))
+		if err := h.pool.QueryRow(t.Context(), `INSERT INTO operation_runs (workspace_id, type, created_at, updated_at)
+			VALUES ($1, 'inventory_sync', '2026-03-01'::timestamptz + $2 * interval '1 minute', '2026-03-01'::timestamptz + $3 * interval '1 minute')
+			RETURNING id`, w.ID, r.created, r.updated).Scan(&r.id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.SortStableFunc(runs, func(a, b run) int { return a.updated - b.updated })
+	var ids []int64
+	for _, r := range runs {
+		ids = append(ids, r.id)
+	}
+	for _, limit := range []int{1, 2, 3, 5, 8, 13, len(runs) - 1, len(runs), len(runs) + 1} {
+		var seen []int64
+		h.visit(t, h.token(t, w.Readonly.Subject), w.path(fmt.Sprintf("?order=updated_at&type=inventory_sync&limit=%d", limit)), func(p page) {
+			seen = append(seen, p.ids()...)
+		})
+		if diff := cmp.Diff(ids, seen); diff != "" {
+			t.Errorf("pages of %d (-want +got)\n%s", limit, diff)
+		}
+	}
 }

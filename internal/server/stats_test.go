@@ -152,9 +152,6 @@ func TestStatsAreWhatPostgreSQLCountsAndAreReadFromAnIndexAlone(t *testing.T) {
 			}
 		}
 		sent := seen.last(t, "ListRunStats")
-		if len(sent.args) > 0 && sent.args[0] == pgx.QueryExecModeCacheDescribe {
-			sent.args = sent.args[1:]
-		}
 		for _, generic := range []bool{false, true} {
 			plan, text := explain(t, conn, sent, generic)
 			index := false

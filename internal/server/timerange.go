@@ -218,20 +218,30 @@ func (r timeRange) conditions() []condition {
 	return ends
 }
 
-// byCreation is how a page in the order of updates goes on behind its workspace where a filter keeps
-// timely runs: no filter has an index in that order. But a timely run was created before it was
-// updated. When as many runs as the page holds have been found in the order of creation, none that
-// was created after the last of their updates is on the page. So the page is among the runs that
-// were created until then, and these are sorted.
+// byCreation is a page in the order of updates where a filter keeps timely runs, which no index holds
+// in that order. But a timely run was created before it was updated. When as many runs as the page
+// holds have been found in the order of creation, none that was created after the last of their
+// updates is on the page. So the page is among these earliest runs and the rest of those created
+// until then, and they are sorted by whom this is a branch of. Fewer are all that there are: nothing
+// follows the place of the last one then, as there is none.
 //
-// The parameters are those of ListRunsByUpdate.
-func byCreation(where, after string) string {
+// The statement is ListRunsByUpdate in three parts, with its parameters $1 to $4.
+func byCreation(before, where, after string) string {
 	const created = "coalesce(created_at, '-infinity')"
-	return where + "\n  AND " + created + " <= (" +
-		"SELECT CASE WHEN count(*) < $4::bigint THEN 'infinity' ELSE max(updated_at) END FROM (" +
-		"SELECT updated_at FROM operation_runs WHERE workspace_id = $1 " + where +
-		" AND " + unforeseen(condition{sql: sorted("(coalesce(updated_at, '-infinity'), id) > ($2::timestamptz, $3::bigint)")}).sql +
-		" ORDER BY " + created + ", id LIMIT $4::bigint) AS earliest)" + sorted(after)
+	head, list, ok := strings.Cut(before, "\nSELECT ")
+	columns, from, found := strings.Cut(list, " FROM ")
+	if !ok || !found {
+		panic("server: not a statement of a list: " + before)
+	}
+	from = " FROM " + from
+	position := unforeseen(condition{sql: sorted("(coalesce(updated_at, '-infinity'), id) > ($2::timestamptz, $3::bigint)")}).sql
+	return head + "\nWITH earliest AS MATERIALIZED (SELECT " + columns + ", " + created + " AS created" + from + where +
+		" AND " + position + " ORDER BY " + created + ", id LIMIT $4::bigint)," +
+		" last AS (SELECT created, id FROM earliest ORDER BY created, id OFFSET $4::bigint - 1)" +
+		" SELECT " + columns + " FROM earliest UNION ALL (SELECT " + columns + from +
+		// These come first: see within.
+		"AND (" + created + ", id) > ((SELECT created FROM last), (SELECT id FROM last))" +
+		" AND " + created + " <= (SELECT max(updated_at) FROM earliest WHERE EXISTS (SELECT FROM last))\n" + where + sorted(after) + ")"
 }
 
 // sorted is SQL that names the instant of an update in a form that no index holds, so that
