@@ -138,7 +138,13 @@ func runFilter(p *params) filter {
 		// A run is pending as long as it is active, and the index of statuses holds tenants.
 		statuses, outcomes = activeStatuses, nil
 	}
-	f.anyOf("status", statuses)
+	completed, pending := string(ledger.StatusCompleted), string(ledger.OutcomePending)
+	if len(outcomes) > 0 && !slices.Contains(outcomes, pending) && slices.Contains(statuses, completed) {
+		// Only completed runs have another outcome than pending, so that no index is needed for it.
+		f.all = append(f.all, condition{sql: "(status = ANY (?)) IS TRUE", args: []any{statuses}, common: true})
+	} else {
+		f.anyOf("status", statuses)
+	}
 	f.anyOf("outcome", outcomes)
 	if ofTenant {
 		f.andCarried("tenant_id", "(tenant_id + 0)", tenantID)

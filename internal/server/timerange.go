@@ -237,11 +237,11 @@ func byCreation(before, where, after string) string {
 	position := unforeseen(condition{sql: sorted("(coalesce(updated_at, '-infinity'), id) > ($2::timestamptz, $3::bigint)")}).sql
 	return head + "\nWITH earliest AS MATERIALIZED (SELECT " + columns + ", " + created + " AS created" + from + where +
 		" AND " + position + " ORDER BY " + created + ", id LIMIT $4::bigint)," +
-		" last AS (SELECT created, id FROM earliest ORDER BY created, id OFFSET $4::bigint - 1)" +
+		" last AS (SELECT created, id, (SELECT max(updated_at) FROM earliest) AS updated FROM earliest ORDER BY created, id OFFSET $4::bigint - 1)" +
 		" SELECT " + columns + " FROM earliest UNION ALL (SELECT " + columns + from +
 		// These come first: see within.
 		"AND (" + created + ", id) > ((SELECT created FROM last), (SELECT id FROM last))" +
-		" AND " + created + " <= (SELECT max(updated_at) FROM earliest WHERE EXISTS (SELECT FROM last))\n" + where + sorted(after) + ")"
+		" AND " + created + " <= (SELECT updated FROM last)\n" + where + sorted(after) + ")"
 }
 
 // sorted is SQL that names the instant of an update in a form that no index holds, so that
