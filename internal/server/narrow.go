@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/ledger"
 )
 
 // A list's statement is sqlc's: its columns, its workspace, its order and its limit. What differs
@@ -245,6 +246,9 @@ func (f *filter) branches() [][]condition {
 	led := f.selective || slices.ContainsFunc(f.choices, leading)
 	most, undivided := f.maxBranches(), f.undivided()
 	for _, choice := range f.choices {
+		if f.byCreation && !led && !f.identified && !f.isForeseen() {
+			choice = neighbours(choice)
+		}
 		// The few rows that lead are read once, whatever the choices are.
 		if f.selective || led && !leading(choice) || len(branches)*len(choice) > most || choice[0].column == undivided {
 			choice = []condition{eitherOf(choice)}
@@ -292,6 +296,23 @@ func (f *filter) undivided() string {
 	default:
 		return "type"
 	}
+}
+
+// neighbours is a choice of values that follow each other among all that their column can have as what lies
+// between the first and the last of them, which is one branch of a statement; any other choice as it is.
+func neighbours(choice []condition) []condition {
+	all := map[string][]string{"status": texts(ledger.Statuses), "outcome": texts(ledger.Outcomes)}[choice[0].column]
+	if len(all) == 0 || len(choice) == 1 {
+		return choice
+	}
+	either := eitherOf(choice)
+	values, _ := either.args[0].([]string)
+	first, last := slices.Min(values), slices.Max(values)
+	if slices.ContainsFunc(all, func(v string) bool { return first < v && v < last && !slices.Contains(values, v) }) {
+		return choice
+	}
+	column := choice[0].column
+	return []condition{allOf([]condition{{sql: column + " >= ? AND " + column + " <= ?", args: []any{first, last}}, unforeseen(either)})}
 }
 
 // leading tells whether every condition of a choice leads.
