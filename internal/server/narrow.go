@@ -243,16 +243,8 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 // another one reads.
 func (f *filter) branches() [][]condition {
 	branches := [][]condition{f.all}
-	led := f.selective || slices.ContainsFunc(f.choices, leading)
-	most, undivided := f.maxBranches(), f.undivided()
 	for _, choice := range f.choices {
-		if f.byCreation && !led && !f.identified && !f.isForeseen() {
-			choice = neighbours(choice)
-		}
-		// The few rows that lead are read once, whatever the choices are.
-		if f.selective || led && !leading(choice) || len(branches)*len(choice) > most || choice[0].column == undivided {
-			choice = []condition{eitherOf(choice)}
-		}
+		choice = f.divided(choice, len(branches))
 		product := make([][]condition, 0, len(branches)*len(choice))
 		for _, c := range choice {
 			for _, branch := range branches {
@@ -272,6 +264,19 @@ func (f *filter) branches() [][]condition {
 		branches = append(branches, branch)
 	}
 	return branches
+}
+
+// divided is how a choice divides so many branches: by its conditions, or by one that holds for any of them.
+func (f *filter) divided(choice []condition, branches int) []condition {
+	led := f.selective || slices.ContainsFunc(f.choices, leading)
+	if f.byCreation && !led && !f.identified && !f.isForeseen() {
+		choice = neighbours(choice)
+	}
+	// The few rows that lead are read once, whatever the choices are.
+	if f.selective || led && !leading(choice) || branches*len(choice) > f.maxBranches() || choice[0].column == f.undivided() {
+		return []condition{eitherOf(choice)}
+	}
+	return choice
 }
 
 // undivided is the column whose values make no branches beside those of another: of types and statuses

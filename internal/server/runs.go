@@ -134,18 +134,7 @@ func runFilter(p *params) filter {
 	statuses := p.list("status", texts(ledger.Statuses)...)
 	outcomes := p.list("outcome", texts(ledger.Outcomes)...)
 	tenantID, ofTenant := p.id("tenant_id")
-	if ofTenant && len(statuses) == 0 && slices.Equal(outcomes, []string{string(ledger.OutcomePending)}) {
-		// A run is pending as long as it is active, and the index of statuses holds tenants.
-		statuses, outcomes = activeStatuses, nil
-	}
-	completed, pending := string(ledger.StatusCompleted), string(ledger.OutcomePending)
-	if len(outcomes) > 0 && !slices.Contains(outcomes, pending) && slices.Contains(statuses, completed) {
-		// Only completed runs have another outcome than pending, so that no index is needed for it.
-		f.all = append(f.all, condition{sql: "(status = ANY (?)) IS TRUE", args: []any{statuses}, common: true})
-	} else {
-		f.anyOf("status", statuses)
-	}
-	f.anyOf("outcome", outcomes)
+	f.inState(statuses, outcomes, ofTenant)
 	if ofTenant {
 		f.andCarried("tenant_id", "(tenant_id + 0)", tenantID)
 	}
@@ -176,6 +165,24 @@ func runFilter(p *params) filter {
 		}
 	}
 	return f
+}
+
+// inState keeps the runs that have one of statuses and one of outcomes; no values keep all. ofTenant says
+// that the runs are those of one tenant.
+func (f *filter) inState(statuses, outcomes []string, ofTenant bool) {
+	const completed, pending = string(ledger.StatusCompleted), string(ledger.OutcomePending)
+	switch {
+	case ofTenant && len(statuses) == 0 && slices.Equal(outcomes, []string{pending}):
+		// A run is pending as long as it is active, and the index of statuses holds tenants.
+		f.anyOf("status", activeStatuses)
+		return
+	case len(outcomes) > 0 && !slices.Contains(outcomes, pending) && slices.Contains(statuses, completed):
+		// Only completed runs have another outcome than pending, so that no index is needed for it.
+		f.all = append(f.all, condition{sql: "(status = ANY (?)) IS TRUE", args: []any{statuses}, common: true})
+	default:
+		f.anyOf("status", statuses)
+	}
+	f.anyOf("outcome", outcomes)
 }
 
 // ofSchedule keeps the history of a backup schedule.
