@@ -10,6 +10,10 @@ import (
 // pollingBar is how many times the rate of the list's query polling has to have.
 const pollingBar = 10
 
+// leastOfEach is how many requests each connection makes at least in a round: to connect and to ask for the
+// first time takes as long as many of them.
+const leastOfEach = 50
+
 // measurePolling compares asking again for a page that has not changed with asking for the page,
 // and with the most that net/http does on this machine: a 304 that nothing is asked for.
 func measurePolling(ctx context.Context, b *bench) (*table, error) {
@@ -40,11 +44,11 @@ func measurePolling(ctx context.Context, b *bench) (*table, error) {
 		caption: fmt.Sprintf("Asking again with If-None-Match for a page of %d runs that has not changed: CPU seconds per 1,000 requests, and requests a second.", b.pageSize),
 		keys:    1,
 		head: []string{
-			"connections", "limit", "page", "304", "ratio of 304 to page", "requests/s: limit", "page", "304", "304 of net/http alone", "304 to page", "bar",
+			"connections", "limit", "page", "304", "304 of net/http alone", "ratio of 304 to page", "requests/s: limit", "page", "304", "304 of net/http alone", "304 to page", "bar",
 		},
 	}
-	for _, connections := range []int{8, 32} {
-		m, err := byTurns(ctx, b.rounds, connections, b.requests, []*contender{bare, &list, poll, &nothing}, func() error { return nil })
+	for _, connections := range []int{8, 32, 128} {
+		m, err := byTurns(ctx, b.rounds, connections, max(b.requests, connections*leastOfEach), []*contender{bare, &list, poll, &nothing}, func() error { return nil })
 		if err != nil {
 			return nil, err
 		}
@@ -53,7 +57,7 @@ func measurePolling(ctx context.Context, b *bench) (*table, error) {
 		if faster < pollingBar {
 			bar = fmt.Sprintf("≥ %d **fails**", pollingBar)
 		}
-		t.add(strconv.Itoa(connections), m[0].String(), m[1].String(), m[2].String(),
+		t.add(strconv.Itoa(connections), m[0].String(), m[1].String(), m[2].String(), m[3].String(),
 			fmt.Sprintf("%.3f", ratio(m[2].total(), m[1].total())),
 			perSecond(m[0].rate), perSecond(m[1].rate), perSecond(m[2].rate), perSecond(m[3].rate), fmt.Sprintf("%.2f", faster), bar)
 	}

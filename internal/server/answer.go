@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -95,49 +94,6 @@ func answerWeighed(w http.ResponseWriter, r *http.Request, status int, tag strin
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that hung up is nobody to report to
 	return nil
-}
-
-// largestParts is how many bytes the rows of a batch's answer have in all. That is more than nearly any body
-// brings; but one that changes next to nothing of large rows could be answered with hundreds of times its size.
-const largestParts = 2 << 20
-
-// room is where the rows of a batch's answer are kept until it is sent: what is left of largestParts, as long as
-// the server has so much. None at all is room without end.
-type room struct {
-	place *place
-	left  int
-}
-
-func roomForParts(r *http.Request) *room {
-	return &room{place: &requestOf(r).place, left: largestParts}
-}
-
-// fits takes so many bytes, if they are there.
-func (r *room) fits(bytes int) bool {
-	switch {
-	case r == nil:
-		return true
-	case bytes > r.left:
-		return false
-	}
-	if r.place.hold(bytes) != nil {
-		r.left = 0
-		return false
-	}
-	r.left -= bytes
-	return true
-}
-
-// faults are as many of the faults of a part as there is room for, and the first in any case: a body of names that
-// mean nothing has a hundred times as many bytes of them.
-func (r *room) faults(all []fault) []fault {
-	for i := range all {
-		const about = 128 // bytes that one has beside its texts, in memory and in the answer
-		if !r.fits(about+len(all[i].Pointer)+len(all[i].Detail)) && i > 0 {
-			return slices.Clone(all[:i])
-		}
-	}
-	return all
 }
 
 // part is the answer to one part of a batch: its row or, where that had no room, the row's id, or why it

@@ -53,14 +53,14 @@ func (s *Server) batchRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 // way nothing: who reported on it knows its id.
 func (i *result) fit(room *room) {
 	const others = 1 << 10 // bytes that the other members have, about
-	size := func(run *dbsqlc.OperationRun) int {
-		return others + len(run.Context) + len(run.FailureSummary) + len(run.SummaryCounts)
+	fits := func(run *dbsqlc.OperationRun) bool {
+		return !isSpared(run) && room.fits(others+len(run.Context)+len(run.FailureSummary)+len(run.SummaryCounts))
 	}
 	conflict, is := errors.AsType[*apiError](i.err)
 	switch {
-	case is && conflict.run != nil && !room.fits(size(conflict.run)):
+	case is && conflict.run != nil && !fits(conflict.run):
 		i.err = conflict.without()
-	case i.err == nil && !room.fits(size(&i.run)):
+	case i.err == nil && !fits(&i.run):
 		i.named, i.run = true, dbsqlc.OperationRun{ID: i.run.ID}
 	}
 }

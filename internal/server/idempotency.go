@@ -54,7 +54,9 @@ func requestHash(body []byte) string {
 
 // startedBefore writes to results what the Idempotency-Keys of items were answered with before,
 // and returns the places of those that never were.
-func (s *Server) startedBefore(ctx context.Context, ws workspace.Scope, items []start, results []result) (fresh []int, err error) {
+func (s *Server) startedBefore(
+	ctx context.Context, db dbsqlc.DBTX, ws workspace.Scope, items []start, results []result,
+) (fresh []int, err error) {
 	keyed := map[string]int{}
 	for i, item := range items {
 		if item.idempotencyKey != "" {
@@ -63,7 +65,7 @@ func (s *Server) startedBefore(ctx context.Context, ws workspace.Scope, items []
 	}
 	found := map[int]bool{}
 	if len(keyed) > 0 {
-		rows, err := s.queries.ListRunsByIdempotencyKeys(ctx, s.db, dbsqlc.ListRunsByIdempotencyKeysParams{
+		rows, err := s.queries.ListRunsByIdempotencyKeys(ctx, db, dbsqlc.ListRunsByIdempotencyKeysParams{
 			WorkspaceID: ws.ID(), Keys: slices.Collect(maps.Keys(keyed)),
 		})
 		if err != nil {

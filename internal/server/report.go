@@ -46,7 +46,7 @@ func (s *Server) patchRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 		return cmp.Or(missing, err)
 	}
 	item.id = id
-	reported := s.reportMany(r.Context(), ws, []report{item})[0]
+	reported := s.reportMany(r.Context(), ws, []report{item}, nil)[0]
 	if reported.err != nil {
 		return reported.err
 	}
@@ -226,12 +226,14 @@ func parseFailures(f *fields) json.RawMessage {
 }
 
 // reportMany applies reports of which no two are of one run.
-func (s *Server) reportMany(ctx context.Context, ws workspace.Scope, items []report) []result {
-	return together(items, func(items []report) ([]result, error) { return s.reportDistinct(ctx, ws, items) }, failedResult)
+func (s *Server) reportMany(ctx context.Context, ws workspace.Scope, items []report, room *room) []result {
+	return together(items, func(items []report) ([]result, error) {
+		return s.reportDistinct(ctx, room.sparing(s.db), ws, items)
+	}, failedResult)
 }
 
 // reportDistinct applies reports of which no two are of one run, in one statement.
-func (s *Server) reportDistinct(ctx context.Context, ws workspace.Scope, items []report) ([]result, error) {
+func (s *Server) reportDistinct(ctx context.Context, db *sparing, ws workspace.Scope, items []report) ([]result, error) {
 	p := dbsqlc.ReportRunsParams{WorkspaceID: ws.ID(), Actor: ws.UserName(), ContextLimit: maxContext}
 	for _, item := range items {
 		p.Ids = append(p.Ids, item.id)
@@ -243,52 +245,60 @@ func (s *Server) reportDistinct(ctx context.Context, ws workspace.Scope, items [
 		p.Ats = append(p.Ats, item.at)
 		p.Revisions = append(p.Revisions, item.revision)
 	}
-	rows, refused := s.queries.ReportRuns(ctx, s.db, p)
+	rows, refused := s.queries.ReportRuns(ctx, db, p)
 	if refused != nil && (!hasClass(refused, "23") || len(items) > 1) {
 		return nil, refused
 	}
-	// A report that broke a constraint is explained below, like one that the guard refused.
 	applied := make(map[int64]dbsqlc.OperationRun, len(rows))
 	for _, row := range rows {
 		applied[row.ID] = dbsqlc.OperationRun(row)
 	}
-	asItIs, err := s.runsWithout(ctx, ws, items, applied)
-	if err != nil {
-		return nil, err
-	}
 	results := make([]result, len(items))
+	var others []int // that broke a constraint, or that the guard refused
 	for i, item := range items {
 		if run, ok := applied[item.id]; ok {
 			results[i] = result{status: http.StatusOK, run: run}
 		} else {
-			results[i] = whyNotReported(item, asItIs[item.id], refused)
+			others = append(others, i)
+		}
+	}
+	for some := range slices.Chunk(others, explainedAtOnce) {
+		if err := s.explainRefused(ctx, db, ws, items, some, results, refused); err != nil {
+			return nil, err
 		}
 	}
 	return results, nil
 }
 
-// runsWithout are the runs, as they are now, of those reports that were not applied.
-func (s *Server) runsWithout(
-	ctx context.Context, ws workspace.Scope, items []report, applied map[int64]dbsqlc.OperationRun,
-) (map[int64]*dbsqlc.OperationRun, error) {
-	var ids []int64
-	for _, item := range items {
-		if _, ok := applied[item.id]; !ok {
-			ids = append(ids, item.id)
-		}
+// explainedAtOnce is for how many reports that were not applied the runs are read at once: whole, as they are
+// compared with the reports.
+const explainedAtOnce = 128
+
+// explainRefused writes to results why the reports at places were not applied.
+func (s *Server) explainRefused(
+	ctx context.Context, db *sparing, ws workspace.Scope, items []report, places []int, results []result, refused error,
+) error {
+	p := dbsqlc.ListRunsByIDParams{WorkspaceID: ws.ID()}
+	for _, i := range places {
+		p.Ids = append(p.Ids, items[i].id)
 	}
-	if len(ids) == 0 {
-		return nil, nil //nolint:nilnil // an empty map
-	}
-	runs, err := s.queries.ListRunsByID(ctx, s.db, dbsqlc.ListRunsByIDParams{WorkspaceID: ws.ID(), Ids: ids})
+	runs, err := s.queries.ListRunsByID(ctx, s.db, p)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	byID := make(map[int64]*dbsqlc.OperationRun, len(runs))
+	asItIs := make(map[int64]*dbsqlc.OperationRun, len(runs))
 	for _, run := range runs { // each by itself: an answer that keeps one is not to keep all of them
-		byID[run.ID] = &run
+		asItIs[run.ID] = &run
 	}
-	return byID, nil
+	for _, i := range places {
+		results[i] = whyNotReported(items[i], asItIs[items[i].id], refused)
+		kept := &results[i].run
+		if conflict, ok := errors.AsType[*apiError](results[i].err); ok && conflict.run != nil {
+			kept = conflict.run
+		}
+		db.spare(&kept.Context, &kept.FailureSummary, &kept.SummaryCounts)
+	}
+	return nil
 }
 
 // whyNotReported is the answer to a report that changed nothing: the run, if it says what the

@@ -105,7 +105,7 @@ func (s *Server) retryRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 	if err != nil {
 		// However the old run is by now, or if it is gone: the same request has the same answer.
 		before := make([]result, 1)
-		if fresh, lookErr := s.startedBefore(r.Context(), ws, []start{item}, before); lookErr == nil && len(fresh) == 0 {
+		if fresh, lookErr := s.startedBefore(r.Context(), s.db, ws, []start{item}, before); lookErr == nil && len(fresh) == 0 {
 			return s.answerStart(w, r, ws, before[0])
 		}
 		return err
@@ -201,14 +201,14 @@ func redacted(f *fields, name string, document json.RawMessage) json.RawMessage 
 // startMany starts runs of which no two have the same identity or the same Idempotency-Key. One with
 // a key that was used before is the run of then. If a key is used, or something that a start refers
 // to is removed, between the two statements of an attempt, the next attempt finds it so.
-func (s *Server) startMany(ctx context.Context, ws workspace.Scope, items []start) []result {
+func (s *Server) startMany(ctx context.Context, ws workspace.Scope, items []start, room *room) []result {
 	return together(items, func(items []start) ([]result, error) {
-		results := make([]result, len(items))
-		fresh, err := s.startedBefore(ctx, ws, items, results)
+		results, db := make([]result, len(items)), room.sparing(s.db)
+		fresh, err := s.startedBefore(ctx, db, ws, items, results)
 		if err != nil || len(fresh) == 0 {
 			return results, err
 		}
-		return results, s.startFresh(ctx, ws, items, fresh, results)
+		return results, s.startFresh(ctx, db, ws, items, fresh, results)
 	}, failedResult)
 }
 
@@ -216,7 +216,9 @@ func (s *Server) startMany(ctx context.Context, ws workspace.Scope, items []star
 func failedResult(err error) result { return result{err: err} }
 
 // startFresh starts the runs at places, in one statement, and writes their results.
-func (s *Server) startFresh(ctx context.Context, ws workspace.Scope, items []start, places []int, results []result) error {
+func (s *Server) startFresh(
+	ctx context.Context, db dbsqlc.DBTX, ws workspace.Scope, items []start, places []int, results []result,
+) error {
 	p := dbsqlc.StartRunsParams{WorkspaceID: ws.ID(), Actor: ws.UserName()}
 	user := ws.UserID()
 	p.UserID = &user
@@ -232,7 +234,7 @@ func (s *Server) startFresh(ctx context.Context, ws workspace.Scope, items []sta
 		p.RetryOfIds = append(p.RetryOfIds, item.retryOfID)
 		p.Attempts = append(p.Attempts, item.attempt)
 	}
-	rows, err := s.queries.StartRuns(ctx, s.db, p)
+	rows, err := s.queries.StartRuns(ctx, db, p)
 	if err != nil {
 		return err
 	}
@@ -315,7 +317,7 @@ func (s *Server) startGathered(ctx context.Context, ws workspace.Scope, items []
 		which := wish{items[i].identity(), items[i].runType}
 		earlier := results[first[which]]
 		if earlier.err != nil && !isOutage(earlier.err) { // it may have been the other one's fault
-			results[i] = s.startMany(ctx, ws, items[i:i+1])[0]
+			results[i] = s.startMany(ctx, ws, items[i:i+1], nil)[0]
 			first[which] = i
 			continue
 		}

@@ -72,7 +72,7 @@ func (s *Server) doWaves(
 				held[each] = why
 			}
 		}
-		s.doWave(ctx, ws, operations, free, results)
+		s.doWave(ctx, ws, operations, free, results, room)
 		locked := false
 		for _, i := range free {
 			results[i].fit(room)
@@ -200,7 +200,9 @@ func (s *Server) identitiesByKeys(ctx context.Context, ws workspace.Scope, keys 
 
 // doWave does the operations at places, which have nothing to do with each other: the starts in one
 // statement, the reports in another.
-func (s *Server) doWave(ctx context.Context, ws workspace.Scope, operations []operation, places []int, results []result) {
+func (s *Server) doWave(
+	ctx context.Context, ws workspace.Scope, operations []operation, places []int, results []result, room *room,
+) {
 	var starts []start
 	var reports []report
 	for _, i := range places {
@@ -210,7 +212,7 @@ func (s *Server) doWave(ctx context.Context, ws workspace.Scope, operations []op
 			reports = append(reports, *op.report)
 		}
 	}
-	started, reported := s.startMany(ctx, ws, starts), s.reportMany(ctx, ws, reports)
+	started, reported := s.startMany(ctx, ws, starts, room), s.reportMany(ctx, ws, reports, room)
 	for _, i := range places {
 		from := &reported
 		if operations[i].start != nil {
