@@ -80,7 +80,9 @@ func closeTraces(traces *telemetry.Traces, log *slog.Logger) {
 func backgroundWork(c config, database *pgx.ConnConfig, registry *prometheus.Registry, log *slog.Logger) ([]func(context.Context), error) {
 	var work []func(context.Context)
 	if c.SweepInterval > 0 {
-		sweeper, err := sweep.New(sweep.Options{Config: database, Interval: c.SweepInterval, Log: log, Registry: registry})
+		sweeper, err := sweep.New(sweep.Options{
+			Config: database, Interval: c.SweepInterval, Log: log, Registry: registry, ByWorkspace: c.MetricsByWorkspace,
+		})
 		if err != nil {
 			return nil, err
 		}

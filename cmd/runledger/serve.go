@@ -86,7 +86,7 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
   RUNLEDGER_SWEEP_INTERVAL            how often to look for stalled runs; 0 is never (15s)
   RUNLEDGER_RETENTION_INTERVAL        how often to let old runs go, such as 24h; 0 is never (0s)
   RUNLEDGER_SURVEY_INTERVAL           how often to look at the runs for the metrics; 0 is never (1m)
-  RUNLEDGER_METRICS_BY_WORKSPACE      metrics of runs for each workspace, not for all together (false)
+  RUNLEDGER_METRICS_BY_WORKSPACE      metrics of runs and schedules for each workspace, not for all together (false)
   RUNLEDGER_SHUTDOWN_DELAY            how long to go on unready before refusing connections (1s)
   RUNLEDGER_SHUTDOWN_GRACE            how long running requests may take at the end (20s)
   RUNLEDGER_LOG_LEVEL                 debug, info, warn or error (info)

@@ -7,24 +7,24 @@ import (
 	"testing"
 )
 
-func TestAKilledServerLeavesNoRunWithoutItsEvents(t *testing.T) {
+func TestAKilledServerLosesNothingThatItAcknowledged(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
 	kills := scale(t, "RUNLEDGER_TEST_KILLS", 4)
 	const perKill = 30 // requests between a kill and the next
+	l := &load{promised: map[int64]promise{}}
 	var answered, unanswered, over atomic.Int64
 	var working sync.WaitGroup
 	due := make(chan struct{}, 1)
 	for number := range 6 {
 		client := newClient(t, s)
+		l.clients = append(l.clients, client)
 		working.Go(func() {
 			for n := 0; over.Load() == 0; n++ {
-				identity := fmt.Sprintf("%d.%d", number, n)
-				out, _ := client.ask(request{identity: identity, kind: "start"})
-				if out.verdict == created {
-					out, _ = client.ask(request{identity: identity, kind: "end", id: out.id, token: "x"})
-				}
-				if out.verdict == unknown {
+				switch out := l.live(client, fmt.Sprintf("%d.%d", number, n)); out.verdict {
+				case missing:
+					t.Errorf("a run that was just started has the answer %d to its end", out.id)
+				case unknown:
 					unanswered.Add(1)
 					if !s.awaitReady(t) {
 						return
@@ -51,5 +51,7 @@ func TestAKilledServerLeavesNoRunWithoutItsEvents(t *testing.T) {
 		t.Errorf("%d kills, and only %d requests felt them", kills, unanswered.Load())
 	}
 	t.Logf("%d kills, %d lives recorded, %d requests without an answer", kills, answered.Load(), unanswered.Load())
-	wantEventsOfAllRuns(t, s.pool(t))
+	pool := s.pool(t)
+	l.wantKept(t, pool, s.workspace.ID)
+	wantEventsOfAllRuns(t, pool)
 }

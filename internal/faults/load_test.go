@@ -56,14 +56,15 @@ func newLoad(t *testing.T, s *system, addr string) *load {
 	return l
 }
 
-// live starts a run and ends it.
-func (l *load) live(client *client, name string) {
+// live starts a run and ends it. It returns the last answer.
+func (l *load) live(client *client, name string) reply {
 	out, sent := client.ask(request{identity: name, kind: "start", op: name})
 	if l.note(out, sent, out.id, ""); out.verdict != created {
-		return
+		return out
 	}
 	end, sent := client.ask(request{identity: name, kind: "end", id: out.id, token: name})
 	l.note(end, sent, out.id, name)
+	return end
 }
 
 func (l *load) note(out reply, sent bool, id int64, by string) {

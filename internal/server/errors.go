@@ -373,6 +373,7 @@ func isOutage(err error) bool {
 		"25", // invalid transaction state: a primary that turned read-only
 		"53", // insufficient resources: too many connections, disk full
 		"57", // operator intervention: shutdown, statement timeout
+		"58", // system error: the disk does not read or write
 		"40", // transaction rollback: a deadlock, which another try passes
 	) || isLocked(err)
 }

@@ -6,9 +6,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -150,7 +152,8 @@ func (s *Server) exportRuns(
 		return nil
 	}
 	connection := http.NewResponseController(w)
-	defer func() { _ = connection.SetWriteDeadline(time.Time{}) }() // the connection may serve other requests
+	// Its last bytes leave when this has returned; net/http sets another deadline for the next request.
+	defer func() { _ = connection.SetWriteDeadline(time.Now().Add(exportPatience)) }()
 	if err := e.send(w, r, connection, first); err != nil {
 		s.log.WarnContext(r.Context(), "an export broke off", slog.String("request_id", requestOf(r).id),
 			slog.Int64("rows", e.receipt.rows), slog.Any("error", err))
@@ -240,9 +243,17 @@ func (e *export) write(w http.ResponseWriter, connection *http.ResponseControlle
 }
 
 // readOn reads the pages behind one into pages, until there are no more. Each takes the place of
-// one that was sent.
+// one that was sent. A panic ends the export and not the process.
 func (e *export) readOn(ctx context.Context, before exportPage, pages chan<- exportPage, spare <-chan []byte) {
 	defer close(pages)
+	defer func() {
+		if cause := recover(); cause != nil {
+			select {
+			case pages <- exportPage{err: fmt.Errorf("panic: %v\n%s", cause, debug.Stack())}:
+			case <-ctx.Done():
+			}
+		}
+	}()
 	for page := before; page.more && page.err == nil; {
 		var body []byte
 		select {

@@ -73,8 +73,24 @@ func TestAnAddressThatAsksTooOftenIsToldWhenToComeBack(t *testing.T) {
 			}
 		}
 	}
-	if text := told(t, registry); !strings.Contains(text, `runledger_http_refused_total{reason="address_rate"} 2`+"\n") {
+	// What is no question about health is not, wherever it is sent.
+	if got := h.hurried(t).do(t, http.MethodPost, "/livez", ""); got.status != http.StatusTooManyRequests {
+		t.Errorf("POST /livez: status %d", got.status)
+	}
+	if text := told(t, registry); !strings.Contains(text, `runledger_http_refused_total{reason="address_rate"} 3`+"\n") {
 		t.Errorf("the refusals are not counted:\n%s", text)
+	}
+}
+
+func TestPreflightsAreCountedAsOtherRequests(t *testing.T) {
+	t.Parallel()
+	const app = "https://app.example.com"
+	h := newHarnessOn(t, dbtest.Pool(t), server.Options{Origins: []string{app}, Limits: server.Limits{PerAddress: seldom(2)}})
+	for i := range 4 {
+		got := h.preflight(t, app, http.MethodGet, "authorization")
+		if allowed := got.Get("Access-Control-Allow-Origin") == app; allowed != (i < 2) || (got.Get("Retry-After") == "") != allowed {
+			t.Errorf("preflight %d: %v", i+1, got)
+		}
 	}
 }
 

@@ -101,6 +101,22 @@ func (s *Server) limitAddresses(next http.Handler) http.Handler {
 	})
 }
 
+// limitPreflights is limitAddresses for the preflights of browsers, which are answered before any other
+// request is counted, so that pages of other origins can read that they ask too often.
+func (s *Server) limitPreflights(next http.Handler) http.Handler {
+	if !s.sharing {
+		return next
+	}
+	limited := s.limitAddresses(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+			limited.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // bucketAddress is what an address is counted by: itself, or the /64 that one customer usually has
 // of IPv6, all of whose addresses are at the disposal of a single machine.
 func bucketAddress(a netip.Addr) netip.Addr {
@@ -147,5 +163,5 @@ func (s *Server) trusts(a netip.Addr) bool {
 // isProbe tells whether a request asks how the server is, which is to be answered however busy it
 // is.
 func isProbe(r *http.Request) bool {
-	return r.URL.Path == "/livez" || r.URL.Path == "/readyz" || r.URL.Path == "/healthz"
+	return isReading(r) && (r.URL.Path == "/livez" || r.URL.Path == "/readyz" || r.URL.Path == "/healthz")
 }

@@ -85,7 +85,8 @@ type Server struct {
 	proxies       []netip.Prefix
 	capacity      *capacity
 	shares        *shares[auth.Subject]           // of the capacity
-	shared        func(http.Handler) http.Handler // with pages of other origins
+	sharing       bool                            // with pages of other origins
+	shared        func(http.Handler) http.Handler // with them
 	compressed    func(http.Handler) http.Handler
 }
 
@@ -124,6 +125,7 @@ func New(o Options) *Server {
 			turns: queued.turns, weights: newWeights(m), refused: m.refusal(refusedCapacity),
 		},
 		shares:     newSubjectShares("requests", largestShare(o.Limits.MaxRequests), m.refusal(refusedShare)),
+		sharing:    len(o.Origins) > 0,
 		shared:     shareWith(o.Origins),
 		compressed: compressed(make(slots, mostCompressors)),
 	}
@@ -177,7 +179,7 @@ func (s *Server) Close() {
 // that proof or reads by statements that ask for it.
 func (s *Server) routes() *chi.Mux {
 	router := chi.NewRouter()
-	router.Use(s.observe, s.shared, s.limitAddresses, s.limitRequests, s.compressed, middleware.GetHead)
+	router.Use(s.observe, s.limitPreflights, s.shared, s.limitAddresses, s.limitRequests, s.compressed, middleware.GetHead)
 	router.NotFound(s.unrouted(errNotFound))
 	router.MethodNotAllowed(s.unrouted(errMethodNotAllowed))
 	r := router.With(s.metrics.running)

@@ -84,12 +84,12 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, ws worksp
 		return err
 	}
 	defer s.streams.shares.giveBack(subject, 1)
-	requestOf(r).place.leave() // the streams have a limit of their own
 	subscription, err := s.feed.Subscribe(r.Context(), ws.ID(), after)
 	if err != nil {
 		return changesFailed(err)
 	}
 	defer subscription.Close()
+	requestOf(r).place.leave() // from here on the limit of the streams counts
 
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
@@ -105,8 +105,8 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, ws worksp
 		server: s, request: r, workspaceID: ws.ID(), subscription: subscription,
 		w: w, connection: http.NewResponseController(w), checked: time.Now(),
 	}
-	// The connection may serve other requests behind this one.
-	defer func() { _ = st.connection.SetWriteDeadline(time.Time{}) }()
+	// The end of the answer leaves when this has returned; net/http sets another deadline for the next request.
+	defer func() { _ = st.connection.SetWriteDeadline(time.Now().Add(s.streams.patience)) }()
 	st.run()
 	return nil
 }

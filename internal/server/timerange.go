@@ -219,11 +219,12 @@ func (r timeRange) conditions() []condition {
 }
 
 // byCreation is a page in the order of updates where a filter keeps timely runs, which no index holds
-// in that order. But a timely run was created before it was updated. When as many runs as the page
-// holds have been found in the order of creation, none that was created after the last of their
-// updates is on the page. So the page is among these earliest runs and the rest of those created
-// until then, and they are sorted by whom this is a branch of. Fewer are all that there are: nothing
-// follows the place of the last one then, as there is none.
+// in that order. But a timely run was created before it was updated. Of some more runs than the page
+// holds, the first in the order of creation, those that were updated first could be the page: none that
+// was created after the last of their updates is on it. So the page is among these earliest runs and
+// the rest of those created until then, and they are sorted by whom this is a branch of. Half as many
+// again are read at first, so that a few runs that took hours do not make that rest one of hours. Fewer
+// are all that there are: nothing follows the place of the last one then, as there is none.
 //
 // The statement is ListRunsByUpdate in three parts, with its parameters $1 to $4.
 func byCreation(before, where, after string) string {
@@ -236,8 +237,9 @@ func byCreation(before, where, after string) string {
 	from = " FROM " + from
 	position := unforeseen(condition{sql: sorted("(coalesce(updated_at, '-infinity'), id) > ($2::timestamptz, $3::bigint)")}).sql
 	return head + "\nWITH earliest AS MATERIALIZED (SELECT " + columns + ", " + created + " AS created" + from + where +
-		" AND " + position + " ORDER BY " + created + ", id LIMIT $4::bigint)," +
-		" last AS (SELECT created, id, (SELECT max(updated_at) FROM earliest) AS updated FROM earliest ORDER BY created, id OFFSET $4::bigint - 1)" +
+		" AND " + position + " ORDER BY " + created + ", id LIMIT $4::bigint * 3 / 2)," +
+		" last AS (SELECT created, id, (SELECT updated_at FROM earliest ORDER BY updated_at OFFSET $4::bigint - 1 LIMIT 1) AS updated" +
+		" FROM earliest ORDER BY created, id OFFSET $4::bigint * 3 / 2 - 1)" +
 		" SELECT " + columns + " FROM earliest UNION ALL (SELECT " + columns + from +
 		// These come first: see within.
 		"AND (" + created + ", id) > ((SELECT created FROM last), (SELECT id FROM last))" +

@@ -19,6 +19,7 @@ type metrics struct {
 	survey atomic.Pointer[survey]
 
 	slots     *prometheus.CounterVec
+	states    *prometheus.Desc // of schedules
 	schedules atomic.Pointer[scheduleSurvey]
 }
 
@@ -39,8 +40,9 @@ var (
 		"When this server last completed a sweep of all workspaces, in seconds since 1970.", nil, nil)
 )
 
-func newMetrics() *metrics {
+func newMetrics(byWorkspace bool) *metrics {
 	m := &metrics{
+		states: describeSchedules(byWorkspace),
 		swept: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "runledger_sweep_runs_total",
 			Help: "Runs that this server has marked (no_heartbeat, no_progress) or completed as failed (run_stalled).",
@@ -88,7 +90,7 @@ func (m *metrics) Describe(descriptions chan<- *prometheus.Desc) {
 	m.swept.Describe(descriptions)
 	m.errors.Describe(descriptions)
 	m.slots.Describe(descriptions)
-	descriptions <- backupSchedules
+	descriptions <- m.states
 	descriptions <- oldestActive
 	descriptions <- stalledRuns
 	descriptions <- lastSweep
@@ -100,7 +102,7 @@ func (m *metrics) Collect(collected chan<- prometheus.Metric) {
 	m.errors.Collect(collected)
 	m.slots.Collect(collected)
 	if schedules := m.schedules.Load(); schedules != nil {
-		schedules.collect(collected)
+		schedules.collect(m.states, collected)
 	}
 	seen := m.survey.Load()
 	if seen == nil {

@@ -23,6 +23,8 @@ const (
 	mostWorkspaces = 500
 	// otherWorkspaces is the label that those are counted under.
 	otherWorkspaces = "other"
+	// allWorkspaces is what all are counted under where they have no label.
+	allWorkspaces = ""
 )
 
 // watchSchedules looks after the backup schedules of all workspaces: it notes edits that others have
@@ -35,6 +37,9 @@ func (s *Sweeper) watchSchedules(ctx context.Context, db dbsqlc.DBTX, now time.T
 	}
 	var failures []error
 	seen := scheduleSurvey{}
+	if !s.options.ByWorkspace {
+		seen.count(allWorkspaces, nil) // though there be none
+	}
 	told := map[string]int{}
 	began := time.Now()
 	for _, workspaceID := range workspaces {
@@ -51,7 +56,7 @@ func (s *Sweeper) watchSchedules(ctx context.Context, db dbsqlc.DBTX, now time.T
 			break
 		}
 		if err == nil {
-			seen.count(workspaceID, found.States)
+			seen.count(s.labelOf(workspaceID), found.States)
 		}
 	}
 	if len(told) > 0 {
@@ -64,13 +69,20 @@ func (s *Sweeper) watchSchedules(ctx context.Context, db dbsqlc.DBTX, now time.T
 	return errors.Join(failures...)
 }
 
-// scheduleSurvey counts schedules by workspace and state.
+// labelOf is what the schedules of a workspace are counted under.
+func (s *Sweeper) labelOf(workspaceID int64) string {
+	if !s.options.ByWorkspace {
+		return allWorkspaces
+	}
+	return strconv.FormatInt(workspaceID, 10)
+}
+
+// scheduleSurvey counts schedules by workspace, if that was asked for, and state.
 type scheduleSurvey map[string]map[schedule.State]int
 
-// count adds a workspace.
-func (v scheduleSurvey) count(workspaceID int64, states map[schedule.State]int) {
-	name := strconv.FormatInt(workspaceID, 10)
-	if len(v) >= mostWorkspaces {
+// count adds the schedules of a workspace.
+func (v scheduleSurvey) count(name string, states map[schedule.State]int) {
+	if v[name] == nil && len(v) >= mostWorkspaces {
 		name = otherWorkspaces
 	}
 	if v[name] == nil {
@@ -81,16 +93,25 @@ func (v scheduleSurvey) count(workspaceID int64, states map[schedule.State]int) 
 	}
 }
 
-var backupSchedules = prometheus.NewDesc("runledger_backup_schedules",
-	"Backup schedules that are not deleted, by workspace and state. Beyond 500 workspaces, the others count together.",
-	[]string{"workspace_id", "state"}, nil)
+// describeSchedules describes the metric of schedules.
+func describeSchedules(byWorkspace bool) *prometheus.Desc {
+	labels := []string{"state"}
+	if byWorkspace {
+		labels = append(labels, "workspace_id")
+	}
+	return prometheus.NewDesc("runledger_backup_schedules",
+		"Backup schedules that are not deleted, by state. By workspace, the others count together beyond 500.", labels, nil)
+}
 
-// collect sends every state of every workspace, so that a series does not vanish with its last schedule.
-func (v scheduleSurvey) collect(collected chan<- prometheus.Metric) {
+// collect sends every state of whatever is counted, so that a series does not vanish with its last schedule.
+func (v scheduleSurvey) collect(desc *prometheus.Desc, collected chan<- prometheus.Metric) {
 	for workspace, states := range v {
 		for _, state := range schedule.States {
-			collected <- prometheus.MustNewConstMetric(backupSchedules, prometheus.GaugeValue,
-				float64(states[state]), workspace, string(state))
+			labels := []string{string(state)}
+			if workspace != allWorkspaces {
+				labels = append(labels, workspace)
+			}
+			collected <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(states[state]), labels...)
 		}
 	}
 }

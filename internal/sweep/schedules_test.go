@@ -2,6 +2,7 @@ package sweep
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -172,11 +173,40 @@ func scheduleSeries(t *testing.T, registry *prometheus.Registry) map[string]floa
 	return values
 }
 
+func TestSchedulesHaveAWorkspaceLabelIfItIsAskedForAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	now := time.Date(2026, time.March, 4, 12, 0, 0, 0, time.UTC)
+	w.nightly(t, now)
+	for _, byWorkspace := range []bool{false, true} {
+		s, registry := w.sweeper(t)
+		s.metrics.states, s.options.ByWorkspace = describeSchedules(byWorkspace), byWorkspace
+		if err := s.watchSchedules(t.Context(), w.pool, now); err != nil {
+			t.Fatal(err)
+		}
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		labelled := false
+		for _, family := range families {
+			for _, metric := range family.GetMetric() {
+				for _, label := range metric.GetLabel() {
+					labelled = labelled || label.GetName() == "workspace_id" && label.GetValue() == strconv.FormatInt(w.workspace, 10)
+				}
+			}
+		}
+		if labelled != byWorkspace || scheduleSeries(t, registry)["missing"] == 0 && scheduleSeries(t, registry)["never_ran"] == 0 {
+			t.Errorf("asked for workspaces: %t, told: %t, %v", byWorkspace, labelled, scheduleSeries(t, registry))
+		}
+	}
+}
+
 func TestTheSeriesOfSchedulesAreBounded(t *testing.T) {
 	t.Parallel()
 	v := scheduleSurvey{}
 	for id := range int64(mostWorkspaces + 100) {
-		v.count(id+1, nil)
+		v.count(strconv.FormatInt(id+1, 10), nil)
 	}
 	if len(v) != mostWorkspaces+1 {
 		t.Errorf("%d workspaces have series", len(v))

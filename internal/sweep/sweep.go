@@ -47,6 +47,8 @@ type Options struct {
 	Interval time.Duration         // from the end of a sweep to the next; a tenth more or less at random
 	Log      *slog.Logger          // what was found, and why a sweep failed
 	Registry prometheus.Registerer // where the metrics are registered
+
+	ByWorkspace bool // a series of schedules for each workspace, not one for all of them
 }
 
 // Sweeper sweeps again and again. Make one with New.
@@ -62,7 +64,7 @@ type Sweeper struct {
 // New makes a Sweeper and registers its metrics. It does not touch the database. It fails if the
 // registry has such metrics already.
 func New(o Options) (*Sweeper, error) {
-	m := newMetrics()
+	m := newMetrics(o.ByWorkspace)
 	if err := o.Registry.Register(m); err != nil {
 		return nil, fmt.Errorf("register the metrics of the sweep: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -112,6 +113,10 @@ func (c *otlpClient) post(ctx context.Context, body []byte) (wait time.Duration,
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
+		// A url.Error repeats the address, whose query could be a secret.
+		if inner, ok := errors.AsType[*url.Error](err); ok {
+			err = inner.Err
+		}
 		return 0, fmt.Errorf("send spans: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()

@@ -1,0 +1,37 @@
+package server_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// timed is an answer that notes until when it may be written.
+type timed struct {
+	*httptest.ResponseRecorder
+	deadline time.Time
+}
+
+func (a *timed) SetWriteDeadline(deadline time.Time) error {
+	a.deadline = deadline
+	return nil
+}
+
+// TestTheLastBytesOfALongAnswerHaveADeadline looks at when an export has been handed over: net/http
+// sends the last of it afterwards, which a client that has stopped reading would hold up for ever.
+func TestTheLastBytesOfALongAnswerHaveADeadline(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	w := newWorker(t, h)
+	for _, accept := range []string{"application/x-ndjson", "text/csv"} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, w.path(""), http.NoBody)
+		r.Header.Set("Authorization", "Bearer "+w.bearer)
+		r.Header.Set("Accept", accept)
+		got := &timed{ResponseRecorder: httptest.NewRecorder()}
+		h.server.ServeHTTP(got, r)
+		if left := time.Until(got.deadline); got.Code != http.StatusOK || left <= 0 || left > time.Minute {
+			t.Errorf("%s: status %d, deadline %v", accept, got.Code, got.deadline)
+		}
+	}
+}
