@@ -152,11 +152,14 @@ func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr
 	// Tokens are verified until the last request is answered, after ctx has ended.
 	verifying, stopVerifying := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopVerifying()
-	verifier, err := auth.NewVerifier(verifying, c.auth(), log)
+	tokens := server.NewLookups("tokens")
+	verified := c.auth()
+	verified.Looked = tokens.Count
+	verifier, err := auth.NewVerifier(verifying, verified, log)
 	if err != nil {
 		return usageError{err}
 	}
-	registry := newRegistry(telemetry.NewPool(pool), queries)
+	registry := newRegistry(telemetry.NewPool(pool), queries, tokens)
 	if replica != nil {
 		registry.MustRegister(telemetry.NewReplicaPool(replica))
 	}

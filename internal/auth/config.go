@@ -32,6 +32,10 @@ type Config struct {
 	// Issuer and Audience are what a token's "iss" has to be and its "aud" has to
 	// contain, byte by byte. Both are required.
 	Issuer, Audience string
+
+	// Looked, if it is not nil, is told of each token of the right form whether it was verified before and
+	// is remembered.
+	Looked func(known bool)
 }
 
 // Validate reports all faults of the configuration at once, joined, or nil. It

@@ -26,6 +26,7 @@ type Verifier struct {
 	algorithms []string
 	findKey    keyFinder
 	known      *knownTokens
+	looked     func(known bool)
 	keysInUse  func() *keySet // nil if the key never changes
 }
 
@@ -46,6 +47,7 @@ func NewVerifier(ctx context.Context, c Config, log *slog.Logger) (*Verifier, er
 	}
 	v := &Verifier{
 		algorithms: t.algorithms,
+		looked:     c.Looked,
 		findKey:    func(context.Context, header) (any, *keySet, error) { return t.key, nil, nil },
 	}
 	keysInUse := func() *keySet { return nil }
@@ -79,7 +81,11 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Subject, error) {
 		return "", invalid(err)
 	}
 	sum := sumOf(token)
-	if subject, ok := v.known.subject(sum); ok {
+	subject, known := v.known.subject(sum)
+	if v.looked != nil {
+		v.looked(known)
+	}
+	if known {
 		return subject, nil
 	}
 	c, keys, err := v.verify(ctx, token)

@@ -37,6 +37,7 @@ func (s *Server) share(r *http.Request, v *visitor, read func(r *http.Request) (
 	if !v.asked {
 		if s.sheets.enterEmpty(asked.address) {
 			defer s.sheets.leave(asked.address)
+			s.metrics.pages.Count(false)
 			return read(r) // with the question of the gate in its statement, for this one alone
 		}
 		if _, err := v.admit(r); err != nil {
@@ -56,6 +57,8 @@ func (s *Server) readGathered(_ context.Context, _ address, readers []reader) []
 		first.r = first.r.WithContext(context.WithoutCancel(first.r.Context()))
 		s.db.turns.shared(len(readers) - 1)
 	}
+	s.metrics.pages.Count(false)
+	s.metrics.pages.byResult[true].Add(float64(len(readers) - 1))
 	var made reading
 	if made.sheet, made.err = first.read(first.r); made.err == nil {
 		made.sheet.senders.Store(int32(len(readers))) //nolint:gosec // as many as there are requests

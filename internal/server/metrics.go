@@ -19,6 +19,8 @@ type httpMetrics struct {
 	inFlight *prometheus.GaugeVec
 	refused  *prometheus.CounterVec
 	polls    *prometheus.CounterVec
+	pages    *Lookups // that others were reading as well
+	visitors *Lookups // whom the gate had let in
 
 	routes   map[routeKey]*routeMetrics // complete once the routes are; never written to after that
 	unrouted *routeMetrics              // of requests that no route takes, or that came to none
@@ -78,6 +80,7 @@ func newHTTPMetrics() *httpMetrics {
 			Name: "runledger_http_polls_total",
 			Help: "Requests with If-None-Match for lists and rows: answered from memory, because nothing was committed since or the answer is recent, or queried.",
 		}, []string{"answer"}),
+		pages: NewLookups("pages"), visitors: NewLookups("visitors"),
 		routes: map[routeKey]*routeMetrics{},
 	}
 	for _, reason := range []string{
@@ -169,7 +172,7 @@ func (r *routeMetrics) answered(status int) {
 
 // collectors are everything that is collected.
 func (m *httpMetrics) collectors() collectors {
-	return collectors{m.requests, m.duration, m.inFlight, m.refused, m.polls}
+	return collectors{m.requests, m.duration, m.inFlight, m.refused, m.polls, m.pages, m.visitors}
 }
 
 // collectors are several that are registered as one.

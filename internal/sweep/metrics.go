@@ -40,9 +40,9 @@ var (
 		"When this server last completed a sweep of all workspaces, in seconds since 1970.", nil, nil)
 )
 
-func newMetrics(byWorkspace bool) *metrics {
+func newMetrics(o *Options) *metrics {
 	m := &metrics{
-		states: describeSchedules(byWorkspace),
+		states: o.describeSchedules(),
 		swept: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "runledger_sweep_runs_total",
 			Help: "Runs that this server has marked (no_heartbeat, no_progress) or completed as failed (run_stalled).",

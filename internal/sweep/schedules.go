@@ -94,9 +94,9 @@ func (v scheduleSurvey) count(name string, states map[schedule.State]int) {
 }
 
 // describeSchedules describes the metric of schedules.
-func describeSchedules(byWorkspace bool) *prometheus.Desc {
+func (o *Options) describeSchedules() *prometheus.Desc {
 	labels := []string{"state"}
-	if byWorkspace {
+	if o.ByWorkspace {
 		labels = append(labels, "workspace_id")
 	}
 	return prometheus.NewDesc("runledger_backup_schedules",

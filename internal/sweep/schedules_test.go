@@ -180,7 +180,8 @@ func TestSchedulesHaveAWorkspaceLabelIfItIsAskedForAlone(t *testing.T) {
 	w.nightly(t, now)
 	for _, byWorkspace := range []bool{false, true} {
 		s, registry := w.sweeper(t)
-		s.metrics.states, s.options.ByWorkspace = describeSchedules(byWorkspace), byWorkspace
+		s.options.ByWorkspace = byWorkspace
+		s.metrics.states = s.options.describeSchedules()
 		if err := s.watchSchedules(t.Context(), w.pool, now); err != nil {
 			t.Fatal(err)
 		}

@@ -64,7 +64,7 @@ type Sweeper struct {
 // New makes a Sweeper and registers its metrics. It does not touch the database. It fails if the
 // registry has such metrics already.
 func New(o Options) (*Sweeper, error) {
-	m := newMetrics(o.ByWorkspace)
+	m := newMetrics(&o)
 	if err := o.Registry.Register(m); err != nil {
 		return nil, fmt.Errorf("register the metrics of the sweep: %w", err)
 	}
