@@ -80,7 +80,7 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
   RUNLEDGER_MAX_STREAMS               streams of events open at once, then 503 (4096)
   RUNLEDGER_HEADER_TIMEOUT            how long a request's header may take to come (5s)
   RUNLEDGER_READ_TIMEOUT              how long a whole request may take to come (30s)
-  RUNLEDGER_WRITE_TIMEOUT             how long an answer may take to leave, streams apart (60s)
+  RUNLEDGER_WRITE_TIMEOUT             how long an answer may take to leave; streams and exports apart (60s)
   RUNLEDGER_IDLE_TIMEOUT              how long a connection is kept for the next request (2m)
   RUNLEDGER_CORS_ORIGINS              origins whose pages may read answers, comma-separated (none)
   RUNLEDGER_SWEEP_INTERVAL            how often to look for stalled runs; 0 is never (15s)

@@ -201,10 +201,7 @@ func recordsARun(t *testing.T, base string, w dbtest.Workspace) {
 	workspace := fmt.Sprintf("/workspaces/%d", w.ID)
 	runs := workspace + "/operation-runs"
 	for _, body := range []string{`{"status":"completed","outcome":"succeeded","summary_counts":{"total":1}}`, `{"status":"running"}`} {
-		started := ask(http.MethodPost, runs, `{"type":"inventory_sync"}`, http.StatusCreated)
-		_, id, _ := strings.Cut(started, `"id":`)
-		id, _, _ = strings.Cut(id, ",")
-		run := runs + "/" + strings.TrimSpace(id)
+		run := runs + "/" + idOf(ask(http.MethodPost, runs, `{"type":"inventory_sync"}`, http.StatusCreated))
 		ask(http.MethodPatch, run, `{"status":"running","context":{"step":1}}`, http.StatusOK)
 		ask(http.MethodPost, run+"/heartbeat", `{}`, http.StatusOK)
 		ask(http.MethodPatch, run, body, http.StatusOK)
@@ -214,5 +211,13 @@ func recordsARun(t *testing.T, base string, w dbtest.Workspace) {
 		ask(http.MethodGet, workspace+path, "", http.StatusOK)
 	}
 	schedule := `{"name":"nightly","timezone":"Europe/Berlin","frequency":"daily","time_of_day":"02:00","retention_keep_last":7}`
-	ask(http.MethodPost, workspace+"/backup-schedules", schedule, http.StatusCreated)
+	made := workspace + "/backup-schedules/" + idOf(ask(http.MethodPost, workspace+"/backup-schedules", schedule, http.StatusCreated))
+	ask(http.MethodPatch, made, `{"time_of_day":"03:00"}`, http.StatusOK)
+}
+
+// idOf is the id of a row as it is shown.
+func idOf(row string) string {
+	_, id, _ := strings.Cut(row, `"id":`)
+	id, _, _ = strings.Cut(id, ",")
+	return strings.TrimSpace(id)
 }
