@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -113,6 +114,7 @@ func TestRowsThatNoServerWroteAreServed(t *testing.T) {
 		"", "&status=queued,running", "&stalled=true", "&failure_code=1", "&created_from=0000-01-01T00:00:00Z", "&updated_before=9999-12-31T23:59:59Z",
 		"&started_from=2000-01-01T00:00:00Z&completed_before=9999-12-31T23:59:59.9999999Z",
 	} {
+		var first map[int64]bool
 		for _, order := range []string{"-created_at", "created_at", "updated_at"} {
 			seen := map[int64]bool{}
 			h.visit(t, token, fmt.Sprintf("%s?limit=5&order=%s%s", list, order, query), func(p page) {
@@ -125,6 +127,12 @@ func TestRowsThatNoServerWroteAreServed(t *testing.T) {
 			})
 			if query == "" && len(seen) != written {
 				t.Errorf("order=%s shows %d of %d runs", order, len(seen), written)
+			}
+			if first == nil {
+				first = seen
+			}
+			if !maps.Equal(seen, first) {
+				t.Errorf("order=%s%s shows %d runs, another order %d", order, query, len(seen), len(first))
 			}
 		}
 	}
