@@ -108,16 +108,18 @@ func (q *Queries) CreateBackupSchedule(ctx context.Context, db DBTX, arg CreateB
 }
 
 const editBackupSchedule = `-- name: EditBackupSchedule :one
-WITH edited AS (
+WITH was AS (
+    SELECT s.retention_keep_last FROM backup_schedules AS s WHERE s.workspace_id = $1 AND s.id = $2
+), edited AS (
     UPDATE backup_schedules AS s
-    SET name = $1, is_enabled = $2, timezone = $3, frequency = $4,
-        time_of_day = $5, days_of_week = $6, retention_keep_last = $7,
-        grace_seconds = $8,
+    SET name = $3, is_enabled = $4, timezone = $5, frequency = $6,
+        time_of_day = $7, days_of_week = $8, retention_keep_last = $9,
+        grace_seconds = $10,
         next_run_at = CASE
-            WHEN $9::boolean THEN $10::timestamptz ELSE s.next_run_at END,
-        deleted_at = CASE WHEN $11::boolean THEN now() ELSE s.deleted_at END,
+            WHEN $11::boolean THEN $12::timestamptz ELSE s.next_run_at END,
+        deleted_at = CASE WHEN $13::boolean THEN now() ELSE s.deleted_at END,
         updated_at = now(), revision = s.revision + 1
-    WHERE s.workspace_id = $12 AND s.id = $13 AND s.revision = $14
+    WHERE s.workspace_id = $1 AND s.id = $2 AND s.revision = $14
       AND s.updated_at IS NOT DISTINCT FROM $15
     RETURNING s.id, s.workspace_id, s.tenant_id, s.name, s.is_enabled, s.timezone, s.frequency, s.time_of_day, s.days_of_week, s.retention_keep_last, s.last_run_at, s.next_run_at, s.deleted_at, s.created_at, s.updated_at, s.revision, s.grace_seconds
 ), compared AS MATERIALIZED (
@@ -128,13 +130,13 @@ WITH edited AS (
     FROM edited
     LEFT JOIN LATERAL (
         SELECT workspace_id, schedule_id, version, valid_from, timezone, frequency, time_of_day, days_of_week, grace_seconds, is_enabled, is_deleted, compared_updated_at, noted_at, actor FROM backup_schedule_versions AS newest
-        WHERE newest.workspace_id = $12 AND newest.schedule_id = edited.id
+        WHERE newest.workspace_id = $1 AND newest.schedule_id = edited.id
         ORDER BY newest.version DESC LIMIT 1
     ) AS v ON true
 ), marked AS (
     UPDATE backup_schedule_versions AS v SET compared_updated_at = c.updated_at
     FROM compared AS c
-    WHERE v.workspace_id = $12 AND v.schedule_id = c.id AND v.version = c.version AND NOT c.differs
+    WHERE v.workspace_id = $1 AND v.schedule_id = c.id AND v.version = c.version AND NOT c.differs
 ), version AS (
     INSERT INTO backup_schedule_versions (
         workspace_id, schedule_id, version, valid_from, timezone, frequency, time_of_day, days_of_week, grace_seconds,
@@ -143,11 +145,19 @@ WITH edited AS (
            c.time_of_day, c.days_of_week, c.grace_seconds, c.is_enabled, c.deleted_at IS NOT NULL, c.updated_at, $16::text
     FROM compared AS c
     WHERE c.differs
+), audited AS (
+    INSERT INTO audit_events (action, actor, workspace_id, target, data)
+    SELECT 'schedule_retention_set', $16::text, edited.workspace_id, 'backup schedule ' || edited.id,
+           jsonb_build_object('keep_last', edited.retention_keep_last, 'keep_last_before', was.retention_keep_last)
+    FROM edited CROSS JOIN was
+    WHERE edited.retention_keep_last IS DISTINCT FROM was.retention_keep_last
 )
 SELECT id, workspace_id, tenant_id, name, is_enabled, timezone, frequency, time_of_day, days_of_week, retention_keep_last, last_run_at, next_run_at, deleted_at, created_at, updated_at, revision, grace_seconds FROM edited
 `
 
 type EditBackupScheduleParams struct {
+	WorkspaceID       int64
+	ID                int64
 	Name              string
 	IsEnabled         bool
 	Timezone          string
@@ -159,8 +169,6 @@ type EditBackupScheduleParams struct {
 	Moves             bool
 	NextRunAt         pgtype.Timestamptz
 	Delete            bool
-	WorkspaceID       int64
-	ID                int64
 	Revision          int64
 	UpdatedAt         pgtype.Timestamptz
 	Actor             string
@@ -189,9 +197,12 @@ type EditBackupScheduleRow struct {
 // Makes a schedule what the parameters say, if it is at that revision still, and writes the version that
 // begins with it, if its plan is another one than that of the last. Two edits at once would write the same
 // version; the second one fails by its key. Where no slot moves, next_run_at stays, which is for whoever takes
-// the backups to move: one may be due that nobody has taken yet.
+// the backups to move: one may be due that nobody has taken yet. How many backups are kept is no part of the
+// plan, and nobody can say afterwards who has made them fewer: that is audited.
 func (q *Queries) EditBackupSchedule(ctx context.Context, db DBTX, arg EditBackupScheduleParams) (EditBackupScheduleRow, error) {
 	row := db.QueryRow(ctx, editBackupSchedule,
+		arg.WorkspaceID,
+		arg.ID,
 		arg.Name,
 		arg.IsEnabled,
 		arg.Timezone,
@@ -203,8 +214,6 @@ func (q *Queries) EditBackupSchedule(ctx context.Context, db DBTX, arg EditBacku
 		arg.Moves,
 		arg.NextRunAt,
 		arg.Delete,
-		arg.WorkspaceID,
-		arg.ID,
 		arg.Revision,
 		arg.UpdatedAt,
 		arg.Actor,

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/runledger/runledger/internal/dbtest"
 )
 
@@ -236,6 +238,34 @@ func TestAnEditThatMovesNoSlotTakesNoneAwayAndOneThatIsNoneOfThePlanMakesNoVersi
 		if versions := p.versions(t, s.ID); len(versions) != 3+i {
 			t.Errorf("%s: the versions are %q", body, versions)
 		}
+	}
+}
+
+// Who has made the backups fewer is not to be found out from what is left of them.
+func TestWhoChangesHowManyBackupsAreKeptIsAudited(t *testing.T) {
+	t.Parallel()
+	p := newPlanner(t, newHarness(t))
+	s := p.plan(t, `{"name":"Nightly","frequency":"daily","time_of_day":"02:30","retention_keep_last":30}`)
+	path := fmt.Sprintf("/%d", s.ID)
+	for _, body := range []string{`{"retention_keep_last":30}`, `{"name":"Renamed"}`, `{"retention_keep_last":7,"time_of_day":"03:00"}`, `{"retention_keep_last":7}`, `{"retention_keep_last":8}`} {
+		p.edit(t, http.StatusOK, http.MethodPatch, path, body)
+	}
+	rows, err := p.pool.Query(t.Context(), `SELECT action || ' ' || actor || ' ' || target || ' ' || (data->>'keep_last_before') || ' ' || (data->>'keep_last')
+		FROM audit_events WHERE workspace_id = $1 ORDER BY id`, p.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var name string
+	if err := p.pool.QueryRow(t.Context(), "SELECT actor FROM backup_schedule_versions WHERE workspace_id = $1 LIMIT 1", p.ID).Scan(&name); err != nil {
+		t.Fatal(err)
+	}
+	begin := fmt.Sprintf("schedule_retention_set %s backup schedule %d ", name, s.ID)
+	if want := []string{begin + "30 7", begin + "7 8"}; !slices.Equal(got, want) || name == "" {
+		t.Errorf("the audit tells %q, want %q", got, want)
 	}
 }
 

@@ -148,8 +148,11 @@ SELECT * FROM made;
 -- Makes a schedule what the parameters say, if it is at that revision still, and writes the version that
 -- begins with it, if its plan is another one than that of the last. Two edits at once would write the same
 -- version; the second one fails by its key. Where no slot moves, next_run_at stays, which is for whoever takes
--- the backups to move: one may be due that nobody has taken yet.
-WITH edited AS (
+-- the backups to move: one may be due that nobody has taken yet. How many backups are kept is no part of the
+-- plan, and nobody can say afterwards who has made them fewer: that is audited.
+WITH was AS (
+    SELECT s.retention_keep_last FROM backup_schedules AS s WHERE s.workspace_id = @workspace_id AND s.id = @id
+), edited AS (
     UPDATE backup_schedules AS s
     SET name = @name, is_enabled = @is_enabled, timezone = @timezone, frequency = @frequency,
         time_of_day = @time_of_day, days_of_week = sqlc.narg(days_of_week), retention_keep_last = @retention_keep_last,
@@ -184,5 +187,11 @@ WITH edited AS (
            c.time_of_day, c.days_of_week, c.grace_seconds, c.is_enabled, c.deleted_at IS NOT NULL, c.updated_at, @actor::text
     FROM compared AS c
     WHERE c.differs
+), audited AS (
+    INSERT INTO audit_events (action, actor, workspace_id, target, data)
+    SELECT 'schedule_retention_set', @actor::text, edited.workspace_id, 'backup schedule ' || edited.id,
+           jsonb_build_object('keep_last', edited.retention_keep_last, 'keep_last_before', was.retention_keep_last)
+    FROM edited CROSS JOIN was
+    WHERE edited.retention_keep_last IS DISTINCT FROM was.retention_keep_last
 )
 SELECT * FROM edited;
