@@ -303,7 +303,7 @@ func answerFor(err error) *apiError {
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return errNotFound
-	case isOutage(err):
+	case isOutage(err), hasClass(err, "58"): // system error: the disk does not read or write, be it for one row
 		return errUnavailable.because(err)
 	case isForbidden(err):
 		return errUnavailable.because(fmt.Errorf("the role of this server lacks privileges, see runledger migrate grant: %w", err))
@@ -373,7 +373,6 @@ func isOutage(err error) bool {
 		"25", // invalid transaction state: a primary that turned read-only
 		"53", // insufficient resources: too many connections, disk full
 		"57", // operator intervention: shutdown, statement timeout
-		"58", // system error: the disk does not read or write
 		"40", // transaction rollback: a deadlock, which another try passes
 	) || isLocked(err)
 }

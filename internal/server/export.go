@@ -243,13 +243,15 @@ func (e *export) write(w http.ResponseWriter, connection *http.ResponseControlle
 }
 
 // readOn reads the pages behind one into pages, until there are no more. Each takes the place of
-// one that was sent. A panic ends the export and not the process.
+// one that was sent. A panic is a defect, which ends the export and not the process.
 func (e *export) readOn(ctx context.Context, before exportPage, pages chan<- exportPage, spare <-chan []byte) {
 	defer close(pages)
 	defer func() {
 		if cause := recover(); cause != nil {
+			err := fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+			e.list.server.log.ErrorContext(ctx, "panic while an export was read", slog.Any("error", err))
 			select {
-			case pages <- exportPage{err: fmt.Errorf("panic: %v\n%s", cause, debug.Stack())}:
+			case pages <- exportPage{err: err}:
 			case <-ctx.Done():
 			}
 		}

@@ -73,7 +73,7 @@ func TestAnAddressThatAsksTooOftenIsToldWhenToComeBack(t *testing.T) {
 			}
 		}
 	}
-	// What is no question about health is not, wherever it is sent.
+	// What is no question about health is counted, wherever it is sent.
 	if got := h.hurried(t).do(t, http.MethodPost, "/livez", ""); got.status != http.StatusTooManyRequests {
 		t.Errorf("POST /livez: status %d", got.status)
 	}

@@ -164,15 +164,19 @@ func largeDatabase(t *testing.T) string {
 }
 
 // mostBuffers is how many buffers a page may take. A code of failures or an identity that many runs
-// have is looked through in its index. The stalled runs, few as they are, are all looked at, and in
-// the order of updates those of a schedule.
+// have is looked through in its index. The stalled runs, few as they are, are all looked at. In the order
+// of updates half as many runs again are read as a page has, and those of a schedule are all looked at.
 func mostBuffers(order, query string) int {
 	most := 300
 	if strings.Contains(query, "failure_code") || strings.Contains(query, "run_identity_hash") || strings.Contains(query, "stalled=true") {
 		most = 1_000
 	}
-	if order == "updated_at" && strings.Contains(query, "backup_schedule_id") {
+	switch {
+	case order != "updated_at":
+	case strings.Contains(query, "backup_schedule_id"):
 		most = 1_000
+	default:
+		most += most / 2
 	}
 	return most
 }

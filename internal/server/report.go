@@ -46,7 +46,7 @@ func (s *Server) patchRun(w http.ResponseWriter, r *http.Request, ws workspace.S
 		return cmp.Or(missing, err)
 	}
 	item.id = id
-	reported := s.reportMany(r.Context(), ws, []report{item}, nil)[0]
+	reported := s.reportMany(r.Context(), sparingNothing(s.db), ws, []report{item})[0]
 	if reported.err != nil {
 		return reported.err
 	}
@@ -226,9 +226,14 @@ func parseFailures(f *fields) json.RawMessage {
 }
 
 // reportMany applies reports of which no two are of one run.
-func (s *Server) reportMany(ctx context.Context, ws workspace.Scope, items []report, room *room) []result {
+func (s *Server) reportMany(ctx context.Context, db *sparing, ws workspace.Scope, items []report) []result {
 	return together(items, func(items []report) ([]result, error) {
-		return s.reportDistinct(ctx, room.sparing(s.db), ws, items)
+		left := db.left
+		results, err := s.reportDistinct(ctx, db, ws, items)
+		if err != nil {
+			db.left = left // of which nothing is kept
+		}
+		return results, err
 	}, failedResult)
 }
 
@@ -264,7 +269,9 @@ func (s *Server) reportDistinct(ctx context.Context, db *sparing, ws workspace.S
 	}
 	for some := range slices.Chunk(others, explainedAtOnce) {
 		if err := s.explainRefused(ctx, db, ws, items, some, results, refused); err != nil {
-			return nil, err
+			for _, i := range some { // and of no other: those were applied, and are not to be applied again
+				results[i] = failedResult(err)
+			}
 		}
 	}
 	return results, nil

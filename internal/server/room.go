@@ -54,13 +54,15 @@ func (r *room) faults(all []fault) []fault {
 	return all
 }
 
-// sparing is db for a statement whose rows are to be shown where there is room for them.
+// sparing is db for statements whose rows are to be shown where there is room for them.
 func (r *room) sparing(db dbsqlc.DBTX) *sparing {
 	if r == nil {
-		return &sparing{DBTX: db, left: math.MaxInt}
+		return sparingNothing(db)
 	}
 	return &sparing{DBTX: db, left: r.left}
 }
+
+func sparingNothing(db dbsqlc.DBTX) *sparing { return &sparing{DBTX: db, left: math.MaxInt} }
 
 // sparing is a database that lets go of the JSON of a run as soon as it has come, if there is no room for it: five
 // hundred runs may have a hundred megabytes (a dbsqlc.DBTX). Nobody but the answer is to read what it may spare.

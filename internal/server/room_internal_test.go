@@ -1,11 +1,15 @@
 package server
 
 import (
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/dbtest"
+	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/workspace"
 )
 
 func TestRunsThatABatchHasNoRoomForAreNotKept(t *testing.T) {
@@ -44,5 +48,50 @@ func TestRunsThatABatchHasNoRoomForAreNotKept(t *testing.T) {
 		if len(runs) != len(ids) || kept != c.kept {
 			t.Errorf("with room %+v %d of %d runs are kept, want %d of %d", c.room, kept, len(runs), c.kept, len(ids))
 		}
+	}
+}
+
+// TestRoomIsThatOfAllAttempts holds that the halves of a statement that failed have no room each.
+func TestRoomIsThatOfAllAttempts(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.Pool(t)
+	w := dbtest.NewWorkspace(t, pool)
+	s := &Server{db: &database{pool: pool, acquireTimeout: time.Minute, queryTimeout: time.Minute}, queries: dbsqlc.New()}
+	answers, err := workspace.Resolve(t.Context(), pool, workspace.Question{Subject: w.Operator.Subject, WorkspaceID: w.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ws, err := answers[0].Scope()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Each run was given up by the sweeper, and another one of its identity is active by now, so that no two
+	// reports can be done at once and each is refused alone.
+	var reports []report
+	for range 8 {
+		var id int64
+		if err := pool.QueryRow(t.Context(), `INSERT INTO operation_runs (workspace_id, type, status, outcome, stalled, stalled_at, started_at, completed_at, context)
+			VALUES ($1, 'inventory_sync', 'completed', 'failed', 'no_heartbeat', current_timestamp, '2026-01-01Z', now(), jsonb_build_object('note', $2::text)) RETURNING id`,
+			w.ID, strings.Repeat("x", 1000)).Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pool.Exec(t.Context(), `INSERT INTO operation_runs (workspace_id, type, run_identity_hash)
+			SELECT workspace_id, type, run_identity_hash FROM operation_runs WHERE workspace_id = $1 AND id = $2`, w.ID, id); err != nil {
+			t.Fatal(err)
+		}
+		reports = append(reports, report{id: id, status: ledger.StatusRunning})
+	}
+	kept := 0
+	for i, result := range s.reportMany(t.Context(), (&room{left: 2500}).sparing(s.db), ws, reports) {
+		conflict, ok := errors.AsType[*apiError](result.err)
+		if !ok || conflict.run == nil {
+			t.Fatalf("report %d: %+v", i, result)
+		}
+		if !isSpared(conflict.run) {
+			kept++
+		}
+	}
+	if kept != 2 {
+		t.Errorf("%d runs are kept in room for 2", kept)
 	}
 }

@@ -201,14 +201,17 @@ func redacted(f *fields, name string, document json.RawMessage) json.RawMessage 
 // startMany starts runs of which no two have the same identity or the same Idempotency-Key. One with
 // a key that was used before is the run of then. If a key is used, or something that a start refers
 // to is removed, between the two statements of an attempt, the next attempt finds it so.
-func (s *Server) startMany(ctx context.Context, ws workspace.Scope, items []start, room *room) []result {
+func (s *Server) startMany(ctx context.Context, db *sparing, ws workspace.Scope, items []start) []result {
 	return together(items, func(items []start) ([]result, error) {
-		results, db := make([]result, len(items)), room.sparing(s.db)
+		results, left := make([]result, len(items)), db.left
 		fresh, err := s.startedBefore(ctx, db, ws, items, results)
-		if err != nil || len(fresh) == 0 {
-			return results, err
+		if err == nil && len(fresh) > 0 {
+			err = s.startFresh(ctx, db, ws, items, fresh, results)
 		}
-		return results, s.startFresh(ctx, db, ws, items, fresh, results)
+		if err != nil {
+			db.left = left // of which nothing is kept
+		}
+		return results, err
 	}, failedResult)
 }
 
@@ -317,7 +320,7 @@ func (s *Server) startGathered(ctx context.Context, ws workspace.Scope, items []
 		which := wish{items[i].identity(), items[i].runType}
 		earlier := results[first[which]]
 		if earlier.err != nil && !isOutage(earlier.err) { // it may have been the other one's fault
-			results[i] = s.startMany(ctx, ws, items[i:i+1], nil)[0]
+			results[i] = s.startMany(ctx, sparingNothing(s.db), ws, items[i:i+1])[0]
 			first[which] = i
 			continue
 		}

@@ -84,12 +84,14 @@ func (s *Server) streamChanges(w http.ResponseWriter, r *http.Request, ws worksp
 		return err
 	}
 	defer s.streams.shares.giveBack(subject, 1)
+	// The streams have a limit of their own. All of them may come back at once, to whom a refusal at the door
+	// would be the end: browsers do not connect again to a server that answers 503.
+	requestOf(r).place.leave()
 	subscription, err := s.feed.Subscribe(r.Context(), ws.ID(), after)
 	if err != nil {
 		return changesFailed(err)
 	}
 	defer subscription.Close()
-	requestOf(r).place.leave() // from here on the limit of the streams counts
 
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")

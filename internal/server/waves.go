@@ -212,7 +212,8 @@ func (s *Server) doWave(
 			reports = append(reports, *op.report)
 		}
 	}
-	started, reported := s.startMany(ctx, ws, starts, room), s.reportMany(ctx, ws, reports, room)
+	db := room.sparing(s.db)
+	started, reported := s.startMany(ctx, db, ws, starts), s.reportMany(ctx, db, ws, reports)
 	for _, i := range places {
 		from := &reported
 		if operations[i].start != nil {
