@@ -11,12 +11,13 @@ import (
 const preflightLife = 2 * time.Hour
 
 // shareWith lets pages of other origins read the answers, those that the operator names and no
-// others. Tokens come in a header, which pages set themselves: no cookie is ever asked for.
-func shareWith(origins []string) func(http.Handler) http.Handler {
+// others. Tokens come in a header, which pages set themselves: no cookie is ever asked for. It stands before the
+// limits, so that pages can read a refusal, and answers preflights itself, which count like any request.
+func (s *Server) shareWith(origins []string) func(http.Handler) http.Handler {
 	if len(origins) == 0 {
 		return func(next http.Handler) http.Handler { return next }
 	}
-	return cors.New(cors.Options{
+	share := cors.New(cors.Options{
 		AllowedOrigins: origins,
 		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete},
 		AllowedHeaders: []string{
@@ -29,6 +30,17 @@ func shareWith(origins []string) func(http.Handler) http.Handler {
 		},
 		MaxAge: int(preflightLife.Seconds()),
 	}).Handler
+	return func(next http.Handler) http.Handler {
+		shared := share(next)
+		preflights := s.limitAddresses(shared)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+				preflights.ServeHTTP(w, r)
+				return
+			}
+			shared.ServeHTTP(w, r)
+		})
+	}
 }
 
 // The values of headers that every answer has. net/http writes them and changes none.

@@ -147,11 +147,7 @@ func (p *params) fields(all members) selection {
 // selectOnly is a list's statement that selects none but columns. What it selects is columns
 // alone, each of which may have a table before and another name behind it.
 func selectOnly(sql string, columns []string) string {
-	before, rest, _ := strings.Cut(sql, "\nSELECT ")
-	list, after, ok := strings.Cut(rest, "FROM ")
-	if !ok {
-		panic("server: not a statement of a list: " + sql)
-	}
+	before, list, after := cutList(sql)
 	var kept []string
 	for item := range strings.SplitSeq(list, ",") {
 		item = strings.TrimSpace(item)
@@ -160,4 +156,14 @@ func selectOnly(sql string, columns []string) string {
 		}
 	}
 	return before + "\nSELECT " + strings.Join(kept, ", ") + " FROM " + after
+}
+
+// cutList cuts the statement of a list: what comes before its columns, these, and what comes behind FROM.
+func cutList(sql string) (before, columns, after string) {
+	before, rest, ok := strings.Cut(sql, "\nSELECT ")
+	columns, after, found := strings.Cut(rest, "FROM ")
+	if !ok || !found {
+		panic("server: not a statement of a list: " + sql)
+	}
+	return before, columns, after
 }

@@ -101,22 +101,6 @@ func (s *Server) limitAddresses(next http.Handler) http.Handler {
 	})
 }
 
-// limitPreflights is limitAddresses for the preflights of browsers, which are answered before any other
-// request is counted, so that pages of other origins can read that they ask too often.
-func (s *Server) limitPreflights(next http.Handler) http.Handler {
-	if !s.sharing {
-		return next
-	}
-	limited := s.limitAddresses(next)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
-			limited.ServeHTTP(w, r)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
 // bucketAddress is what an address is counted by: itself, or the /64 that one customer usually has
 // of IPv6, all of whose addresses are at the disposal of a single machine.
 func bucketAddress(a netip.Addr) netip.Addr {

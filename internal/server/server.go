@@ -85,8 +85,7 @@ type Server struct {
 	proxies       []netip.Prefix
 	capacity      *capacity
 	shares        *shares[auth.Subject]           // of the capacity
-	sharing       bool                            // with pages of other origins
-	shared        func(http.Handler) http.Handler // with them
+	shared        func(http.Handler) http.Handler // with pages of other origins
 	compressed    func(http.Handler) http.Handler
 }
 
@@ -125,8 +124,6 @@ func New(o Options) *Server {
 			turns: queued.turns, weights: newWeights(m), refused: m.refusal(refusedCapacity),
 		},
 		shares:     newSubjectShares("requests", largestShare(o.Limits.MaxRequests), m.refusal(refusedShare)),
-		sharing:    len(o.Origins) > 0,
-		shared:     shareWith(o.Origins),
 		compressed: compressed(make(slots, mostCompressors)),
 	}
 	site, err := console.New(o.Console)
@@ -134,6 +131,7 @@ func New(o Options) *Server {
 		panic(err) // made of files in the binary, which the tests have tried
 	}
 	s.console, s.consolePolicy = site, consolePolicy(o.Console)
+	s.shared = s.shareWith(o.Origins)
 	s.met = newVisitors()
 	s.members = newGatherer(maxQuestions, membership{err: errAbandoned}, s.resolveGathered)
 	s.sheets = newGatherer(maxReadings, reading{err: errAbandoned}, s.readGathered)
@@ -179,7 +177,7 @@ func (s *Server) Close() {
 // that proof or reads by statements that ask for it.
 func (s *Server) routes() *chi.Mux {
 	router := chi.NewRouter()
-	router.Use(s.observe, s.limitPreflights, s.shared, s.limitAddresses, s.limitRequests, s.compressed, middleware.GetHead)
+	router.Use(s.observe, s.shared, s.limitAddresses, s.limitRequests, s.compressed, middleware.GetHead)
 	router.NotFound(s.unrouted(errNotFound))
 	router.MethodNotAllowed(s.unrouted(errMethodNotAllowed))
 	r := router.With(s.metrics.running)

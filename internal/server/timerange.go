@@ -229,12 +229,8 @@ func (r timeRange) conditions() []condition {
 // The statement is ListRunsByUpdate in three parts, with its parameters $1 to $4.
 func byCreation(before, where, after string) string {
 	const created = "coalesce(created_at, '-infinity')"
-	head, list, ok := strings.Cut(before, "\nSELECT ")
-	columns, from, found := strings.Cut(list, " FROM ")
-	if !ok || !found {
-		panic("server: not a statement of a list: " + before)
-	}
-	from = " FROM " + from
+	head, columns, table := cutList(before)
+	from := " FROM " + table
 	position := unforeseen(condition{sql: sorted("(coalesce(updated_at, '-infinity'), id) > ($2::timestamptz, $3::bigint)")}).sql
 	return head + "\nWITH earliest AS MATERIALIZED (SELECT " + columns + ", " + created + " AS created" + from + where +
 		" AND " + position + " ORDER BY " + created + ", id LIMIT $4::bigint * 3 / 2)," +
