@@ -69,23 +69,53 @@ type runAnswer struct {
 	} `json:"context"`
 }
 
+// send sends a request for the workspace's runs, and reads the run that it is answered with.
 func (c *client) send(method, path, body string) (int, runAnswer, error) {
 	var run runAnswer
-	address := fmt.Sprintf("http://%s/workspaces/%d/operation-runs%s", c.addr, c.system.workspace.ID, path)
-	req, err := http.NewRequestWithContext(context.Background(), method, address, strings.NewReader(body))
-	if err != nil {
-		return 0, run, err
+	status, got, err := c.fetch(context.Background(), method, "/operation-runs"+path, body, "")
+	if err != nil || status >= http.StatusMultipleChoices { // a problem
+		return status, run, err
 	}
+	return status, run, json.Unmarshal(got.body, &run)
+}
+
+// answer is what a client got.
+type answer struct {
+	header http.Header
+	body   []byte
+}
+
+// fetch sends a request below the workspace, and counts the answer if it is one of 5xx. tag is that of an
+// answer that the client has; empty for none.
+func (c *client) fetch(ctx context.Context, method, path, body, tag string) (status int, got answer, err error) {
+	header := http.Header{}
+	if tag != "" {
+		header.Set("If-None-Match", tag)
+	}
+	resp, err := c.open(ctx, method, path, body, header)
+	if err != nil {
+		return 0, got, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	got.header = resp.Header
+	got.body, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, got, err
+}
+
+// open sends a request below the workspace, whose answer is for the caller to read and close, and counts it if
+// it is one of 5xx.
+func (c *client) open(ctx context.Context, method, path, body string, header http.Header) (*http.Response, error) {
+	address := fmt.Sprintf("http://%s/workspaces/%d%s", c.addr, c.system.workspace.ID, path)
+	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header = header
 	req.Header.Set("Authorization", "Bearer "+c.system.token)
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return 0, run, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, run, err
+		return nil, err
 	}
 	switch {
 	case resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "":
@@ -93,8 +123,5 @@ func (c *client) send(method, path, body string) (int, runAnswer, error) {
 	case resp.StatusCode >= http.StatusInternalServerError:
 		c.broken.Add(1)
 	}
-	if resp.StatusCode >= http.StatusMultipleChoices {
-		return resp.StatusCode, run, nil // a problem
-	}
-	return resp.StatusCode, run, json.Unmarshal(text, &run)
+	return resp, nil
 }

@@ -317,8 +317,10 @@ func TestAnOutageOfTheDatabaseIsAnsweredBy503AndPassesByItself(t *testing.T) { /
 
 // try lets an outage happen under load.
 func (o outage) try(t *testing.T, s *system, before holdings) {
+	others := newOthers(t, s, s.front.addr())
 	l, w := newLoad(t, s, s.front.addr()), newWatch(t, s)
-	await(t, "good answers", func() bool { return l.goodSince(time.Time{}) > 30 })
+	others.join(t, l)
+	await(t, "good answers", func() bool { return l.goodSince(time.Time{}) > 30 && others.servedSince(time.Time{}) })
 
 	refusedBefore, began := l.refused(), time.Now()
 	o.begin(t, s)
@@ -335,8 +337,9 @@ func (o outage) try(t *testing.T, s *system, before holdings) {
 	await(t, "a good answer", func() bool { _, came := l.firstGood(back); return came })
 	await(t, "/readyz to be 200", func() bool { _, told := w.turned(true, back); return told })
 	enough := time.Now()
-	await(t, "good answers", func() bool { return l.goodSince(enough) > 30 })
+	await(t, "good answers to everything", func() bool { return l.goodSince(enough) > 30 && others.servedSince(enough) })
 	l.end()
+	others.wantServed(t)
 	w.end()
 
 	landed, refused := o.landed(), l.refused()-refusedBefore
