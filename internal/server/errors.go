@@ -328,30 +328,35 @@ func hasClass(err error, classes ...string) bool {
 	return ok && slices.Contains(classes, pgErr.Code[:2])
 }
 
+// SQLSTATE of what a statement may be refused for, where it means one thing.
+const (
+	foreignKeyViolation = "23503"
+	uniqueViolation     = "23505"
+	checkViolation      = "23514"
+)
+
+// hasCode tells whether the database refused a statement with this SQLSTATE.
+func hasCode(err error, code string) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == code
+}
+
 const outsideStates = "The run is of the time before status, outcome and completed_at had to fit each other, and they do not. " +
 	"It can be read, and while it is active a report makes it whole; nothing else of it can change."
 
 // isOutsideStates tells whether a row of runs that was to be changed breaks a rule on its state. Such rows
 // are older than the rules, which PostgreSQL holds against all that is written.
 func isOutsideStates(err error) bool {
-	const checkViolation = "23514"
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pgErr.Code == checkViolation && strings.HasPrefix(pgErr.TableName, "operation_runs") // or a shard of it
 }
 
 // isReadOnly tells whether the database refused a statement because it takes no writes.
-func isReadOnly(err error) bool {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pgErr.Code == "25006"
-}
+func isReadOnly(err error) bool { return hasCode(err, "25006") }
 
 // isForbidden tells whether the role of the server may not do what a statement does, which no request
 // can bring about: the privileges of a migration have not been granted.
-func isForbidden(err error) bool {
-	const insufficientPrivilege = "42501"
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pgErr.Code == insufficientPrivilege
-}
+func isForbidden(err error) bool { return hasCode(err, "42501") }
 
 // isOtherSchema tells whether the database has not what a statement names: it is not migrated, or not as
 // far as this server needs. Statements are fixed, so that no request can be the reason.
@@ -378,8 +383,4 @@ func isOutage(err error) bool {
 }
 
 // isLocked tells whether somebody held a row for longer than a statement waits for it.
-func isLocked(err error) bool {
-	const lockNotAvailable = "55P03"
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pgErr.Code == lockNotAvailable
-}
+func isLocked(err error) bool { return hasCode(err, "55P03") }

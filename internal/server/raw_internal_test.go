@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -118,7 +119,8 @@ func FuzzRunFromTheWire(f *testing.F) {
 			Type: text, Status: stalled, Outcome: text + stalled, RunIdentityHash: stalled + text,
 			SummaryCounts: free, Context: free, StartedAt: instantAt(at), CompletedAt: instantAt(then), CreatedAt: instantAt(-at),
 			UpdatedAt: instantAt(at + 1), HeartbeatAt: instantAt(then), StalledAt: instantAt(then), Stalled: unlessEmpty(stalled),
-			RetryOfID: unlessZero(id), Attempt: at, Revision: then, Recalled: yes, RecallReason: unlessEmpty(stalled),
+			FailureSummary: free, ProgressedAt: instantAt(at), CancelRequestedAt: instantAt(-then), RecalledAt: instantAt(then),
+			RecalledByUserID: unlessZero(then), RetryOfID: unlessZero(id), Attempt: at, Revision: then, Recalled: yes, RecallReason: unlessEmpty(stalled),
 		}
 		w := wireOfRun(t, run)
 		columns, err := runMembers.among(w.fields)
@@ -137,39 +139,136 @@ func FuzzRunFromTheWire(f *testing.F) {
 	})
 }
 
+// FuzzRowFromTheWire holds the encoder of wire bytes to encoding/json for rows that sum up the runs they name.
+func FuzzRowFromTheWire(f *testing.F) {
+	for _, s := range naughty {
+		f.Add(int64(1), int64(2), s, s, int64(1_769_900_000_000_001), true)
+		f.Add(int64(math.MaxInt64), int64(0), "", s, int64(0), false)
+	}
+	f.Fuzz(func(t *testing.T, id, run int64, text, status string, at int64, yes bool) {
+		w := &wireOf{}
+		want := map[string]any{}
+		number := func(name string, n *int64) { w.add(t, name, pgtype.Int8OID, n); want[name] = n }
+		words := func(name string, s *string) { w.add(t, name, pgtype.TextOID, s); want[name] = s }
+		instant := func(name string, v pgtype.Timestamptz) {
+			w.add(t, name, pgtype.TimestamptzOID, v)
+			want[name] = instantOf(v)
+		}
+		summary := func(name, column, prefix string, id *int64, kind *string) {
+			w.add(t, column, pgtype.Int8OID, id)
+			w.add(t, prefix+"type", pgtype.TextOID, kind)
+			w.add(t, prefix+"status", pgtype.TextOID, &status)
+			w.add(t, prefix+"outcome", pgtype.TextOID, kind)
+			w.add(t, prefix+"started_at", pgtype.TimestamptzOID, instantAt(at))
+			w.add(t, prefix+"completed_at", pgtype.TimestamptzOID, instantAt(-at))
+			want[column] = id
+			if want[name] = nil; kind != nil {
+				want[name] = map[string]any{
+					"id": id, "type": kind, "status": status, "outcome": kind,
+					"started_at": instantOf(instantAt(at)), "completed_at": instantOf(instantAt(-at)),
+				}
+			}
+		}
+		free, err := json.Marshal(map[string]any{"text": text, "yes": yes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		number("id", &id)
+		for _, name := range []string{"workspace_id", "tenant_id", "acknowledged_by_user_id"} {
+			number(name, unlessZero(run))
+		}
+		for _, name := range []string{"finding_type", "scope_key", "fingerprint", "subject_type", "subject_external_id", "severity", "status"} {
+			words(name, unlessEmpty(text))
+		}
+		for _, name := range []string{"acknowledged_at", "created_at", "updated_at"} {
+			instant(name, instantAt(at))
+		}
+		w.add(t, "evidence", pgtype.JSONBOID, free)
+		want["evidence"] = json.RawMessage(free)
+		summary("baseline_operation_run", "baseline_operation_run_id", "baseline_", unlessZero(run), unlessEmpty(text))
+		summary("current_operation_run", "current_operation_run_id", "current_", unlessZero(id), unlessEmpty(status))
+		number("revision", &run)
+		w.add(t, "recalled", pgtype.BoolOID, yes)
+		want["recalled"] = yes
+		columns, err := findingMembers.among(w.fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantMembers(t, string(appendColumns(nil, columns, w.values)), findingMembers.names(), want)
+	})
+}
+
 // sameRun holds the JSON of a run to what encoding/json makes of its values.
 func sameRun(t *testing.T, text string, run *dbsqlc.OperationRun) {
 	t.Helper()
-	var read map[string]any
+	wantMembers(t, text, runMembers.names(), map[string]any{
+		"id": run.ID, "workspace_id": run.WorkspaceID, "tenant_id": run.TenantID, "user_id": run.UserID,
+		"initiator_name": run.InitiatorName, "type": run.Type, "status": run.Status, "outcome": run.Outcome,
+		"run_identity_hash": run.RunIdentityHash, "summary_counts": json.RawMessage(run.SummaryCounts),
+		"failure_summary": json.RawMessage(run.FailureSummary), "context": json.RawMessage(run.Context),
+		"started_at": instantOf(run.StartedAt), "completed_at": instantOf(run.CompletedAt), "created_at": instantOf(run.CreatedAt),
+		"updated_at": instantOf(run.UpdatedAt), "heartbeat_at": instantOf(run.HeartbeatAt), "progressed_at": instantOf(run.ProgressedAt),
+		"stalled": stalledText(run), "stalled_at": instantOf(run.StalledAt), "cancel_requested_at": instantOf(run.CancelRequestedAt),
+		"retry_of_id": run.RetryOfID, "attempt": run.Attempt, "revision": run.Revision, "recalled": run.Recalled,
+		"recalled_at": instantOf(run.RecalledAt), "recalled_by_user_id": run.RecalledByUserID, "recall_reason": run.RecallReason,
+	})
+}
+
+// instantOf is an instant as encoding/json takes it: a string, or nil where RFC 3339 has none.
+func instantOf(v pgtype.Timestamptz) any {
+	if !v.Valid || v.InfinityModifier != pgtype.Finite || v.Time.UTC().Year() < 0 || v.Time.UTC().Year() > 9999 {
+		return nil
+	}
+	return v.Time.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
+}
+
+// wantMembers holds an object to what encoding/json makes of the values: the members that are named, in
+// their order, and no others.
+func wantMembers(t *testing.T, text string, names []string, values map[string]any) {
+	t.Helper()
+	if len(names) != len(values) {
+		t.Fatalf("of %d members %d have a value", len(names), len(values))
+	}
+	var want strings.Builder
+	for i, name := range names {
+		value, known := values[name]
+		encoded, err := json.Marshal(value)
+		if err != nil || !known {
+			t.Fatalf("%s: %v, known: %t", name, err, known)
+		}
+		want.WriteString(map[bool]string{true: "{", false: ","}[i == 0] + `"` + name + `":` + string(encoded))
+	}
+	want.WriteString("}")
+	if !json.Valid([]byte(text)) {
+		t.Fatalf("this is no JSON: %s", text)
+	}
+	if got, want := inOrder(t, text), inOrder(t, want.String()); got != want {
+		t.Errorf("the row is\n%s\nand to encoding/json\n%s", got, want)
+	}
+}
+
+// inOrder is a JSON object with its members one a line as they come, and their values in a form of its own
+// for each value.
+func inOrder(t *testing.T, text string) string {
+	t.Helper()
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
-	if err := decoder.Decode(&read); err != nil {
-		t.Fatalf("%v in %s", err, text)
+	if _, err := decoder.Token(); err != nil {
+		t.Fatal(err)
 	}
-	instant := func(v pgtype.Timestamptz) any {
-		if !v.Valid || v.InfinityModifier != pgtype.Finite || v.Time.UTC().Year() < 0 || v.Time.UTC().Year() > 9999 {
-			return nil
-		}
-		return v.Time.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
-	}
-	want := map[string]any{
-		"id": run.ID, "tenant_id": run.TenantID, "initiator_name": run.InitiatorName, "type": run.Type, "outcome": run.Outcome,
-		"context": json.RawMessage(run.Context), "failure_summary": nil, "started_at": instant(run.StartedAt),
-		"updated_at": instant(run.UpdatedAt), "attempt": run.Attempt, "recalled": run.Recalled, "recall_reason": run.RecallReason,
-	}
-	for name, value := range want {
-		a, err := json.Marshal(read[name])
+	var b strings.Builder
+	for decoder.More() {
+		name, err := decoder.Token()
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := json.Marshal(value)
-		if err != nil {
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
 			t.Fatal(err)
 		}
-		if string(normal(t, a)) != string(normal(t, b)) {
-			t.Errorf("%s is %s, and to encoding/json %s", name, a, b)
-		}
+		fmt.Fprintf(&b, "%s: %s\n", name, normal(t, value))
 	}
+	return b.String()
 }
 
 // normal is JSON with its members in order.

@@ -320,8 +320,10 @@ func whyNotReported(item report, run *dbsqlc.OperationRun, refused error) result
 		return result{status: http.StatusOK, run: *run}
 	case isFinal(run):
 		return result{err: errConflict(run, "The run is completed and does not change any more.")}
-	case hasClass(refused, "23"):
+	case hasCode(refused, uniqueViolation):
 		return result{err: errConflict(run, "Another run of the same identity is active by now.").because(refused)}
+	case isOutsideStates(refused):
+		return result{err: errConflict(run, outsideStates).because(refused)}
 	default:
 		return result{err: whyRefused(item, run)}
 	}

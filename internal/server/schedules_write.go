@@ -62,7 +62,7 @@ func (s *Server) createBackupSchedule(w http.ResponseWriter, r *http.Request, ws
 		Frequency: row.Frequency, TimeOfDay: row.TimeOfDay, DaysOfWeek: row.DaysOfWeek,
 		RetentionKeepLast: row.RetentionKeepLast, GraceSeconds: row.GraceSeconds, NextRunAt: nextRun(&row), Actor: ws.UserName(),
 	})
-	if errors.Is(err, pgx.ErrNoRows) || hasClass(err, "23") { // a tenant that goes at this moment fails by its key
+	if errors.Is(err, pgx.ErrNoRows) || hasCode(err, foreignKeyViolation) { // a tenant that goes at this moment fails by its key
 		return errInvalidFields(fault{Pointer: "/tenant_id", Detail: noSuchTenant}).because(err)
 	}
 	if err != nil {
@@ -145,26 +145,31 @@ func (s *Server) editSchedule(
 			return answerBackupSchedule(w, r, http.StatusOK, &row)
 		}
 		written, err := s.writeSchedule(r.Context(), ws, &row, &edited)
-		meanwhile := errors.Is(err, pgx.ErrNoRows) || hasClass(err, "23")
+		meanwhile := errors.Is(err, pgx.ErrNoRows) || hasCode(err, uniqueViolation)
 		if meanwhile && attempt < attempts {
 			if row, err = s.backupSchedule(r, ws); err != nil {
 				return err
 			}
 			continue
 		}
-		if meanwhile {
+		switch {
+		case meanwhile:
 			return errUnavailable.because(err)
-		}
-		if err != nil {
+		case hasCode(err, checkViolation):
+			return errConflict(nil, outsidePlans).because(err)
+		case err != nil:
 			return err
 		}
 		return answerBackupSchedule(w, r, http.StatusOK, &written)
 	}
 }
 
+const outsidePlans = "The schedule is of the time before its frequency had to be daily or weekly, and it is neither. " +
+	"It can be read, and a PATCH that gives it a frequency makes it whole; nothing else of it can change."
+
 // writeSchedule writes a schedule as it is to be instead of before, with the version that begins with
-// it if its plan is another one. The error is pgx.ErrNoRows, or of class 23, if somebody else has
-// edited it meanwhile.
+// it if its plan is another one. The error is pgx.ErrNoRows, or a uniqueViolation of the
+// versions, if somebody else has edited it meanwhile.
 func (s *Server) writeSchedule(ctx context.Context, ws workspace.Scope, before, row *dbsqlc.BackupSchedule) (dbsqlc.BackupSchedule, error) {
 	_, err := s.queries.NoteScheduleEdits(ctx, s.db, dbsqlc.NoteScheduleEditsParams{
 		WorkspaceID: ws.ID(), ScheduleID: row.ID, NoticedAt: timestamptz(time.Now()), Actor: ledger.Service,

@@ -257,7 +257,8 @@ func (s *Server) startFresh(
 		}
 		results[i] = found
 	}
-	return s.explainMissing(ctx, ws, items, missing, results)
+	s.explainMissing(ctx, ws, items, missing, results)
+	return nil
 }
 
 // identity is what makes two starts of a workspace the same piece of work.

@@ -2,30 +2,32 @@ package server
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/workspace"
 )
 
-// explainMissing writes to results why the statement left out the starts at places.
-func (s *Server) explainMissing(ctx context.Context, ws workspace.Scope, items []start, places []int, results []result) error {
+// explainMissing writes to results why the statement left out the starts at places. Where that cannot be found
+// out, those have failed and no others: they were made, and are not to be made again.
+func (s *Server) explainMissing(ctx context.Context, ws workspace.Scope, items []start, places []int, results []result) {
 	if len(places) == 0 {
-		return nil
+		return
 	}
 	missing := make([]start, len(places))
 	for n, i := range places {
 		missing[n] = items[i]
 	}
 	faults, err := s.wrongReferences(ctx, ws, missing)
-	if err != nil {
-		return err
-	}
 	for n, i := range places {
-		results[i].err = s.whyNotStarted(ctx, ws, missing[n], faults[n])
+		if results[i].err = err; err == nil {
+			results[i].err = s.whyNotStarted(ctx, ws, missing[n], faults[n])
+		}
 	}
-	return nil
 }
 
 // whyNotStarted is why the statement left a start out whose references have these faults.
@@ -37,8 +39,11 @@ func (s *Server) whyNotStarted(ctx context.Context, ws workspace.Scope, item sta
 		return errUnavailable // what was wrong with it has passed meanwhile, so that it may be tried again
 	}
 	old, err := s.queries.GetRun(ctx, s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: item.retryOfID})
+	if errors.Is(err, pgx.ErrNoRows) { // it has gone at this moment
+		return errUnavailable // and the next attempt finds it so
+	}
 	if err != nil {
-		return err // it may be gone by now
+		return err
 	}
 	return errConflict(&old, "The run became active again; only a completed run can be started again.")
 }
