@@ -404,6 +404,21 @@ func (e RunOutcome) Valid() bool {
 	}
 }
 
+// Defines values for RunResultIdempotencyReplayed.
+const (
+	RunResultIdempotencyReplayedTrue RunResultIdempotencyReplayed = true
+)
+
+// Valid indicates whether the value is a known member of the RunResultIdempotencyReplayed enum.
+func (e RunResultIdempotencyReplayed) Valid() bool {
+	switch e {
+	case RunResultIdempotencyReplayedTrue:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for RunStatus.
 const (
 	RunStatusCompleted RunStatus = "completed"
@@ -804,7 +819,8 @@ type BackupScheduleRetention struct {
 // BatchReport A report on a run, as in the single request.
 type BatchReport struct {
 	// At When the run started or completed, together with that status, for a worker that can
-	// only tell later. Not before the run was created nor more than a minute ahead.
+	// only tell later. Not before the run was created nor more than a minute ahead. Of a run
+	// that has started already, its start stays.
 	//
 	//
 	// Examples: 2026-01-31T21:02:40.03Z
@@ -918,7 +934,7 @@ type Change struct {
 	ID int64 `json:"id"`
 
 	// Kind What happened. To a run: `created`, `started`, `reported`, `heartbeat`, `cancel_requested`,
-	// `stalled`, `completed`. To a backup schedule: `schedule_missed`, when the grace of a slot
+	// `stalled`, `completed`, `recalled`, `replaced`. To a backup schedule: `schedule_missed`, when the grace of a slot
 	// has passed and nothing came, and `schedule_recovered`, at the first slot after that whose
 	// backup was made. Or another that a later version knows.
 	//
@@ -1463,7 +1479,8 @@ type Recall struct {
 // ReportRun What a worker says of a run. Whatever is absent or null stays as it is.
 type ReportRun struct {
 	// At When the run started or completed, together with that status, for a worker that can
-	// only tell later. Not before the run was created nor more than a minute ahead.
+	// only tell later. Not before the run was created nor more than a minute ahead. Of a run
+	// that has started already, its start stays.
 	//
 	//
 	// Examples: 2026-01-31T21:02:40.03Z
@@ -1593,7 +1610,7 @@ type Run struct {
 	// Examples: {"trigger":"scheduled"}
 	FailureSummary FreeJSON `json:"failure_summary"`
 
-	// HeartbeatAt When the worker last said that it lives.
+	// HeartbeatAt When the worker last said that it lives, by a heartbeat or a report.
 	//
 	// Examples: 2026-01-31T21:02:34.5Z
 	HeartbeatAt *time.Time `json:"heartbeat_at"`
@@ -1614,7 +1631,7 @@ type Run struct {
 	// Examples: succeeded
 	Outcome string `json:"outcome"`
 
-	// ProgressedAt When the counts of the run last moved.
+	// ProgressedAt When the counts of the run last moved; the first report where they have not yet.
 	//
 	// Examples: 2026-01-31T21:02:34.5Z
 	ProgressedAt *time.Time `json:"progressed_at"`
@@ -1646,7 +1663,9 @@ type Run struct {
 	// Examples: 48190
 	RetryOfID *int64 `json:"retry_of_id"`
 
-	// Revision Grows with every change of the run.
+	// Revision Grows with every change of the run but a heartbeat and a mark as stalled, which are to be in
+	// no worker's way.
+	//
 	//
 	// Examples: 3
 	Revision int64 `json:"revision"`
@@ -1660,7 +1679,8 @@ type Run struct {
 	RunIdentityHash string `json:"run_identity_hash"`
 
 	// Stalled How the run is stalled: `no_heartbeat` if its worker is silent, `no_progress` if it says
-	// that it lives while the counts do not move; null if it is not.
+	// that it lives while the counts do not move; null if it is not. A run that was completed for
+	// its silence (the failure `run_stalled`) keeps it: a report of its worker still overrules that.
 	//
 	//
 	// Examples: no_heartbeat
@@ -1698,7 +1718,9 @@ type Run struct {
 	// Examples: backup_schedule_run
 	Type string `json:"type"`
 
-	// UpdatedAt When the record last changed; null if an older store did not know.
+	// UpdatedAt When the record last changed, be it that the run was marked as stalled or the mark went.
+	// Heartbeats alone do not count. Null if an older store did not know.
+	//
 	//
 	// Examples: 2026-01-31T21:02:40.03Z
 	UpdatedAt *time.Time `json:"updated_at"`
@@ -1912,6 +1934,13 @@ type RunOutcome string
 
 // RunResult What came of one operation, the run, or its id where there was no room for it, or the problem.
 type RunResult struct {
+	// IdempotencyReplayed `true` where the start's `idempotency_key` was answered with this run before; missing
+	// otherwise, also where the run is one that somebody else has started.
+	//
+	//
+	// Examples: true
+	IdempotencyReplayed *RunResultIdempotencyReplayed `json:"idempotency_replayed,omitempty"`
+
 	// OperationRun One execution of an operation, whatever its kind.
 	OperationRun *Run `json:"operation_run,omitempty"`
 
@@ -1928,6 +1957,12 @@ type RunResult struct {
 	// Examples: 201
 	Status int `json:"status"`
 }
+
+// RunResultIdempotencyReplayed `true` where the start's `idempotency_key` was answered with this run before; missing
+// otherwise, also where the run is one that somebody else has started.
+//
+// Examples: true
+type RunResultIdempotencyReplayed bool
 
 // RunStats How many runs there were, and how long they took.
 type RunStats struct {
@@ -2300,6 +2335,9 @@ type CurrentOperationRunID = int64
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// Deleted defines model for Deleted.
+type Deleted = bool
+
 // ExternalID defines model for ExternalID.
 type ExternalID = string
 
@@ -2540,8 +2578,12 @@ type ListBackupSchedulesParams struct {
 	// TenantID Those of this tenant.
 	TenantID *TenantID `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
 
-	// IsEnabled Schedules that are enabled (`true`), or that are not (`false`).
+	// IsEnabled Schedules that are enabled (`true`), or that are not (`false`). A deleted one stays what it was;
+	// `deleted` leaves it out.
 	IsEnabled *IsEnabled `form:"is_enabled,omitempty" json:"is_enabled,omitempty"`
+
+	// Deleted Schedules that are deleted (`true`), or that are not (`false`).
+	Deleted *Deleted `form:"deleted,omitempty" json:"deleted,omitempty"`
 
 	// Limit The most rows of a page. One above 200 is lowered to 200. A page of large rows ends with the
 	// one that makes it 8 MiB; next_cursor says whether more follow.
@@ -2666,7 +2708,8 @@ type ListBackupScheduleRunsParams struct {
 	// FailureCode Runs that have a failure with this code.
 	FailureCode *FailureCode `form:"failure_code,omitempty" json:"failure_code,omitempty"`
 
-	// Stalled Runs that are stalled (`true`), or that are not (`false`).
+	// Stalled Runs that are marked as stalled (`true`), those that were completed for it among them, or
+	// that are not (`false`). With `status=running`, those that are stalled now.
 	Stalled *Stalled `form:"stalled,omitempty" json:"stalled,omitempty"`
 
 	// CreatedFrom Runs that were created at this instant or later (RFC 3339).
@@ -2928,7 +2971,8 @@ type ListOperationRunsParams struct {
 	// FailureCode Runs that have a failure with this code.
 	FailureCode *FailureCode `form:"failure_code,omitempty" json:"failure_code,omitempty"`
 
-	// Stalled Runs that are stalled (`true`), or that are not (`false`).
+	// Stalled Runs that are marked as stalled (`true`), those that were completed for it among them, or
+	// that are not (`false`). With `status=running`, those that are stalled now.
 	Stalled *Stalled `form:"stalled,omitempty" json:"stalled,omitempty"`
 
 	// LegacyTable Together with `legacy_id`: the run that stands for a row of a legacy run store, for as long
@@ -3061,7 +3105,8 @@ type CountOperationRunsParams struct {
 	// FailureCode Runs that have a failure with this code.
 	FailureCode *FailureCode `form:"failure_code,omitempty" json:"failure_code,omitempty"`
 
-	// Stalled Runs that are stalled (`true`), or that are not (`false`).
+	// Stalled Runs that are marked as stalled (`true`), those that were completed for it among them, or
+	// that are not (`false`). With `status=running`, those that are stalled now.
 	Stalled *Stalled `form:"stalled,omitempty" json:"stalled,omitempty"`
 
 	// LegacyTable Together with `legacy_id`: the run that stands for a row of a legacy run store, for as long
@@ -5358,6 +5403,18 @@ func NewListBackupSchedulesRequest(server string, workspaceID WorkspaceID, param
 		if params.IsEnabled != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "is_enabled", *params.IsEnabled, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Deleted != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "deleted", *params.Deleted, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {

@@ -286,33 +286,46 @@ func (q *Queries) ListFindingsByFingerprint(ctx context.Context, db DBTX, arg Li
 }
 
 const setFindingStatus = `-- name: SetFindingStatus :execrows
-UPDATE findings
-SET status = $1,
-    acknowledged_at = CASE WHEN $1::text = 'acknowledged' THEN now() END,
-    acknowledged_by_user_id = CASE WHEN $1::text = 'acknowledged' THEN $2::bigint END,
-    updated_at = now(),
-    revision = revision + 1
-WHERE workspace_id = $3 AND id = $4
-  AND status <> $1
-  AND ($5::bigint = 0 OR revision = $5::bigint)
+WITH was AS (
+    SELECT f.acknowledged_by_user_id FROM findings AS f WHERE f.workspace_id = $3 AND f.id = $4
+), changed AS (
+    UPDATE findings
+    SET status = $1,
+        acknowledged_at = CASE WHEN $1::text = 'acknowledged' THEN now() END,
+        acknowledged_by_user_id = CASE WHEN $1::text = 'acknowledged' THEN $5::bigint END,
+        updated_at = now(),
+        revision = revision + 1
+    WHERE workspace_id = $3 AND id = $4
+      AND status <> $1
+      AND ($6::bigint = 0 OR revision = $6::bigint)
+    RETURNING findings.workspace_id, findings.id
+)
+INSERT INTO audit_events (action, actor, workspace_id, target, data)
+SELECT CASE WHEN $1::text = 'acknowledged' THEN 'finding_acknowledged' ELSE 'finding_reopened' END, $2::text,
+       changed.workspace_id, 'finding ' || changed.id,
+       jsonb_strip_nulls(jsonb_build_object('acknowledged_by_user_id_before', was.acknowledged_by_user_id))
+FROM changed CROSS JOIN was
 `
 
 type SetFindingStatusParams struct {
 	Status      string
-	UserID      int64
+	Actor       string
 	WorkspaceID int64
 	ID          int64
+	UserID      int64
 	Revision    int64
 }
 
 // Acknowledges a finding or opens it again, unless it is that already or has another revision than
-// the one asked for (0 for any).
+// the one asked for (0 for any). The row tells who has acknowledged it, until somebody opens it again;
+// who has done what is audited.
 func (q *Queries) SetFindingStatus(ctx context.Context, db DBTX, arg SetFindingStatusParams) (int64, error) {
 	result, err := db.Exec(ctx, setFindingStatus,
 		arg.Status,
-		arg.UserID,
+		arg.Actor,
 		arg.WorkspaceID,
 		arg.ID,
+		arg.UserID,
 		arg.Revision,
 	)
 	if err != nil {
@@ -364,11 +377,11 @@ WITH item AS (
         evidence = excluded.evidence,
         baseline_operation_run_id = excluded.baseline_operation_run_id,
         current_operation_run_id = excluded.current_operation_run_id,
-        status = CASE WHEN array_position($13::text[], excluded.severity) > array_position($13::text[], known.severity)
+        status = CASE WHEN array_position($13::text[], excluded.severity) > coalesce(array_position($13::text[], known.severity), 0)
                       THEN 'new' ELSE known.status END,
-        acknowledged_at = CASE WHEN array_position($13::text[], excluded.severity) > array_position($13::text[], known.severity)
+        acknowledged_at = CASE WHEN array_position($13::text[], excluded.severity) > coalesce(array_position($13::text[], known.severity), 0)
                                THEN NULL ELSE known.acknowledged_at END,
-        acknowledged_by_user_id = CASE WHEN array_position($13::text[], excluded.severity) > array_position($13::text[], known.severity)
+        acknowledged_by_user_id = CASE WHEN array_position($13::text[], excluded.severity) > coalesce(array_position($13::text[], known.severity), 0)
                                        THEN NULL ELSE known.acknowledged_by_user_id END,
         updated_at = excluded.updated_at,
         revision = known.revision + 1

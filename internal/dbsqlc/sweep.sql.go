@@ -45,7 +45,7 @@ WITH due AS MATERIALIZED (
             THEN CASE jsonb_typeof(r.failure_summary) WHEN 'array' THEN r.failure_summary ELSE '[]' END
                  || jsonb_build_object('code', 'run_stalled', 'message', $3::text)
             ELSE r.failure_summary END,
-        updated_at = CASE due.finding WHEN 'run_stalled' THEN now() ELSE r.updated_at END,
+        updated_at = now(),
         revision = CASE due.finding WHEN 'run_stalled' THEN r.revision + 1 ELSE r.revision END
     FROM due
     WHERE r.workspace_id = $1 AND r.id = due.id

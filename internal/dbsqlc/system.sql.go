@@ -502,7 +502,7 @@ func (q *Queries) SetOperationTypeRetention(ctx context.Context, db DBTX, arg Se
 
 const surveyActiveRuns = `-- name: SurveyActiveRuns :many
 SELECT workspace_id,
-       min(created_at)::timestamptz AS oldest_created_at,
+       (min(created_at) FILTER (WHERE isfinite(created_at)))::timestamptz AS oldest_created_at,
        count(*) FILTER (WHERE status = 'running') AS running,
        count(*) FILTER (WHERE stalled = 'no_progress') AS no_progress,
        count(*) FILTER (WHERE stalled_at IS NOT NULL AND stalled IS DISTINCT FROM 'no_progress') AS no_heartbeat

@@ -134,6 +134,7 @@ const heartbeatRun = `-- name: HeartbeatRun :one
 WITH run AS (
     UPDATE operation_runs AS r
     SET heartbeat_at = now(),
+        updated_at = CASE WHEN r.stalled_at IS NOT NULL AND r.stalled IS DISTINCT FROM 'no_progress' THEN now() ELSE r.updated_at END,
         stalled_at = CASE WHEN r.stalled = 'no_progress' THEN r.stalled_at END,
         stalled = CASE WHEN r.stalled = 'no_progress' THEN r.stalled END
     WHERE r.workspace_id = $1 AND r.id = $2 AND r.status IN ('queued', 'running')
@@ -183,6 +184,7 @@ type HeartbeatRunRow struct {
 	Recalled          bool
 }
 
+// A heartbeat that takes a mark away changes what others see of the run; any other is no change of it.
 func (q *Queries) HeartbeatRun(ctx context.Context, db DBTX, arg HeartbeatRunParams) (HeartbeatRunRow, error) {
 	row := db.QueryRow(ctx, heartbeatRun, arg.WorkspaceID, arg.ID, arg.Actor)
 	var i HeartbeatRunRow
@@ -466,13 +468,14 @@ WITH report AS (
                                      move.context_patch ->> 'operation_run_id')
               AND (coalesce(named.created_at, '-infinity'), named.id) < (coalesce(r.created_at, '-infinity'), r.id)),
         heartbeat_at = now(),
-        progressed_at = CASE WHEN move.summary_counts <> r.summary_counts OR r.progressed_at IS NULL
+        progressed_at = CASE WHEN move.summary_counts IS NOT NULL AND move.summary_counts IS DISTINCT FROM r.summary_counts
+                                  OR r.progressed_at IS NULL
                              THEN now() ELSE r.progressed_at END,
         stalled = CASE WHEN r.stalled = 'no_progress' AND move.new_status <> 'completed'
-                        AND coalesce(move.summary_counts = r.summary_counts, true)
+                        AND (move.summary_counts IS NULL OR move.summary_counts IS NOT DISTINCT FROM r.summary_counts)
                        THEN r.stalled END,
         stalled_at = CASE WHEN r.stalled = 'no_progress' AND move.new_status <> 'completed'
-                           AND coalesce(move.summary_counts = r.summary_counts, true)
+                           AND (move.summary_counts IS NULL OR move.summary_counts IS NOT DISTINCT FROM r.summary_counts)
                           THEN r.stalled_at END,
         updated_at = now(),
         revision = r.revision + 1

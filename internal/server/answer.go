@@ -103,6 +103,8 @@ type part struct {
 	row    func(b []byte) []byte
 	id     int64 // where there is no row
 	err    error
+
+	replayed bool // what the start's key was answered with before
 }
 
 // answerParts writes the answers of a batch to each of its n parts: a 207 in the manner of RFC 4918
@@ -130,6 +132,9 @@ func (s *Server) answerParts(w http.ResponseWriter, r *http.Request, name string
 			b.body = appendJSON(b.body, "problem", answer.problem(requestID))
 		} else {
 			b.body = appendInt(b.body, "status", int64(part.status))
+			if part.replayed {
+				b.body = appendBool(b.body, "idempotency_replayed", true)
+			}
 			if part.row != nil {
 				b.body = part.row(appendKey(b.body, name))
 			} else {

@@ -29,19 +29,19 @@ func (s *Server) batchRuns(w http.ResponseWriter, r *http.Request, ws workspace.
 	if err := p.done(); err != nil {
 		return err
 	}
-	body, err := readBody(r)
+	body, flaws, err := readBatch(r, "operations")
 	if err != nil {
 		return err
 	}
 	room := roomForParts(r)
-	operations, err := parseBatch(body, ws, room)
+	operations, err := parseBatch(body, flaws, ws, room)
 	if err != nil {
 		return err
 	}
 	results := s.doOperations(r.Context(), ws, operations, room)
 	return s.answerParts(w, r, "operation_run", len(results), func(i int) part {
 		result := &results[i]
-		p := part{status: result.status, id: result.run.ID, err: result.err}
+		p := part{status: result.status, id: result.run.ID, err: result.err, replayed: result.replayed}
 		if !result.named {
 			p.row = func(b []byte) []byte { return appendRun(b, &result.run) }
 		}
@@ -65,13 +65,15 @@ func (i *result) fit(room *room) {
 	}
 }
 
-// parseBatch reads a batch. What is wrong with one operation is its own answer.
-func parseBatch(body json.RawMessage, ws workspace.Scope, room *room) ([]operation, error) {
+// parseBatch reads a batch. What is wrong with one operation is its own answer; one that has flaws is not read.
+func parseBatch(body json.RawMessage, flaws map[int][]fault, ws workspace.Scope, room *room) ([]operation, error) {
 	f := parseFields(body, "")
 	raw := f.array("operations")
 	operations := make([]operation, len(raw))
 	for i, object := range raw {
-		operations[i] = parseOperation(object, fmt.Sprintf("/operations/%d", i), ws)
+		if operations[i].faults = flaws[i]; flaws[i] == nil {
+			operations[i] = parseOperation(object, fmt.Sprintf("/operations/%d", i), ws)
+		}
 		operations[i].faults = room.faults(operations[i].faults)
 	}
 	if faults := f.faultless(); len(faults) > 0 {

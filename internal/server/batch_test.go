@@ -14,6 +14,7 @@ type operationResults struct {
 		Status         int          `json:"status"`
 		OperationRun   *runBody     `json:"operation_run"`
 		OperationRunID int64        `json:"operation_run_id"`
+		Replayed       bool         `json:"idempotency_replayed"`
 		Problem        *problemBody `json:"problem"`
 	} `json:"results"`
 }

@@ -94,20 +94,30 @@ func takeIn(body io.Reader, r *http.Request) ([]byte, error) {
 
 // readBody reads the JSON object in a request's body.
 func readBody(r *http.Request) (json.RawMessage, error) {
+	body, flaws, err := readFlawed(r)
+	if err == nil && len(flaws) > 0 {
+		err = errFlaws(flaws)
+	}
+	return body, err
+}
+
+// readFlawed reads the JSON object in a request's body, with what of it cannot be stored.
+func readFlawed(r *http.Request) (json.RawMessage, []fault, error) {
 	body, err := requestOf(r).body.bytes, requestOf(r).body.err
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(body) == 0 {
-		return nil, errBody("There is no body.")
+		return nil, nil, errBody("There is no body.")
 	}
-	if err := checkInTurn(r.Context(), body); err != nil {
-		return nil, err
+	flaws, err := checkInTurn(r.Context(), body)
+	if err != nil {
+		return nil, nil, err
 	}
 	if body = bytes.TrimSpace(body); body[0] != '{' {
-		return nil, errBody("The body is to be a JSON object.")
+		return nil, nil, errBody("The body is to be a JSON object.")
 	}
-	return body, nil
+	return body, flaws, nil
 }
 
 // checking are for the large bodies that are being checked. One of many small objects takes several times its
@@ -115,11 +125,11 @@ func readBody(r *http.Request) (json.RawMessage, error) {
 var checking = make(slots, 4) //nolint:mnd // processors, about
 
 // checkInTurn is checkJSON for a few large bodies at a time. The error may be that of ctx.
-func checkInTurn(ctx context.Context, body []byte) error {
+func checkInTurn(ctx context.Context, body []byte) ([]fault, error) {
 	if len(body) >= heavy {
 		leave, err := checking.await(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer leave()
 	}
@@ -144,17 +154,19 @@ func noBody(r *http.Request) error {
 }
 
 // isJSON tells whether a body is said to be plain JSON in UTF-8. Other types that are written in JSON mean
-// something else by it, but for a patch: what it says of a context is a merge patch (RFC 7396).
+// something else by it: of a report the context alone is a merge patch (RFC 7396), counts are not merged.
 func isJSON(r *http.Request) bool {
-	mediaType, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	mediaType, parameters, err := mime.ParseMediaType(all(r, "Content-Type"))
 	charset, given := parameters["charset"]
-	isType := mediaType == "application/json" || r.Method == http.MethodPatch && mediaType == "application/merge-patch+json"
-	return err == nil && isType && (!given || strings.EqualFold(charset, "utf-8")) && !isCompressed(r)
+	return err == nil && mediaType == "application/json" && (!given || strings.EqualFold(charset, "utf-8")) && !isCompressed(r)
 }
+
+// all is everything that a request's header of the name says, however many there are.
+func all(r *http.Request, name string) string { return strings.Join(r.Header.Values(name), ", ") }
 
 // isCompressed tells whether a body is said to be encoded in some way.
 func isCompressed(r *http.Request) bool {
-	encoding := r.Header.Get("Content-Encoding")
+	encoding := all(r, "Content-Encoding")
 	return encoding != "" && !strings.EqualFold(encoding, "identity")
 }
 
@@ -166,37 +178,32 @@ func mediaTypes(r *http.Request) error {
 	case isCompressed(r):
 		refused.header = map[string]string{"Accept-Encoding": "identity"}
 	case r.Method == http.MethodPatch:
-		refused.detail = "Send JSON in UTF-8, not compressed: Content-Type: application/json or application/merge-patch+json."
-		refused.header = map[string]string{"Accept-Patch": "application/json, application/merge-patch+json"}
+		refused.header = map[string]string{"Accept-Patch": "application/json"}
 	}
 	return &refused
 }
 
-// checkJSON refuses what is not JSON (RFC 8259) and what JSON can say but PostgreSQL's jsonb
-// cannot hold: U+0000, half a surrogate pair, numbers beyond any use, two members of one name.
-// Nothing is changed in silence.
-func checkJSON(body []byte) error {
+// checkJSON refuses what is not JSON (RFC 8259), and says what of it JSON can say but PostgreSQL's jsonb
+// cannot hold. Nothing is changed in silence.
+func checkJSON(body []byte) (flaws []fault, err error) {
 	switch {
 	case !utf8.Valid(body):
-		return errBody("The body is not UTF-8.")
+		return nil, errBody("The body is not UTF-8.")
 	case bytes.HasPrefix(body, []byte("\uFEFF")):
-		return errBody("The body begins with a byte order mark, which JSON has not (RFC 8259 section 8.1).")
+		return nil, errBody("The body begins with a byte order mark, which JSON has not (RFC 8259 section 8.1).")
 	}
 	// Depth first: a parser should not have to follow what nobody will read.
 	if deepest(body) > maxJSONDepth {
-		return errBody(fmt.Sprintf("The body nests deeper than %d levels.", maxJSONDepth))
+		return nil, errBody(fmt.Sprintf("The body nests deeper than %d levels.", maxJSONDepth))
 	}
 	if !json.Valid(body) {
 		var tree any
 		if syntax, ok := errors.AsType[*json.SyntaxError](json.Unmarshal(body, &tree)); ok {
-			return errBody(fmt.Sprintf("The body is not JSON: %s, at byte %d.", syntax.Error(), syntax.Offset))
+			return nil, errBody(fmt.Sprintf("The body is not JSON: %s, at byte %d.", syntax.Error(), syntax.Offset))
 		}
-		return errBody("The body is not JSON.")
+		return nil, errBody("The body is not JSON.")
 	}
-	if err := checkNames(body); err != nil {
-		return err
-	}
-	return checkValues(body)
+	return flawsOf(body)
 }
 
 // deepest is how many objects and arrays of JSON stand in each other at most.
@@ -219,77 +226,29 @@ func deepest(body []byte) int {
 	return most
 }
 
-// checkValues looks at the escapes and the numbers of valid JSON.
-func checkValues(body []byte) error {
-	for i := 0; i < len(body); i++ {
-		switch c := body[i]; {
-		case c == '"':
-			end, ok := checkString(body, i+1)
-			if !ok {
-				return errBody(`A text holds \u0000 or half of a surrogate pair, which cannot be stored.`)
-			}
-			i = end
-		case c == '-' || c >= '0' && c <= '9':
-			number := numberAt(body[i:])
-			if !storable(number) {
-				return errBody("A number is longer than 1000 digits or has an exponent beyond 308.")
-			}
-			i += len(number) - 1
-		}
-	}
-	return nil
-}
-
-// checkString looks at the escapes of the string that begins at i and returns where it ends.
-func checkString(body []byte, i int) (end int, ok bool) {
-	high := false // the escape before was the first half of a surrogate pair
-	for ; ; i++ {
-		c := body[i]
-		unicode := c == '\\' && body[i+1] == 'u'
-		var unit uint64
-		if unicode {
-			unit, _ = strconv.ParseUint(string(body[i+2:i+6]), 16, 32)
-		}
-		low := unicode && unit >= 0xDC00 && unit <= 0xDFFF
-		if high != low {
-			return 0, false
-		}
-		high = unicode && unit >= 0xD800 && unit <= 0xDBFF
-		switch {
-		case unicode && unit == 0:
-			return 0, false
-		case unicode:
-			i += 5
-		case c == '\\':
-			i++
-		case c == '"':
-			return i, true
-		}
-	}
-}
-
-// writtenOut is how many bytes valid JSON has about when its numbers are written without exponents, as
-// PostgreSQL returns them: a few bytes could become hundreds.
-func writtenOut(value []byte) int {
-	length := len(value)
-	if !bytes.ContainsAny(value, "eE") {
-		return length
-	}
+// printed is how many bytes valid JSON has at most as PostgreSQL prints a jsonb: without the client's space and
+// with its own behind each comma and colon, and with numbers written out, whose exponents can make hundreds of
+// bytes of a few.
+func printed(value []byte) (length int) {
 	for i := 0; i < len(value); i++ {
 		switch c := value[i]; {
+		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
+		case c == ',' || c == ':':
+			length += 2
 		case c == '"':
-			for i++; value[i] != '"'; i++ {
-				if value[i] == '\\' {
-					i++
-				}
-			}
+			end := endOfText(value, i)
+			length += end + 1 - i
+			i = end
 		case c == '-' || c >= '0' && c <= '9':
 			number := numberAt(value[i:])
+			length += len(number)
 			if e := bytes.IndexAny(number, "eE"); e >= 0 {
 				n, _ := strconv.Atoi(string(number[e+1:])) // see storable
 				length += max(n, -n)
 			}
 			i += len(number) - 1
+		default:
+			length++
 		}
 	}
 	return length
@@ -302,18 +261,4 @@ func numberAt(value []byte) []byte {
 		end++
 	}
 	return value[:end]
-}
-
-// storable tells whether a number is one that PostgreSQL's numeric holds and others can read.
-func storable(number []byte) bool {
-	const longest, largest = 1000, 308
-	if len(number) > longest {
-		return false
-	}
-	_, exponent, has := bytes.Cut(bytes.ToLower(number), []byte{'e'})
-	if !has {
-		return true
-	}
-	n, err := strconv.Atoi(string(exponent))
-	return err == nil && n >= -largest && n <= largest
 }

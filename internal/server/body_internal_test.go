@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
+	"github.com/runledger/runledger/internal/dbtest"
 	"github.com/runledger/runledger/internal/workspace"
 )
 
@@ -86,7 +87,10 @@ func FuzzBody(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		err := checkJSON(body)
+		flaws, err := checkJSON(body)
+		if err == nil && len(flaws) > 0 {
+			err = errFlaws(flaws)
+		}
 		switch valid := json.Valid(body) && utf8.Valid(body); {
 		case err == nil && (!valid || !judged(body)):
 			t.Fatalf("%q is taken", body)
@@ -110,12 +114,12 @@ func FuzzBody(f *testing.F) {
 			func(f *fields) { parseStart(f, ws) }, func(f *fields) { parseReport(f) }, func(f *fields) { parseFinding(f) }, func(f *fields) { parseItem(f) },
 			func(f *fields) { f.schedule(&dbsqlc.BackupSchedule{}) },
 			func(f *fields) {
-				for _, o := range parseObservations(f, "findings", nil, parseFinding) {
+				for _, o := range parseObservations(f, "findings", nil, nil, parseFinding) {
 					told(o.faults)
 				}
 			},
 			func(f *fields) {
-				for _, o := range parseObservations(f, "items", nil, parseItem) {
+				for _, o := range parseObservations(f, "items", nil, nil, parseItem) {
 					told(o.faults)
 				}
 			},
@@ -124,7 +128,7 @@ func FuzzBody(f *testing.F) {
 			parse(f)
 			told(f.faultless())
 		}
-		if operations, err := parseBatch(body, ws, nil); err == nil {
+		if operations, err := parseBatch(body, nil, ws, nil); err == nil {
 			for _, o := range operations {
 				told(o.faults)
 			}
@@ -133,13 +137,24 @@ func FuzzBody(f *testing.F) {
 	})
 }
 
-func TestNumbersCountAsTheyAreWrittenOut(t *testing.T) {
+func TestAValueCountsAsPostgreSQLPrintsIt(t *testing.T) {
 	t.Parallel()
+	pool := dbtest.Pool(t)
 	for value, want := range map[string]int{
-		`{}`: 2, `[1e3]`: 5 + 3, `{"1e9":"e1e99","a":-1.5E+10}`: 28 + 10, `[2e-7,3E7,45]`: 13 + 14, `"\\\"1e9"`: 9, `1e308`: 5 + 308, `["\u00e9",0]`: 12,
+		`{}`: 2, `[1e3]`: 5 + 3, `{"1e9":"e1e99","a":-1.5E+10}`: 31 + 10, `[2e-7,3E7,45]`: 15 + 14, `"\\\"1e9"`: 9, `1e308`: 5 + 308, `["\u00e9",0]`: 13,
+		` { "a" : [ 1 ,	2 , { "b,:" : null } ] , "c" : true } `:           39,
+		`{"a":` + strings.Repeat("[", 50) + strings.Repeat("]", 50) + `}`: 107,
 	} {
-		if got := writtenOut([]byte(value)); got != want {
+		got := printed([]byte(value))
+		if got != want {
 			t.Errorf("%s: %d, want %d", value, got, want)
+		}
+		var length int
+		if err := pool.QueryRow(t.Context(), "SELECT octet_length(($1::text)::jsonb::text)", value).Scan(&length); err != nil {
+			t.Fatal(err)
+		}
+		if length > got {
+			t.Errorf("%s counts as %d bytes, and PostgreSQL prints %d", value, got, length)
 		}
 	}
 }

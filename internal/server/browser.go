@@ -26,7 +26,7 @@ func (s *Server) shareWith(origins []string) func(http.Handler) http.Handler {
 			"Traceparent", "Tracestate",
 		},
 		ExposedHeaders: []string{
-			"ETag", replayedHeader, "Link", "Location", positionHeader, "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-Id",
+			"Content-Disposition", "ETag", replayedHeader, "Link", "Location", positionHeader, "RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate", "X-Request-Id",
 		},
 		MaxAge: int(preflightLife.Seconds()),
 	}).Handler

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/runledger/runledger/internal/ledger"
 )
 
 // fields reads the members of a JSON object and collects everything that is wrong with them.
@@ -155,12 +157,35 @@ func (f *fields) object(name string, longest int) (json.RawMessage, bool) {
 		return nil, false
 	case value[0] != '{':
 		f.fault(name, "An object.")
-	case writtenOut(value) > longest:
-		f.fault(name, "At most %d bytes of JSON, with its numbers written out; these are %d.", longest, writtenOut(value))
+	case !f.fits(name, value, longest):
 	default:
 		return value, true
 	}
 	return nil, false
+}
+
+// freeObject is a member that is a JSON object of at most longest bytes, as it came and without the secrets in
+// it: what is stored in their place may be longer.
+func (f *fields) freeObject(name string, longest int) (json.RawMessage, bool) {
+	object, ok := f.object(name, longest)
+	if !ok {
+		return nil, false
+	}
+	clean, err := ledger.Redact(object)
+	if err != nil {
+		f.fault(name, "It cannot be read.")
+		return nil, false
+	}
+	return clean, f.fits(name, clean, longest)
+}
+
+// fits tells whether a member has at most longest bytes as PostgreSQL prints it, and otherwise notes a fault.
+func (f *fields) fits(name string, value []byte, longest int) bool {
+	length := printed(value)
+	if length > longest {
+		f.fault(name, "At most %d bytes of JSON, as PostgreSQL prints it; these are %d.", longest, length)
+	}
+	return length <= longest
 }
 
 // faultless is nil if nothing is wrong, and else all that is.

@@ -52,13 +52,13 @@ func (s *Server) batchFindings(w http.ResponseWriter, r *http.Request, ws worksp
 	if err := unconditional(r); err != nil {
 		return err
 	}
-	body, err := readBody(r)
+	body, flaws, err := readBatch(r, "findings")
 	if err != nil {
 		return err
 	}
 	room := roomForParts(r)
 	f := parseFields(body, "")
-	findings := parseObservations(f, "findings", room, parseFinding)
+	findings := parseObservations(f, "findings", flaws, room, parseFinding)
 	if faults := f.faultless(); len(faults) > 0 {
 		return errInvalidFields(withObservations(faults, findings)...)
 	}
@@ -84,8 +84,8 @@ func parseFinding(f *fields) reportedFinding {
 	if severity, ok := f.choice("severity", severities); ok {
 		item.severity = severity
 	}
-	if evidence, ok := f.object("evidence", maxEvidence); ok {
-		item.evidence = string(redacted(f, "evidence", evidence))
+	if evidence, ok := f.freeObject("evidence", maxEvidence); ok {
+		item.evidence = string(evidence)
 	}
 	return item
 }
@@ -170,7 +170,7 @@ func (s *Server) patchFinding(w http.ResponseWriter, r *http.Request, ws workspa
 		return cmp.Or(missing, err)
 	}
 	changed, err := s.queries.SetFindingStatus(r.Context(), s.db, dbsqlc.SetFindingStatusParams{
-		WorkspaceID: ws.ID(), ID: id, Status: status, UserID: ws.UserID(), Revision: revision,
+		WorkspaceID: ws.ID(), ID: id, Status: status, UserID: ws.UserID(), Actor: ws.UserName(), Revision: revision,
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/runledger/runledger/internal/dbtest"
 )
 
@@ -241,6 +243,45 @@ func TestAFindingIsAcknowledgedOnceAndOpenedAgain(t *testing.T) {
 	w.bearer = w.token(t, w.Readonly.Subject)
 	w.below(t, http.StatusForbidden, http.MethodPatch, address, `{"status":"acknowledged"}`)
 	w.below(t, http.StatusForbidden, http.MethodPost, "/findings/batch", `{"findings":[{"finding_type":"d","fingerprint":"f"}]}`)
+}
+
+func TestWhoAcknowledgesAFindingOrOpensItAgainIsAudited(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	found := w.find(t, http.StatusCreated, `"fingerprint":"a"`)
+	w.judge(t, found.ID, "acknowledged")
+	w.bearer = w.token(t, w.Owner.Subject)
+	for _, status := range []string{"acknowledged", "new", "new"} {
+		w.judge(t, found.ID, status)
+	}
+	rows, err := w.pool.Query(t.Context(), `SELECT action || ' of ' || target || ' by ' || users.id || ' ' || data
+		FROM audit_events JOIN users ON users.name = actor WHERE workspace_id = $1 ORDER BY audit_events.id`, w.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		fmt.Sprintf("finding_acknowledged of finding %d by %d {}", found.ID, w.Operator.ID),
+		fmt.Sprintf(`finding_reopened of finding %d by %d {"acknowledged_by_user_id_before": %d}`, found.ID, w.Owner.ID, w.Operator.ID),
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the audit tells %q, want %q", got, want)
+	}
+}
+
+// An older store had severities of its own, of which nothing is known but that they are none of these.
+func TestAFindingOfAnUnknownSeverityIsOpenAgainWhenItHasOne(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, newHarness(t))
+	id := w.find(t, http.StatusCreated, `"fingerprint":"a"`).ID
+	w.exec(t, "UPDATE findings SET severity = 'odd' WHERE workspace_id = $1 AND id = $2", w.ID, id)
+	w.judge(t, id, "acknowledged")
+	if got := w.find(t, http.StatusOK, `"fingerprint":"a","severity":"critical"`); got.Status != "new" {
+		t.Errorf("it is %+v", got)
+	}
 }
 
 func TestOfManyWhoAcknowledgeAtOnceOneDid(t *testing.T) {

@@ -39,14 +39,14 @@ func (s *Server) batchInventoryItems(w http.ResponseWriter, r *http.Request, ws 
 	if err := unconditional(r); err != nil {
 		return err
 	}
-	body, err := readBody(r)
+	body, flaws, err := readBatch(r, "items")
 	if err != nil {
 		return err
 	}
 	room := roomForParts(r)
 	f := parseFields(body, "")
 	runID := f.requiredID("operation_run_id")
-	items := parseObservations(f, "items", room, parseItem)
+	items := parseObservations(f, "items", flaws, room, parseItem)
 	if faults := f.faultless(); len(faults) > 0 {
 		return errInvalidFields(withObservations(faults, items)...)
 	}
@@ -80,8 +80,8 @@ func parseItem(f *fields) seenItem {
 	item.displayName, _ = f.text("display_name", maxDisplayName)
 	item.category, _ = f.text("category", maxName)
 	item.platform, _ = f.text("platform", maxName)
-	if meta, ok := f.object("meta", maxEvidence); ok {
-		item.meta = string(redacted(f, "meta", meta))
+	if meta, ok := f.freeObject("meta", maxEvidence); ok {
+		item.meta = string(meta)
 	}
 	if at, ok := f.instant("last_seen_at"); ok {
 		item.lastSeenAt = pgtype.Timestamptz{Time: at, Valid: true}

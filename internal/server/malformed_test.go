@@ -146,7 +146,7 @@ func TestABodyIsJSONInUTF8AndSaysSo(t *testing.T) {
 	for mediaType, want := range map[string][2]int{
 		"application/json":                {http.StatusCreated, http.StatusOK},
 		"Application/JSON; charset=UTF-8": {http.StatusCreated, http.StatusOK},
-		"application/merge-patch+json":    {http.StatusUnsupportedMediaType, http.StatusOK},
+		"application/merge-patch+json":    {http.StatusUnsupportedMediaType, http.StatusUnsupportedMediaType},
 		"application/problem+json":        {http.StatusUnsupportedMediaType, http.StatusUnsupportedMediaType},
 		"application/json; charset=utf-7": {http.StatusUnsupportedMediaType, http.StatusUnsupportedMediaType},
 		"text/json":                       {http.StatusUnsupportedMediaType, http.StatusUnsupportedMediaType},

@@ -230,12 +230,15 @@ func (n narrowed) narrow(sql string, args []any) (string, []any) {
 	if len(statements) == 1 {
 		return statements[0], args
 	}
+	// The first line is the statement's name, by which it is measured.
+	name, _, _ := strings.Cut(before, "\n")
+	name += "\n"
 	union := "(" + strings.Join(statements, ") UNION ALL (") + ")"
 	if order := strings.LastIndex(after, orderMark); order >= 0 {
 		// Outside of the branches a column has no table to be named with.
-		return "SELECT * FROM (" + union + ") AS branches" + qualifier.ReplaceAllString(after[order:], ""), args
+		return name + "SELECT * FROM (" + union + ") AS branches" + qualifier.ReplaceAllString(after[order:], ""), args
 	}
-	return "SELECT sum(count)::bigint FROM (" + union + ") AS branches", args
+	return name + "SELECT sum(count)::bigint FROM (" + union + ") AS branches", args
 }
 
 // branches are the conditions of each branch of a statement. PostgreSQL plans each for itself,

@@ -41,11 +41,17 @@ func observedRows(db dbsqlc.DBTX, show members, results []observed, room *room) 
 }
 
 // parseObservations reads the array in member name of a body. What is wrong with one object is
-// its own answer, and no fault of f.
-func parseObservations[Item any](f *fields, name string, room *room, parse func(f *fields) Item) []observation[Item] {
+// its own answer, and no fault of f; one that has flaws is not read.
+func parseObservations[Item any](
+	f *fields, name string, flaws map[int][]fault, room *room, parse func(f *fields) Item,
+) []observation[Item] {
 	raw := f.array(name)
 	observations := make([]observation[Item], len(raw))
 	for i, object := range raw {
+		if flaws[i] != nil {
+			observations[i].faults = room.faults(flaws[i])
+			continue
+		}
 		inner := parseFields(object, fmt.Sprintf("%s/%s/%d", f.pointer, name, i))
 		observations[i].item = parse(inner)
 		observations[i].faults = room.faults(inner.faultless())

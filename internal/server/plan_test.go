@@ -71,7 +71,7 @@ func (r *recorder) last(t *testing.T, name string) statement {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range slices.Backward(r.statements) {
-		if strings.Contains(s.sql, "-- name: "+name+" ") {
+		if strings.HasPrefix(s.sql, "-- name: "+name+" ") { // by which metrics and traces know it
 			return s
 		}
 	}

@@ -43,9 +43,9 @@ func (s *nameSet) add(name string) bool {
 // enough that reading one object does not take twenty times a body's size.
 const mostMembers = 10_000
 
-// checkNames refuses valid JSON in which an object gives one name to two of its members, since parsers
-// disagree about which of the two counts, and jsonb keeps one in silence; or has far too many of them.
-func checkNames(body []byte) error {
+// checkNames finds the objects in valid JSON that give one name to two of their members, since parsers
+// disagree about which of the two counts, and jsonb keeps one in silence; or have far too many of them.
+func checkNames(body []byte, found *flaws) {
 	var open []*nameSet // of the objects and, as nil, the arrays around
 	for i := 0; i < len(body); i++ {
 		switch body[i] {
@@ -57,23 +57,19 @@ func checkNames(body []byte) error {
 			open = open[:len(open)-1]
 		case '"':
 			start := i
-			for i++; body[i] != '"'; i++ {
-				if body[i] == '\\' {
-					i++
-				}
-			}
+			i = endOfText(body, i)
 			if text := body[start : i+1]; len(open) > 0 && open[len(open)-1] != nil && namesMember(body[i+1:]) {
 				names := open[len(open)-1]
 				if name := unquoted(text); !names.add(name) {
-					return errBody(fmt.Sprintf("An object has two members of the name %q.", printable(name)))
+					found.add(start, fmt.Sprintf("An object has two members of the name %q.", printable(name)))
 				}
 				if names.size() > mostMembers {
-					return errBody(fmt.Sprintf("An object has more than %d members.", mostMembers))
+					found.add(start, fmt.Sprintf("An object has more than %d members.", mostMembers))
+					return // and no more is known of its names
 				}
 			}
 		}
 	}
-	return nil
 }
 
 // namesMember tells whether what follows a text makes it a member's name.

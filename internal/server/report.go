@@ -152,8 +152,8 @@ func parseReport(f *fields) report {
 	}
 	item.counts = parseCounts(f)
 	item.failures = parseFailures(f)
-	if patch, ok := f.object("context", maxContext); ok {
-		item.contextPatch = redacted(f, "context", patch)
+	if patch, ok := f.freeObject("context", maxContext); ok {
+		item.contextPatch = patch
 	}
 	if at, ok := f.instant("at"); ok {
 		item.at = pgtype.Timestamptz{Time: at.Truncate(time.Microsecond), Valid: true} // as the database will, so that the same report is the same

@@ -16,6 +16,9 @@ func (s *Server) listBackupSchedules(w http.ResponseWriter, r *http.Request, ws 
 	if enabled, ok := p.flag("is_enabled"); ok {
 		f.and("is_enabled = ?", enabled)
 	}
+	if deleted, ok := p.flag("deleted"); ok {
+		f.and("(deleted_at IS NOT NULL) = ?", deleted)
+	}
 	p.position(r)
 	pg, err := s.pageOf(r, ws.ID(), p, afterAll)
 	if err != nil {

@@ -241,6 +241,49 @@ func TestAnEditThatMovesNoSlotTakesNoneAwayAndOneThatIsNoneOfThePlanMakesNoVersi
 	}
 }
 
+// A row from before the rules held may break one; nobody else's edit is to blame then.
+func TestAScheduleThatBreaksARuleIsMadeWholeByAFrequency(t *testing.T) {
+	t.Parallel()
+	p := newPlanner(t, newHarnessOnFresh(t))
+	p.client.Transport = p.plainTransport(t) // the contract knows daily and weekly alone
+	s := p.plan(t, `{"name":"Nightly","frequency":"daily","time_of_day":"02:30"}`)
+	for _, statement := range []string{
+		"ALTER TABLE backup_schedules DROP CONSTRAINT backup_schedules_frequency_check",
+		"UPDATE backup_schedules SET frequency = 'monthly'",
+		"ALTER TABLE backup_schedules ADD CONSTRAINT backup_schedules_frequency_check CHECK (frequency IN ('daily', 'weekly')) NOT VALID",
+	} {
+		p.exec(t, statement)
+	}
+	path := fmt.Sprintf("/%d", s.ID)
+	for method, body := range map[string]string{http.MethodPatch: `{"name":"Renamed"}`, http.MethodDelete: ""} {
+		if got := p.edit(t, http.StatusConflict, method, path, body); !strings.Contains(got.body, "a frequency makes it whole") {
+			t.Errorf("%s: %s", method, got.body)
+		}
+	}
+	p.edit(t, http.StatusOK, http.MethodPatch, path, `{"frequency":"daily"}`)
+	p.edit(t, http.StatusOK, http.MethodPatch, path, `{"name":"Renamed"}`)
+}
+
+func TestDeletedSchedulesCanBeLeftOut(t *testing.T) {
+	t.Parallel()
+	p := newPlanner(t, newHarness(t))
+	kept := p.plan(t, `{"name":"Kept","frequency":"daily","time_of_day":"02:30"}`)
+	gone := p.plan(t, `{"name":"Gone","frequency":"daily","time_of_day":"02:30"}`)
+	p.edit(t, http.StatusOK, http.MethodDelete, fmt.Sprintf("/%d", gone.ID), "")
+	for query, want := range map[string][]int64{"": {gone.ID, kept.ID}, "?deleted=false": {kept.ID}, "?deleted=true&is_enabled=true": {gone.ID}} {
+		page := decode[struct {
+			Data []scheduleBody `json:"data"`
+		}](t, p.edit(t, http.StatusOK, http.MethodGet, query, "").body)
+		var ids []int64
+		for _, s := range page.Data {
+			ids = append(ids, s.ID)
+		}
+		if slices.Sort(ids); !slices.Equal(ids, slices.Sorted(slices.Values(want))) {
+			t.Errorf("%q lists %v, want %v", query, ids, want)
+		}
+	}
+}
+
 // Who has made the backups fewer is not to be found out from what is left of them.
 func TestWhoChangesHowManyBackupsAreKeptIsAudited(t *testing.T) {
 	t.Parallel()

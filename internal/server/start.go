@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -157,8 +156,8 @@ func parseStart(f *fields, ws workspace.Scope) start {
 	if tenantID != nil {
 		item.tenantID = *tenantID
 	}
-	if object, ok := f.object("context", maxContext); ok {
-		item.context = string(redacted(f, "context", object))
+	if object, ok := f.freeObject("context", maxContext); ok {
+		item.context = string(object)
 	}
 	item.identityHash = parseIdentity(f, ws, tenantID, item.runType)
 	return item
@@ -180,22 +179,13 @@ func parseIdentity(f *fields, ws workspace.Scope, tenantID *int64, runType strin
 	case hasIdentity:
 		hash, err := ledger.IdentityHash(ws.ID(), tenantID, runType, identity)
 		if err != nil {
-			f.fault("identity", "It has no canonical form by RFC 8785.")
+			f.fault("identity", "It has no canonical form by RFC 8785, or a whole number beyond 2^53, which a double would round: write it as a text.")
 		}
 		return hash
 	}
 	unique := make([]byte, sha256.Size)
 	_, _ = rand.Read(unique) // never fails
 	return hex.EncodeToString(unique)
-}
-
-// redacted is free data without the secrets in it.
-func redacted(f *fields, name string, document json.RawMessage) json.RawMessage {
-	clean, err := ledger.Redact(document)
-	if err != nil {
-		f.fault(name, "It cannot be read.")
-	}
-	return clean
 }
 
 // startMany starts runs of which no two have the same identity or the same Idempotency-Key. One with

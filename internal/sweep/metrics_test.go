@@ -39,6 +39,7 @@ func TestTheMetricsTellWhatASweepFoundAndLeft(t *testing.T) {
 	w.silentRuns(t, 3, false)
 	w.silentRuns(t, 2, true)
 	w.run(t, running+"heartbeat_at", hoursAgo(5)+"now()")
+	w.run(t, "type, created_at", "'inventory_sync', '-infinity'") // as an older store may have it
 	s, registry := w.sweeper(t)
 
 	before := gather(t, registry)

@@ -77,11 +77,11 @@ WITH item AS (
         evidence = excluded.evidence,
         baseline_operation_run_id = excluded.baseline_operation_run_id,
         current_operation_run_id = excluded.current_operation_run_id,
-        status = CASE WHEN array_position(@by_severity::text[], excluded.severity) > array_position(@by_severity::text[], known.severity)
+        status = CASE WHEN array_position(@by_severity::text[], excluded.severity) > coalesce(array_position(@by_severity::text[], known.severity), 0)
                       THEN 'new' ELSE known.status END,
-        acknowledged_at = CASE WHEN array_position(@by_severity::text[], excluded.severity) > array_position(@by_severity::text[], known.severity)
+        acknowledged_at = CASE WHEN array_position(@by_severity::text[], excluded.severity) > coalesce(array_position(@by_severity::text[], known.severity), 0)
                                THEN NULL ELSE known.acknowledged_at END,
-        acknowledged_by_user_id = CASE WHEN array_position(@by_severity::text[], excluded.severity) > array_position(@by_severity::text[], known.severity)
+        acknowledged_by_user_id = CASE WHEN array_position(@by_severity::text[], excluded.severity) > coalesce(array_position(@by_severity::text[], known.severity), 0)
                                        THEN NULL ELSE known.acknowledged_by_user_id END,
         updated_at = excluded.updated_at,
         revision = known.revision + 1
@@ -138,13 +138,24 @@ ORDER BY found.place;
 
 -- name: SetFindingStatus :execrows
 -- Acknowledges a finding or opens it again, unless it is that already or has another revision than
--- the one asked for (0 for any).
-UPDATE findings
-SET status = @status,
-    acknowledged_at = CASE WHEN @status::text = 'acknowledged' THEN now() END,
-    acknowledged_by_user_id = CASE WHEN @status::text = 'acknowledged' THEN @user_id::bigint END,
-    updated_at = now(),
-    revision = revision + 1
-WHERE workspace_id = @workspace_id AND id = @id
-  AND status <> @status
-  AND (@revision::bigint = 0 OR revision = @revision::bigint);
+-- the one asked for (0 for any). The row tells who has acknowledged it, until somebody opens it again;
+-- who has done what is audited.
+WITH was AS (
+    SELECT f.acknowledged_by_user_id FROM findings AS f WHERE f.workspace_id = @workspace_id AND f.id = @id
+), changed AS (
+    UPDATE findings
+    SET status = @status,
+        acknowledged_at = CASE WHEN @status::text = 'acknowledged' THEN now() END,
+        acknowledged_by_user_id = CASE WHEN @status::text = 'acknowledged' THEN @user_id::bigint END,
+        updated_at = now(),
+        revision = revision + 1
+    WHERE workspace_id = @workspace_id AND id = @id
+      AND status <> @status
+      AND (@revision::bigint = 0 OR revision = @revision::bigint)
+    RETURNING findings.workspace_id, findings.id
+)
+INSERT INTO audit_events (action, actor, workspace_id, target, data)
+SELECT CASE WHEN @status::text = 'acknowledged' THEN 'finding_acknowledged' ELSE 'finding_reopened' END, @actor::text,
+       changed.workspace_id, 'finding ' || changed.id,
+       jsonb_strip_nulls(jsonb_build_object('acknowledged_by_user_id_before', was.acknowledged_by_user_id))
+FROM changed CROSS JOIN was;

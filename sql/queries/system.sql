@@ -85,7 +85,7 @@ WHERE users.name IS DISTINCT FROM coalesce(sqlc.narg(name)::text, users.name)
 -- @sqlc-vet-disable workspace-scope
 -- The sweeper asks which workspaces have work for it; the work itself is done one workspace at a time.
 SELECT workspace_id,
-       min(created_at)::timestamptz AS oldest_created_at,
+       (min(created_at) FILTER (WHERE isfinite(created_at)))::timestamptz AS oldest_created_at,
        count(*) FILTER (WHERE status = 'running') AS running,
        count(*) FILTER (WHERE stalled = 'no_progress') AS no_progress,
        count(*) FILTER (WHERE stalled_at IS NOT NULL AND stalled IS DISTINCT FROM 'no_progress') AS no_heartbeat
