@@ -486,7 +486,10 @@ WITH report AS (
       AND (move.at IS NULL OR move.at >= coalesce(r.created_at, move.at) AND (move.new_status <> 'completed' OR move.at >= coalesce(r.started_at, move.at)))
       AND (move.revision IS NULL OR move.revision = r.revision)
       AND (move.merged IS NULL
-           OR octet_length(move.merged::text) <= greatest($10::integer, octet_length(r.context::text)))
+           OR octet_length(move.merged::text) <= greatest($10::integer, octet_length(r.context::text))
+           -- The space that PostgreSQL prints outside of texts does not count.
+           OR octet_length(move.merged::text) - regexp_count(regexp_replace(move.merged::text, '"([^"\\]|\\.)*"', '', 'g'), ' ')
+              <= $10::integer)
     RETURNING r.id, r.workspace_id, r.tenant_id, r.user_id, r.initiator_name, r.type, r.status, r.outcome, r.run_identity_hash, r.summary_counts, r.failure_summary, r.context, r.started_at, r.completed_at, r.created_at, r.updated_at, r.idempotency_key, r.heartbeat_at, r.progressed_at, r.stalled_at, r.stalled, r.cancel_requested_at, r.retry_of_id, r.attempt, r.revision, r.recalled_at, r.recalled_by_user_id, r.recall_reason, r.recalled
 ), replaced AS (
     -- What named a recalled run is replaced by a newer run of the same identity that does not.

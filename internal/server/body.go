@@ -226,15 +226,12 @@ func deepest(body []byte) int {
 	return most
 }
 
-// printed is how many bytes valid JSON has at most as PostgreSQL prints a jsonb: without the client's space and
-// with its own behind each comma and colon, and with numbers written out, whose exponents can make hundreds of
-// bytes of a few.
-func printed(value []byte) (length int) {
+// compact is how many bytes valid JSON has at most as it is stored, without space between its tokens, and with
+// numbers written out, as PostgreSQL returns them: a few bytes of an exponent could become hundreds.
+func compact(value []byte) (length int) {
 	for i := 0; i < len(value); i++ {
 		switch c := value[i]; {
 		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
-		case c == ',' || c == ':':
-			length += 2
 		case c == '"':
 			end := endOfText(value, i)
 			length += end + 1 - i

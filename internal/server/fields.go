@@ -179,11 +179,11 @@ func (f *fields) freeObject(name string, longest int) (json.RawMessage, bool) {
 	return clean, f.fits(name, clean, longest)
 }
 
-// fits tells whether a member has at most longest bytes as PostgreSQL prints it, and otherwise notes a fault.
+// fits tells whether a member has at most longest bytes, and otherwise notes a fault.
 func (f *fields) fits(name string, value []byte, longest int) bool {
-	length := printed(value)
+	length := compact(value)
 	if length > longest {
-		f.fault(name, "At most %d bytes of JSON, as PostgreSQL prints it; these are %d.", longest, length)
+		f.fault(name, "At most %d bytes of JSON, without space between its tokens and with its numbers written out; these are %d.", longest, length)
 	}
 	return length <= longest
 }

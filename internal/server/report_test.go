@@ -429,6 +429,16 @@ func TestAMergedContextHasALimitToo(t *testing.T) {
 	full := w.start(t, http.StatusCreated, `{"type":"inventory_sync","context":{"list":[`+strings.Repeat("1,", 32<<10-20)+`1],"a":1}}`)
 	w.report(t, full.ID, `{"context":{"a":null}}`)
 	w.report(t, full.ID, `{"context":{"list":null}}`)
+	// Nor does who can start a run with a context have less room for the same in a report.
+	members := make([]string, 0, 3000)
+	for i := range cap(members) {
+		members = append(members, fmt.Sprintf(`"k%04d": ", : \\\" ,"`, i))
+	}
+	document := `{ ` + strings.Join(members, " , ") + `,"z":[` + strings.Repeat("1,", 700) + `1]}`
+	w.start(t, http.StatusCreated, `{"type":"inventory_sync","context":`+document+`}`)
+	empty := w.start(t, http.StatusCreated, `{"type":"inventory_sync"}`)
+	w.report(t, empty.ID, `{"context":`+document+`}`)
+	w.refused(t, http.StatusUnprocessableEntity, http.MethodPatch, fmt.Sprintf("/%d", empty.ID), `{"context":{"more":"`+strings.Repeat("x", 2000)+`"}}`)
 }
 
 func TestTextsComeBackAsTheyWereSent(t *testing.T) {

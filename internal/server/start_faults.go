@@ -2,11 +2,8 @@ package server
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/runledger/runledger/internal/dbsqlc"
 	"github.com/runledger/runledger/internal/workspace"
@@ -39,11 +36,8 @@ func (s *Server) whyNotStarted(ctx context.Context, ws workspace.Scope, item sta
 		return errUnavailable // what was wrong with it has passed meanwhile, so that it may be tried again
 	}
 	old, err := s.queries.GetRun(ctx, s.db, dbsqlc.GetRunParams{WorkspaceID: ws.ID(), ID: item.retryOfID})
-	if errors.Is(err, pgx.ErrNoRows) { // it has gone at this moment
-		return errUnavailable // and the next attempt finds it so
-	}
 	if err != nil {
-		return err
+		return err // it may be gone by now
 	}
 	return errConflict(&old, "The run became active again; only a completed run can be started again.")
 }

@@ -143,7 +143,10 @@ WITH report AS (
       AND (move.at IS NULL OR move.at >= coalesce(r.created_at, move.at) AND (move.new_status <> 'completed' OR move.at >= coalesce(r.started_at, move.at)))
       AND (move.revision IS NULL OR move.revision = r.revision)
       AND (move.merged IS NULL
-           OR octet_length(move.merged::text) <= greatest(@context_limit::integer, octet_length(r.context::text)))
+           OR octet_length(move.merged::text) <= greatest(@context_limit::integer, octet_length(r.context::text))
+           -- The space that PostgreSQL prints outside of texts does not count.
+           OR octet_length(move.merged::text) - regexp_count(regexp_replace(move.merged::text, '"([^"\\]|\\.)*"', '', 'g'), ' ')
+              <= @context_limit::integer)
     RETURNING r.*
 ), replaced AS (
     -- What named a recalled run is replaced by a newer run of the same identity that does not.
