@@ -98,10 +98,11 @@ lint-vulnerabilities: $(BIN)/govulncheck ## Look for known vulnerabilities in wh
 	govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./...
 
 .PHONY: lint-monitoring
-lint-monitoring: ## Check the alert rules and run their tests (needs promtool)
+lint-monitoring: ## Check the alert rules, run their tests and parse the dashboard (needs promtool)
 	@command -v promtool >/dev/null || { echo 'The alert rules are checked by promtool: apt-get install prometheus' >&2; exit 1; }
 	promtool check rules docs/monitoring/alerts.yml
 	promtool test rules docs/monitoring/alerts_test.yml
+	go test -count=1 ./cmd/runledger -run '^TestThePanelsOfTheDashboardArePromQL$$'
 
 .PHONY: check-licences
 check-licences: ## Fail if a library's licence is not among those that may be in, or docs/licences.md is not current

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -276,5 +278,40 @@ func TestDashboardAlertsAndDocumentsNameTheMetricsThatAServerExposes(t *testing.
 		if !shown[name] {
 			t.Errorf("%s is in no panel and no alert", name)
 		}
+	}
+}
+
+// The panels' expressions are parsed by the program that will evaluate them, as recording rules.
+func TestThePanelsOfTheDashboardArePromQL(t *testing.T) {
+	t.Parallel()
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("promtool is not on PATH: apt-get install prometheus; make lint-monitoring wants it")
+	}
+	dashboard, _ := expressions(t)
+	type rule struct {
+		Record string `yaml:"record"`
+		Expr   string `yaml:"expr"`
+	}
+	var rules []rule
+	for where, expression := range dashboard {
+		if strings.HasPrefix(where, "variable ") { // Grafana's own label_values
+			continue
+		}
+		expression = strings.ReplaceAll(expression, "$__rate_interval", "5m")
+		expression = regexp.MustCompile(`\$[a-z_]+`).ReplaceAllString(expression, "x")
+		rules = append(rules, rule{fmt.Sprintf("panel:%d", len(rules)), expression})
+	}
+	text, err := yaml.Marshal(map[string]any{"groups": []any{map[string]any{"name": "panels", "rules": rules}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "panels.yml")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), promtool, "check", "rules", file).CombinedOutput()
+	if want := fmt.Sprintf("SUCCESS: %d rules found", len(rules)); err != nil || !strings.Contains(string(out), want) {
+		t.Errorf("promtool: %v\n%s\nof\n%s", err, out, text)
 	}
 }

@@ -176,7 +176,8 @@ func errConflict(run *dbsqlc.OperationRun, detail string) *apiError {
 	}
 }
 
-// fail is the one place where an answer that is not 2xx or 3xx is written.
+// fail is the one place where an answer that is not 2xx or 3xx is written, but for that of a probe, which is a
+// text for people (health.go).
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	answer := answerFor(err)
 	request := requestOf(r)

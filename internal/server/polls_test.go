@@ -267,7 +267,11 @@ func TestTheAnswerOfASlowQueryIsAsOldAsItsBeginning(t *testing.T) {
 			<-read
 			meanwhile(t, w, p)
 			letGo()
-			tag := (<-slow).header.Get("ETag")
+			answered := <-slow
+			tag := answered.header.Get("ETag")
+			if answered.status != http.StatusOK || tag == "" {
+				t.Fatalf("the slow page is answered with %d and the tag %q", answered.status, tag)
+			}
 			p.wantPoll(t, http.StatusOK, w.bearer, w.path(""), tag)
 		})
 	}
