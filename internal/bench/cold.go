@@ -61,14 +61,6 @@ func milliseconds(d time.Duration) string { return fmt.Sprintf("%d ms", d.Millis
 
 func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
-// bound says whether a bar holds.
-func bound(ok bool, bar string) string {
-	if ok {
-		return "≤ " + bar + " holds"
-	}
-	return "≤ " + bar + " **fails**"
-}
-
 // startOften starts the server again and again and returns how long each start took, by the clock
 // and of CPU time, both sorted, and the most memory that an idle server had.
 func (b *bench) startOften(ctx context.Context, p place) (starts, cpu []time.Duration, idle int64, err error) {

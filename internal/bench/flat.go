@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // flatBar is how many times its cost at the smallest size a page may take.
@@ -16,8 +18,9 @@ func measureFlat(ctx context.Context, b *bench) (*table, error) {
 	t := &table{
 		caption: fmt.Sprintf("Pages of %d runs over 8 connections in databases of different sizes: CPU seconds per 1,000 requests, medians of %d rounds of %d requests. "+
 			"The workspace that is asked for has 30 %% of the runs.", b.pageSize, b.rounds, b.requests),
-		keys: 2,
-		head: []string{"page", "runs", "bytes", "Runledger", "ratio to the smallest", "bar"},
+		keys:    2,
+		head:    []string{"page", "runs", "bytes", "Runledger", "ratio to the smallest", "bar"},
+		leftOut: b.leavesOut,
 	}
 	var servers []*contender
 	var places []place
@@ -68,6 +71,13 @@ func measureFlat(ctx context.Context, b *bench) (*table, error) {
 		}
 	}
 	return t, nil
+}
+
+// leavesOut tells of a row of the document whether it is of a database that the options leave out.
+func (b *bench) leavesOut(keys []string) bool {
+	first, _, _ := strings.Cut(keys[1], " ")
+	size, err := strconv.Atoi(first)
+	return err == nil && !slices.Contains(b.sizes, size)
 }
 
 // turnTo makes the page with that number, or the last full one, what load asks for. It returns

@@ -32,6 +32,7 @@ type bench struct {
 	running *url.URL // of the PostgreSQL that is used in its place, if there is one
 	sizes   []int    // how many runs there are in each database
 	binary  string
+	source  source
 	dir     string // for what is not kept
 }
 
@@ -86,8 +87,11 @@ func newBench(ctx context.Context, o options) (_ *bench, err error) {
 	return b, b.build(ctx)
 }
 
-// build builds the server.
+// build builds the server, and notes of what.
 func (b *bench) build(ctx context.Context) (err error) {
+	if b.source, err = findSource(ctx, b.document); err != nil {
+		return err
+	}
 	if b.dir, err = os.MkdirTemp("", "runledger-bench-"); err != nil {
 		return err
 	}
