@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // committed is a part of a document: a table with two keys, a ratio, a share and a bar.
@@ -179,5 +180,21 @@ func TestBars(t *testing.T) {
 	rows := [][]string{{"what", "bar", "ratio", "measured"}, {"a", "≤ 1 holds", "1.3, ≤ 1.25 **fails**", "holds"}, {"b", "", "1", ""}}
 	if got, want := barsOf(rows, 1), map[cell]bool{{"a", "bar"}: true, {"a", "ratio"}: false}; !maps.Equal(got, want) {
 		t.Errorf("bars %v, want %v", got, want)
+	}
+}
+
+func TestMedian(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		of   []float64
+		want float64
+	}{{[]float64{3}, 3}, {[]float64{9, 1, 2}, 2}, {[]float64{4, 1}, 2.5}, {[]float64{8, 1, 2, 3}, 2.5}} {
+		before := slices.Clone(tc.of)
+		if got := median(tc.of); got != tc.want || !slices.Equal(tc.of, before) {
+			t.Errorf("median of %v is %v, want %v; they are %v now", before, got, tc.want, tc.of)
+		}
+	}
+	if got := median([]time.Duration{time.Second, 3 * time.Second}); got != 2*time.Second {
+		t.Errorf("median of durations: %v", got)
 	}
 }

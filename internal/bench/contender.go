@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -217,84 +216,6 @@ func (c *contender) backends(ctx context.Context) ([]int, error) {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowTo[int])
-}
-
-// sample is what a round of requests was like.
-type sample struct {
-	cost
-
-	rate float64 // requests a second
-}
-
-// round loads a contender once and tells what a thousand requests cost.
-func (c *contender) round(ctx context.Context, connections, requests int) (sample, error) {
-	before, err := c.spent(ctx)
-	if err != nil {
-		return sample{}, err
-	}
-	start := time.Now()
-	if err := c.load(ctx, connections, requests); err != nil {
-		return sample{}, err
-	}
-	took := time.Since(start)
-	after, err := c.spent(ctx)
-	if err != nil {
-		return sample{}, err
-	}
-	per := func(d time.Duration) time.Duration { return d * 1000 / time.Duration(requests) }
-	return sample{
-		cost{per(after.server - before.server), per(after.database - before.database)}, float64(requests) / took.Seconds(),
-	}, nil
-}
-
-// byTurns measures the contenders by turns, so that whatever else the machine does meets all of
-// them, and returns the medians of each. also is run once a round as well.
-func byTurns(
-	ctx context.Context, rounds, connections, requests int, contenders []*contender, also func() error,
-) ([]sample, error) {
-	samples := make([][]sample, len(contenders))
-	for _, c := range contenders { // statements are prepared, pools filled, caches warm
-		if err := c.load(ctx, connections, requests/10+2*connections); err != nil {
-			return nil, err
-		}
-	}
-	for range rounds {
-		for i, c := range contenders {
-			s, err := c.round(ctx, connections, requests)
-			if err != nil {
-				return nil, err
-			}
-			samples[i] = append(samples[i], s)
-		}
-		if err := also(); err != nil {
-			return nil, err
-		}
-	}
-	medians := make([]sample, 0, len(contenders))
-	for _, each := range samples {
-		medians = append(medians, median(each))
-	}
-	return medians, nil
-}
-
-// median is the middle of the samples, of each part apart.
-func median(samples []sample) sample {
-	return sample{
-		cost{
-			server:   middleOf(samples, func(s sample) time.Duration { return s.server }),
-			database: middleOf(samples, func(s sample) time.Duration { return s.database }),
-		},
-		middleOf(samples, func(s sample) float64 { return s.rate }),
-	}
-}
-
-func middleOf[S any, V time.Duration | float64 | int](samples []S, part func(S) V) V {
-	all := make([]V, 0, len(samples))
-	for _, each := range samples {
-		all = append(all, part(each))
-	}
-	slices.Sort(all)
-	return all[len(all)/2]
 }
 
 // freeAddr is an address on loopback that nobody listens on.

@@ -56,34 +56,29 @@ func measureExport(ctx context.Context, b *bench) (*table, error) {
 	}
 	const rounds = 3
 	t := &table{
-		caption: fmt.Sprintf("Every run of a workspace, in order, to a client that throws them away: medians of %d rounds.", min(rounds, b.rounds)),
+		caption: fmt.Sprintf("Every run of a workspace, in order, to a client that throws them away: medians of %d rounds by turns.", min(rounds, b.rounds)),
 		keys:    1,
 		head:    []string{"what", "rows", "MB", "rows/s", "of COPY", "bar"},
 	}
 	for _, way := range exportWays() {
-		var copies, exports []bulk
-		for range min(rounds, b.rounds) {
-			c, err := copyOut(ctx, conn, p.workspaceID, way.format)
-			if err != nil {
-				return nil, err
-			}
-			e, err := full.export(ctx, p.runs(), way.accept)
-			if err != nil {
-				return nil, err
-			}
-			if e.rows != c.rows {
-				return nil, fmt.Errorf("the export in %s has %d rows, and COPY %d", way.name, e.rows, c.rows)
-			}
-			copies, exports = append(copies, c), append(exports, e)
+		var copied, exported bulk // the last of each; all have as many rows
+		all, err := byTurns(ctx, min(rounds, b.rounds), func(ctx context.Context) (_ sample, err error) {
+			copied, err = copyOut(ctx, conn, p.workspaceID, way.format)
+			return sample{rate: copied.rate()}, err
+		}, func(ctx context.Context) (_ sample, err error) {
+			exported, err = full.export(ctx, p.runs(), way.accept)
+			return sample{rate: exported.rate()}, err
+		})
+		if err != nil {
+			return nil, err
 		}
-		limit, export := middleOf(copies, bulk.rate), middleOf(exports, bulk.rate)
-		holds := fmt.Sprintf("≥ %.1f holds", exportBar)
-		if export < exportBar*limit {
-			holds = fmt.Sprintf("≥ %.1f **fails**", exportBar)
+		if exported.rows != copied.rows {
+			return nil, fmt.Errorf("the export in %s has %d rows, and COPY %d", way.name, exported.rows, copied.rows)
 		}
-		t.add("COPY, "+way.format, strconv.FormatInt(copies[0].rows, 10), megabytes(copies[0].bytes), perSecond(limit), "", "")
-		t.add("export in "+way.name, strconv.FormatInt(exports[0].rows, 10), megabytes(exports[0].bytes), perSecond(export),
-			fmt.Sprintf("%.2f", export/limit), holds)
+		share := all[1].rateRatio(all[0])
+		t.add("COPY, "+way.format, strconv.FormatInt(copied.rows, 10), megabytes(copied.bytes), perSecond(all[0].median().rate), "", "")
+		t.add("export in "+way.name, strconv.FormatInt(exported.rows, 10), megabytes(exported.bytes), perSecond(all[1].median().rate),
+			fmt.Sprintf("%.2f", share), reaches(share, exportBar))
 	}
 	most, err := memory(full.command.Process.Pid, "VmHWM")
 	if err != nil {

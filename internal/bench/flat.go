@@ -15,9 +15,10 @@ const flatBar = 1.25
 
 // measureFlat compares what a page costs in databases of different sizes.
 func measureFlat(ctx context.Context, b *bench) (*table, error) {
+	const connections = 8
 	t := &table{
-		caption: fmt.Sprintf("Pages of %d runs over 8 connections in databases of different sizes: CPU seconds per 1,000 requests, medians of %d rounds of %d requests. "+
-			"The workspace that is asked for has 30 %% of the runs.", b.pageSize, b.rounds, b.requests),
+		caption: fmt.Sprintf("Pages of %d runs over %d connections in databases of different sizes: CPU seconds per 1,000 requests, medians of %d rounds of %d requests. "+
+			"A ratio is the median of the rounds' own. The workspace that is asked for has 30 %% of the runs.", b.pageSize, connections, b.rounds, b.requests),
 		keys:    2,
 		head:    []string{"page", "runs", "bytes", "Runledger", "ratio to the smallest", "bar"},
 		leftOut: b.leavesOut,
@@ -57,17 +58,21 @@ func measureFlat(ctx context.Context, b *bench) (*table, error) {
 				reached[i] = fmt.Sprintf(" (page %d, its last full one)", number)
 			}
 		}
-		medians, err := byTurns(ctx, b.rounds, 8, b.requests, servers, func() error { return nil })
+		turns, err := loadTurns(ctx, connections, b.requests, servers...)
 		if err != nil {
 			return nil, err
 		}
-		for i, m := range medians {
-			r := ratio(m.total(), medians[0].total())
+		all, err := byTurns(ctx, b.rounds, turns...)
+		if err != nil {
+			return nil, err
+		}
+		for i, of := range all {
+			r := of.costRatio(all[0])
 			bar := ""
 			if i > 0 {
 				bar = holds(r, flatBar)
 			}
-			t.add(shape.name, strconv.Itoa(b.sizes[i])+reached[i], strconv.Itoa(lengths[i]), m.String(), fmt.Sprintf("%.2f", r), bar)
+			t.add(shape.name, strconv.Itoa(b.sizes[i])+reached[i], strconv.Itoa(lengths[i]), of.median().String(), fmt.Sprintf("%.2f", r), bar)
 		}
 	}
 	return t, nil

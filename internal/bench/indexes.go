@@ -97,18 +97,18 @@ func measureIndexes(ctx context.Context, b *bench) (*table, error) {
 	sum := time.Duration(0)
 	var all []time.Duration
 	for i, index := range indexes {
-		whole := middleOf(with[i], func(d time.Duration) time.Duration { return d })
+		whole := median(with[i])
 		all = append(all, whole)
 		costs, share := "", ""
 		if !index.constraint {
-			d := middleOf(saved[i], func(d time.Duration) time.Duration { return d })
+			d := median(saved[i])
 			sum += d
 			costs = fmt.Sprintf("%.2f", float64(d.Nanoseconds())/rows/1000)
 			share = fmt.Sprintf("%.1f %%", 100*float64(d)/float64(whole))
 		}
 		t.add("`"+strings.TrimPrefix(index.name, "operation_runs_")+"`", serves[index.name], mebibytes(index.size), costs, share)
 	}
-	whole := middleOf(all, func(d time.Duration) time.Duration { return d })
+	whole := median(all)
 	t.notes = append(t.notes, fmt.Sprintf("The whole INSERT took %.1f µs a run; the indexes above that can be dropped are %.0f %% of that. "+
 		"The primary key cannot, as other tables refer to it.", float64(whole.Nanoseconds())/rows/1000, 100*float64(sum)/float64(whole)))
 	return t, nil

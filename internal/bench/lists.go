@@ -183,8 +183,8 @@ func measureLists(ctx context.Context, b *bench) (*table, error) {
 	}
 	defer full.stop()
 	t := &table{
-		caption: fmt.Sprintf("Pages of %d rows at %d runs: CPU seconds per 1,000 requests (server + PostgreSQL), medians of %d rounds of %d requests.",
-			b.pageSize, b.middle, b.rounds, b.requests),
+		caption: fmt.Sprintf("Pages of %d rows at %d runs: CPU seconds per 1,000 requests (server + PostgreSQL), medians of %d rounds of %d requests. "+
+			"A ratio is the median of the rounds' own.", b.pageSize, b.middle, b.rounds, b.requests),
 		keys: 2,
 		head: []string{
 			"list", "connections", "limit", "Runledger", "ratio", "bar", "Runledger, one page for all", "ratio of that",
@@ -200,45 +200,64 @@ func measureLists(ctx context.Context, b *bench) (*table, error) {
 		t.notes = append(t.notes, fmt.Sprintf("A page of %s is %d bytes.", l.name, size))
 		for _, connections := range connectionCounts() {
 			note("%s at %d connections", l.name, connections)
-			m, plain, err := b.compareList(ctx, l, connections, full, bare)
+			c, err := b.compareList(ctx, l, connections, full, bare)
 			if err != nil {
 				return nil, err
 			}
-			r := ratio(m[0].total(), m[1].total())
-			t.add(
-				l.name, strconv.Itoa(connections), m[1].String(), m[0].String(), fmt.Sprintf("%.2f", r), holds(r, listBar),
-				m[2].String(), fmt.Sprintf("%.2f", ratio(m[2].total(), m[1].total())), fmt.Sprintf("%.3f", plain.database.Seconds()),
-				perSecond(m[1].rate), perSecond(m[0].rate), perSecond(m[2].rate), perSecond(plain.rate),
-			)
+			c.addTo(t, l.name, strconv.Itoa(connections))
 		}
 	}
 	return t, nil
 }
 
+// comparedList is a list that was measured by turns with others.
+type comparedList struct {
+	runledger rounds
+	limit     rounds
+	crowd     rounds // where all connections ask for the same page
+	pgbench   rounds
+}
+
+// leastStatements is how many statements each connection of pgbench runs at least where they read:
+// with fewer, how the connections begin and end is much of the time.
+const leastStatements = 200
+
 // compareList measures a list, its limit, the list where all connections ask for the same page, and
 // pgbench by turns.
-func (b *bench) compareList(ctx context.Context, l list, connections int, full, bare *contender) ([]sample, sample, error) {
+func (b *bench) compareList(ctx context.Context, l list, connections int, full, bare *contender) (comparedList, error) {
 	q, err := l.query(ctx, b.pageSize+1)
 	if err != nil {
-		return nil, sample{}, err
+		return comparedList{}, err
 	}
 	script, err := b.pgbenchScript(l.name, q)
 	if err != nil {
-		return nil, sample{}, err
+		return comparedList{}, err
 	}
 	requests := b.requestsAt(connections)
-	var samples []sample
 	crowd := *full
 	crowd.together = true
-	medians, err := byTurns(ctx, b.rounds, connections, requests, []*contender{full, bare, &crowd}, func() error {
-		s, err := b.pgbench(ctx, script, b.url(b.middle), connections, requests)
-		samples = append(samples, s)
-		return err
-	})
+	turns, err := loadTurns(ctx, connections, requests, full, bare, &crowd)
 	if err != nil {
-		return nil, sample{}, err
+		return comparedList{}, err
 	}
-	return medians, median(samples), nil
+	turns = append(turns, func(ctx context.Context) (sample, error) {
+		return b.pgbench(ctx, script, b.url(b.middle), connections, max(requests/connections, leastStatements))
+	})
+	all, err := byTurns(ctx, b.rounds, turns...)
+	if err != nil {
+		return comparedList{}, err
+	}
+	return comparedList{runledger: all[0], limit: all[1], crowd: all[2], pgbench: all[3]}, nil
+}
+
+func (c comparedList) addTo(t *table, name, connections string) {
+	r := c.runledger.costRatio(c.limit)
+	full, limit, crowd, plain := c.runledger.median(), c.limit.median(), c.crowd.median(), c.pgbench.median()
+	t.add(
+		name, connections, limit.String(), full.String(), fmt.Sprintf("%.2f", r), holds(r, listBar),
+		crowd.String(), fmt.Sprintf("%.2f", c.crowd.costRatio(c.limit)), fmt.Sprintf("%.3f", plain.database.Seconds()),
+		perSecond(limit.rate), perSecond(full.rate), perSecond(crowd.rate), perSecond(plain.rate),
+	)
 }
 
 // requestsAt is how many requests a round has: fewer where one connection asks alone, which takes

@@ -44,35 +44,50 @@ func (b *bench) pgbenchScript(name string, q query) ([]string, error) {
 
 var tpsLine = regexp.MustCompile(`tps = ([0-9.]+)`)
 
-// pgbench runs the script about n times over as many connections as told. What it takes to
-// connect, and to plan the statement the first few times, is measured by a short run before and
-// taken off.
-func (b *bench) pgbench(ctx context.Context, script []string, databaseURL string, connections, n int) (sample, error) {
+// pgbench runs the script so many times on each of the connections. What it takes to connect, and to
+// plan the statement the first few times, is measured by a short run before and taken off, of the CPU
+// time and of the time by the clock alike.
+func (b *bench) pgbench(ctx context.Context, script []string, databaseURL string, connections, each int) (sample, error) {
 	const first = 10
-	each := max(n/connections, 1)
-	beginning, _, err := b.pgbenchRun(ctx, script, databaseURL, connections, first)
+	beginning, err := b.pgbenchRun(ctx, script, databaseURL, connections, first)
 	if err != nil {
 		return sample{}, err
 	}
-	whole, rate, err := b.pgbenchRun(ctx, script, databaseURL, connections, first+each)
-	return sample{cost{database: (whole - beginning) * 1000 / time.Duration(each*connections)}, rate}, err
+	whole, err := b.pgbenchRun(ctx, script, databaseURL, connections, first+each)
+	if err != nil {
+		return sample{}, err
+	}
+	return whole.warm(beginning, each*connections)
 }
 
-// pgbenchRun runs the script so many times on each connection, and returns the CPU time of the
-// backends and the rate of statements. What the backends have run is in the postmaster's account
-// of ended children.
-func (b *bench) pgbenchRun(
-	ctx context.Context, script []string, databaseURL string, connections, each int,
-) (time.Duration, float64, error) {
+// ran is what a run of pgbench took: the CPU time of the backends, and by the clock.
+type ran struct{ cpu, took time.Duration }
+
+var errNotLonger = errors.New("pgbench took no longer for many statements than for a few")
+
+// warm is what the statements were like that a whole run had more than its beginning.
+func (whole ran) warm(beginning ran, statements int) (sample, error) {
+	took := whole.took - beginning.took
+	if took <= 0 {
+		return sample{}, errNotLonger
+	}
+	return sample{
+		cost{database: whole.cpu - beginning.cpu}.perThousand(statements), float64(statements) / took.Seconds(),
+	}, nil
+}
+
+// pgbenchRun runs the script so many times on each connection. What the backends have run is in the
+// postmaster's account of ended children.
+func (b *bench) pgbenchRun(ctx context.Context, script []string, databaseURL string, connections, each int) (ran, error) {
 	program, err := pgbenchProgram()
 	if err != nil {
-		return 0, 0, err
+		return ran{}, err
 	}
 	postmaster := b.pg.PID()
 	children := childrenOf(postmaster)
 	before, err := childrenTime(postmaster)
 	if err != nil {
-		return 0, 0, err
+		return ran{}, err
 	}
 	arguments := append([]string{
 		"-M", "prepared", "-n", "-c", strconv.Itoa(connections), "-j", strconv.Itoa(min(connections, 2)), "-t", strconv.Itoa(each),
@@ -85,19 +100,25 @@ func (b *bench) pgbenchRun(
 	command.Env = append(os.Environ(), "PGOPTIONS="+pgOptions)
 	out, err := command.CombinedOutput()
 	if err != nil {
-		return 0, 0, fmt.Errorf("pgbench: %w\n%s", err, out)
+		return ran{}, fmt.Errorf("pgbench: %w\n%s", err, out)
 	}
 	for start := time.Now(); childrenOf(postmaster) > children && time.Since(start) < time.Second; {
 		time.Sleep(time.Millisecond) // the last backends are ending
 	}
 	after, err := childrenTime(postmaster)
 	if err != nil {
-		return 0, 0, err
+		return ran{}, err
 	}
+	took, err := timeOf(out, connections*each)
+	return ran{after - before, took}, err
+}
+
+// timeOf is how long pgbench took for so many statements, without connecting, by what it says.
+func timeOf(out []byte, statements int) (time.Duration, error) {
 	match := tpsLine.FindSubmatch(out)
 	if match == nil {
-		return 0, 0, fmt.Errorf("pgbench tells no rate:\n%s", out)
+		return 0, fmt.Errorf("pgbench tells no rate:\n%s", out)
 	}
 	rate, err := strconv.ParseFloat(string(match[1]), 64)
-	return after - before, rate, err
+	return time.Duration(float64(statements) / rate * float64(time.Second)), err
 }

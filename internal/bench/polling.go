@@ -48,17 +48,22 @@ func measurePolling(ctx context.Context, b *bench) (*table, error) {
 		},
 	}
 	for _, connections := range []int{8, 32, 128} {
-		m, err := byTurns(ctx, b.rounds, connections, max(b.requests, connections*leastOfEach), []*contender{bare, &list, poll, &nothing}, func() error { return nil })
+		turns, err := loadTurns(ctx, connections, max(b.requests, connections*leastOfEach), bare, &list, poll, &nothing)
 		if err != nil {
 			return nil, err
 		}
-		faster := m[2].rate / m[1].rate
+		all, err := byTurns(ctx, b.rounds, turns...)
+		if err != nil {
+			return nil, err
+		}
+		m := []sample{all[0].median(), all[1].median(), all[2].median(), all[3].median()}
+		faster := all[2].rateRatio(all[1])
 		bar := fmt.Sprintf("≥ %d holds", pollingBar)
 		if faster < pollingBar {
 			bar = fmt.Sprintf("≥ %d **fails**", pollingBar)
 		}
 		t.add(strconv.Itoa(connections), m[0].String(), m[1].String(), m[2].String(), m[3].String(),
-			fmt.Sprintf("%.3f", ratio(m[2].total(), m[1].total())),
+			fmt.Sprintf("%.3f", all[2].costRatio(all[1])),
 			perSecond(m[0].rate), perSecond(m[1].rate), perSecond(m[2].rate), perSecond(m[3].rate), fmt.Sprintf("%.2f", faster), bar)
 	}
 	return t, nil

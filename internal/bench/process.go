@@ -14,6 +14,17 @@ type cost struct{ server, database time.Duration }
 
 func (c cost) total() time.Duration { return c.server + c.database }
 
+// less is what was spent since before.
+func (c cost) less(before cost) cost {
+	return cost{c.server - before.server, c.database - before.database}
+}
+
+// perThousand is the cost of a thousand of so many.
+func (c cost) perThousand(n int) cost {
+	per := func(d time.Duration) time.Duration { return d * 1000 / time.Duration(n) }
+	return cost{per(c.server), per(c.database)}
+}
+
 // Fields of /proc/<pid>/stat behind the name, counted from 0 (proc_pid_stat(5)).
 const (
 	fieldUser       = 11

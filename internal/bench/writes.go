@@ -41,7 +41,7 @@ type way struct {
 	each    int // runs that a request or statement starts
 	round   func(ctx context.Context, n int) (sample, error)
 	against []comparison
-	samples []sample // of runs
+	samples rounds // of runs
 }
 
 // comparison is with the rate of another way, of which it should be a share.
@@ -95,10 +95,10 @@ func measureWrites(ctx context.Context, b *bench) (t *table, err error) {
 	byName := map[string]*way{}
 	for _, way := range ways {
 		byName[way.name] = way
-		m := median(way.samples)
+		m := way.samples.median()
 		var shares []string
 		for _, c := range way.against {
-			share, verdict := way.share(byName[c.with]), "holds"
+			share, verdict := way.samples.rateRatio(byName[c.with].samples), "holds"
 			if share < c.bar {
 				verdict = "**fails**"
 			}
@@ -107,15 +107,6 @@ func measureWrites(ctx context.Context, b *bench) (t *table, err error) {
 		t.add(way.name, perSecond(m.rate), m.String(), strings.Join(shares, "; "))
 	}
 	return t, nil
-}
-
-// share is the median of the rounds' ratios of the rate to that of another way.
-func (w *way) share(other *way) float64 {
-	var shares []float64
-	for i := range w.samples {
-		shares = append(shares, w.samples[i].rate/other.samples[i].rate)
-	}
-	return middleOf(shares, func(s float64) float64 { return s })
 }
 
 // newWriteWorld makes the copy and starts the server.
@@ -181,7 +172,7 @@ func (w *writeWorld) ways(ctx context.Context) ([]*way, error) {
 			return nil, err
 		}
 		ways = append(ways, &way{name: s.name, each: s.each, round: func(ctx context.Context, n int) (sample, error) {
-			return w.pgbench(ctx, []string{"-f", path}, w.url, writers, n)
+			return w.pgbench(ctx, []string{"-f", path}, w.url, writers, max(n/writers, 1))
 		}})
 	}
 	const start = `{"type":"inventory_sync","context":{"trigger":"manual"}}`
