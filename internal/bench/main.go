@@ -178,6 +178,7 @@ type section struct {
 func sections() []section {
 	return []section{
 		{name: "lists", measure: measureLists, checked: true},
+		{name: "processors", measure: measureProcessors, checked: true},
 		{name: "flat", measure: measureFlat, checked: true},
 		{name: "filters", measure: measureFilters, checked: true},
 		{name: "polling", measure: measurePolling, checked: true},
