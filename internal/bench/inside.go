@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"net/http"
@@ -62,17 +64,12 @@ func (i inside) slowest(before inside, share float64) string {
 
 // durations reads the histogram of the server's answers, all routes together.
 func (c *contender) durations(ctx context.Context) (map[float64]uint64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.admin+"/metrics", http.NoBody)
+	text, err := c.metrics(ctx)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
 	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(resp.Body)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
 	if err != nil {
 		return nil, err
 	}
@@ -83,4 +80,38 @@ func (c *contender) durations(ctx context.Context) (map[float64]uint64, error) {
 		}
 	}
 	return answers, nil
+}
+
+// polls reads how often polls were answered in which way.
+func (c *contender) polls(ctx context.Context) (map[string]float64, error) {
+	text, err := c.metrics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	answers := map[string]float64{}
+	for _, metric := range families["runledger_http_polls_total"].GetMetric() {
+		for _, label := range metric.GetLabel() {
+			answers[label.GetValue()] += metric.GetCounter().GetValue()
+		}
+	}
+	return answers, nil
+}
+
+// metrics is what the server counts, as Prometheus reads it.
+func (c *contender) metrics(ctx context.Context) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.admin+"/metrics", http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return io.ReadAll(resp.Body)
 }

@@ -182,6 +182,7 @@ func sections() []section {
 		{name: "flat", measure: measureFlat, checked: true},
 		{name: "filters", measure: measureFilters, checked: true},
 		{name: "polling", measure: measurePolling, checked: true},
+		{name: "beside-writes", measure: measureBesideWrites, checked: true},
 		{name: "indexes", measure: measureIndexes},
 		{name: "cold", measure: measureCold},
 		{name: "hangups", measure: measureHangups},
