@@ -48,18 +48,24 @@ func (c *contender) newLoader(ctx context.Context, number int) (*loader, error) 
 
 // ask sends the request, and reads the answer to its end.
 func (l *loader) ask() error {
+	answer, err := l.exchange()
+	if err == nil && answer.status != http.StatusOK && answer.status != http.StatusNotModified {
+		return fmt.Errorf("%w: %d", errUnexpected, answer.status)
+	}
+	return err
+}
+
+// exchange sends the request, and reads the answer to its end, whatever it is.
+func (l *loader) exchange() (head, error) {
 	if _, err := l.conn.Write(l.request); err != nil {
-		return err
+		return head{}, err
 	}
 	answer, err := readHead(l.read)
 	if err != nil {
-		return err
-	}
-	if answer.status != http.StatusOK && answer.status != http.StatusNotModified {
-		return fmt.Errorf("%w: %d", errUnexpected, answer.status)
+		return head{}, err
 	}
 	_, err = l.read.Discard(answer.length)
-	return err
+	return answer, err
 }
 
 // head is what a load wants to know of an answer before its body.

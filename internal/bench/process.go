@@ -58,8 +58,15 @@ func procTime(pid, field int) (time.Duration, error) {
 }
 
 // memory is a line of /proc/<pid>/status in bytes: VmRSS, or VmHWM, the most that VmRSS has been.
-func memory(pid int, line string) (int64, error) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+func memory(pid int, line string) (int64, error) { return sizeIn(pid, "status", line) }
+
+// proportionalMemory is what a process takes of the machine's memory, in bytes: what it has to itself
+// and its share of what it has in common with others.
+func proportionalMemory(pid int) (int64, error) { return sizeIn(pid, "smaps_rollup", "Pss") }
+
+// sizeIn is a line of a file in /proc/<pid> that tells a size in KiB, in bytes.
+func sizeIn(pid int, file, line string) (int64, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/" + file)
 	if err != nil {
 		return 0, err
 	}
@@ -69,7 +76,7 @@ func memory(pid int, line string) (int64, error) {
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, line)
+	return 0, fmt.Errorf("/proc/%d/%s has no %s", pid, file, line)
 }
 
 // childrenOf is how many children a process has that have not been collected.
