@@ -1,11 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,15 +18,15 @@ import (
 // filterBar is how many times the unfiltered page a filtered one may take.
 const filterBar = 5
 
-// combination is a set of filters, and how long a page of it takes.
-type combination struct {
-	what, query string
-	took        time.Duration
-}
+// How often a filtered page is asked for, and the unfiltered one right beside it each time.
+const (
+	filterTries  = 4
+	moreTries    = 12 // in each pass over those that are near the bar
+	filterPasses = 3
+)
 
-// measureFilters asks for a page of each combination of filters. It is the time to the last byte
-// that is compared, the shortest of a few requests by one connection: CPU time is not told finely
-// enough for one request.
+// measureFilters asks for a page of each combination of filters, by one connection. It is the time to
+// the last byte that is compared: CPU time is not told finely enough for one request.
 func measureFilters(ctx context.Context, b *bench) (*table, error) {
 	p, err := findPlace(ctx, b.url(b.middle))
 	if err != nil {
@@ -48,145 +47,131 @@ func measureFilters(ctx context.Context, b *bench) (*table, error) {
 	}
 	defer full.stop()
 	t := &table{
-		caption: fmt.Sprintf("Filtered pages of %d runs at %d runs: how many times the unfiltered page they take, by the clock, the shortest of a few requests each. "+
-			"Every single filter and every pair of filters has been asked for, with common, middling, rare and absent values, and of the triples a random thousand.",
-			b.pageSize, b.middle),
+		caption: fmt.Sprintf("Filtered pages of %d runs at %d runs: how many times the unfiltered page they take, by the clock. Both are asked for %d times by turns, "+
+			"and the shortest times are compared; what is near the bar is asked for up to %d times more, each of the two as often. "+
+			"Every single filter and every pair of filters has been asked for, with common, middling, rare and absent values and several, and of three filters a random thousand; "+
+			"so has one of four to six, with longer lists of types, outcomes and statuses.",
+			b.pageSize, b.middle, filterTries, moreTries*filterPasses),
 		keys: 2,
 		head: []string{"order", "filters", "combinations", "median", "95 %", "ratio of the worst", "bar", "beyond the bar", "the worst"},
 	}
-	base := fmt.Sprintf("/workspaces/%d/operation-runs?limit=%d&order=", p.workspaceID, b.pageSize)
+	stopwatch := &stopwatch{server: full, seen: map[string]bool{}, first: map[string][]float64{}}
 	for _, order := range []string{"-created_at", "created_at", "updated_at"} {
-		for _, kind := range []struct {
-			name string
-			of   []combination
-		}{{"one", singles(filters)}, {"two", pairs(filters)}, {"three", triples(filters)}} {
-			all := kind.of
+		stopwatch.base = fmt.Sprintf("/workspaces/%d/operation-runs?limit=%d&order=%s", p.workspaceID, b.pageSize, order)
+		for _, kind := range kindsOf(filters) {
 			if b.quick {
-				all = all[:min(len(all), 60)]
+				kind.of = kind.of[:min(len(kind.of), 60)]
 			}
-			unfiltered, err := timePages(ctx, full, base+order, all)
-			if err != nil {
+			if err := stopwatch.time(ctx, kind); err != nil {
 				return nil, err
 			}
-			slices.SortFunc(all, func(a, b combination) int { return int(a.took - b.took) })
-			of := func(c combination) float64 { return ratio(c.took, unfiltered) }
-			worst := all[len(all)-1]
-			beyond := 0
-			for _, c := range all {
-				if of(c) > filterBar {
-					beyond++
-				}
-				if of(c) > filterBar {
-					note("    %.1f: %s %s", of(c), order, c.what)
-				}
-			}
-			note("  a page without filters takes %v", unfiltered)
-			t.add(order, kind.name, strconv.Itoa(len(all)), fmt.Sprintf("%.2f", of(all[len(all)/2])),
-				fmt.Sprintf("%.2f", of(all[len(all)*95/100])), fmt.Sprintf("%.2f", of(worst)), holds(of(worst), filterBar),
-				strconv.Itoa(beyond), worst.what)
+			t.add(filterCells(order, kind)...)
 		}
 	}
+	t.notes = append(t.notes, stopwatch.firstNote(kindsOf(filters)))
 	return t, nil
 }
 
-// timePages times a page of each combination, and in between the unfiltered page.
-func timePages(ctx context.Context, c *contender, base string, all []combination) (unfiltered time.Duration, err error) {
-	const every, tries, patience, passes = 10, 4, 12, 3
-	var plain []time.Duration
-	enough := func() time.Duration { return filterBar * slices.Min(plain) / 2 }
-	for i := range all {
-		if i%every == 0 {
-			took, err := shortest(ctx, c, base, tries, 0)
-			if err != nil {
-				return 0, err
-			}
-			plain = append(plain, took)
-		}
-		if all[i].took, err = shortest(ctx, c, base+"&"+all[i].query, tries, enough()); err != nil {
-			return 0, err
+// filterCells are a row: what combinations of a kind take.
+func filterCells(order string, kind combinations) []string {
+	all := kind.of
+	slices.SortFunc(all, func(a, b combination) int { return cmp.Compare(a.ratio(), b.ratio()) })
+	worst := all[len(all)-1]
+	beyond := 0
+	for _, c := range all {
+		if c.ratio() > filterBar {
+			beyond++
+			note("    %.1f: %s %s", c.ratio(), order, c.what)
 		}
 	}
-	slices.Sort(plain)
-	unfiltered = plain[len(plain)/4]
+	return []string{
+		order, kind.name, strconv.Itoa(len(all)), fmt.Sprintf("%.2f", all[len(all)/2].ratio()),
+		fmt.Sprintf("%.2f", all[len(all)*95/100].ratio()), fmt.Sprintf("%.2f", worst.ratio()), holds(worst.ratio(), filterBar),
+		strconv.Itoa(beyond), worst.what,
+	}
+}
+
+// stopwatch times pages in one order.
+type stopwatch struct {
+	server *contender
+	base   string // the address of the unfiltered page
+
+	seen  map[string]bool      // statements that the connection has had
+	first map[string][]float64 // by kind, how many times the unfiltered page the first request for a statement took
+}
+
+// time times a page of each combination.
+func (s *stopwatch) time(ctx context.Context, kind combinations) error {
+	for range filterTries { // the order's own statement is known
+		if _, err := s.once(ctx, s.base); err != nil {
+			return err
+		}
+	}
+	for i := range kind.of {
+		c := &kind.of[i]
+		shape := s.base + c.shape()
+		var first time.Duration
+		if !s.seen[shape] {
+			var err error
+			if first, err = s.once(ctx, s.base+"&"+c.query); err != nil {
+				return err
+			}
+		}
+		if err := s.more(ctx, c, filterTries); err != nil {
+			return err
+		}
+		if first > 0 {
+			s.first[kind.name] = append(s.first[kind.name], ratio(first, c.plain))
+		}
+		s.seen[shape] = true
+	}
 	// On a machine that does other things too, a long time is to be doubted, and a short one is not:
 	// what is near the bar is asked for again, at another time.
-	for range passes {
-		for i := range all {
-			if all[i].took <= filterBar*unfiltered*3/4 {
-				continue
+	for range filterPasses {
+		for i := range kind.of {
+			if kind.of[i].ratio() > filterBar*3/4 {
+				if err := s.more(ctx, &kind.of[i], moreTries); err != nil {
+					return err
+				}
 			}
-			again, err := shortest(ctx, c, base+"&"+all[i].query, patience, enough())
-			if err != nil {
-				return 0, err
-			}
-			all[i].took = min(all[i].took, again)
 		}
 	}
-	return unfiltered, nil
+	return nil
 }
 
-// shortest is how long a request takes when nothing comes in between: the shortest of some tries,
-// and of no more than it takes to come to enough.
-func shortest(ctx context.Context, c *contender, path string, tries int, enough time.Duration) (time.Duration, error) {
-	least := time.Hour
+// more asks for a page of a combination and for the unfiltered page, by turns and as often, and keeps
+// the shortest time of each: how long it takes when nothing comes in between.
+func (s *stopwatch) more(ctx context.Context, c *combination, tries int) error {
 	for range tries {
-		start := time.Now()
-		if err := c.get(ctx, path, io.Discard); err != nil {
-			return 0, err
-		}
-		if least = min(least, time.Since(start)); least <= enough {
-			break
-		}
-	}
-	return least, nil
-}
-
-func singles(filters []seed.Filter) []combination {
-	var all []combination
-	for _, f := range filters {
-		all = append(all, combine(f))
-	}
-	return all
-}
-
-// pairs are all of two filters that can be asked for at once and may find something.
-func pairs(filters []seed.Filter) []combination {
-	var all []combination
-	for i, a := range filters {
-		for _, b := range filters[i+1:] {
-			if a.Name != b.Name {
-				all = append(all, combine(a, b))
-			}
-		}
-	}
-	return all
-}
-
-// triples are a thousand of three filters, the same each time.
-func triples(filters []seed.Filter) []combination {
-	const wanted = 1000
-	dice := rand.New(rand.NewPCG(1, 1))
-	var all []combination
-	for len(all) < wanted {
-		a, b, c := filters[dice.IntN(len(filters))], filters[dice.IntN(len(filters))], filters[dice.IntN(len(filters))]
-		if a.Name != b.Name && b.Name != c.Name && a.Name != c.Name {
-			all = append(all, combine(a, b, c))
-		}
-	}
-	return all
-}
-
-func combine(filters ...seed.Filter) combination {
-	var what, query []string
-	for _, f := range filters {
-		value, err := url.QueryUnescape(f.Query)
+		plain, err := s.once(ctx, s.base)
 		if err != nil {
-			panic("bench: " + err.Error()) // it was escaped by the package that made it
+			return err
 		}
-		if len(value) > 60 {
-			value = f.Name + "=" + f.Kind
+		took, err := s.once(ctx, s.base+"&"+c.query)
+		if err != nil {
+			return err
 		}
-		what, query = append(what, value), append(query, f.Query)
+		c.plain, c.took = min(c.plain, plain), min(c.took, took)
 	}
-	return combination{what: strings.Join(what, "&"), query: strings.Join(query, "&")}
+	return nil
+}
+
+// once is how long a page takes to the last byte.
+func (s *stopwatch) once(ctx context.Context, path string) (time.Duration, error) {
+	start := time.Now()
+	err := s.server.get(ctx, path, io.Discard)
+	return time.Since(start), err
+}
+
+// firstNote tells what the first request for a statement on a connection takes.
+func (s *stopwatch) firstNote(kinds []combinations) string {
+	var parts []string
+	for _, kind := range kinds {
+		if of := s.first[kind.name]; len(of) > 0 {
+			slices.Sort(of)
+			parts = append(parts, fmt.Sprintf("%s: %.2f, 95 %% %.2f (%d statements)", kind.name, median(of), of[len(of)*95/100], len(of)))
+		}
+	}
+	return "The first request for a statement on a connection, which is parsed and planned for it, is not among these. In medians it takes so many times the unfiltered page, by the number of filters: " +
+		strings.Join(parts, "; ") + "."
 }
