@@ -67,7 +67,7 @@ test-upgrade: ## Run the release before this one on the schema of this one (buil
 	RUNLEDGER_TEST_UPGRADE=1 go test -count=1 -timeout 10m -v ./cmd/runledger -run TestTheReleaseBefore
 
 .PHONY: bench
-bench: ## Measure the built server and write docs/performance.md (ARGS: flags of internal/bench, such as -only lists)
+bench: ## Measure the built server, of a tree without changes, and write docs/performance.md (ARGS: flags of internal/bench, such as -only lists)
 	go run ./internal/bench $(ARGS)
 
 .PHONY: soak
@@ -75,7 +75,7 @@ soak: ## Load the built server with a realistic mix, then with too much (ARGS: s
 	go run ./internal/bench -soak 3m $(ARGS)
 
 .PHONY: bench-check
-bench-check: ## Measure again and fail if a ratio is worse than docs/performance.md says (ARGS: such as -tolerance 0.4)
+bench-check: ## Measure again and fail if a ratio is worse than docs/performance.md says, or a bar that held there (ARGS: such as -tolerance 0.4)
 	go run ./internal/bench -check $(ARGS)
 
 .PHONY: check
