@@ -172,6 +172,6 @@ func (s *stopwatch) firstNote(kinds []combinations) string {
 			parts = append(parts, fmt.Sprintf("%s: %.2f, 95 %% %.2f (%d statements)", kind.name, median(of), of[len(of)*95/100], len(of)))
 		}
 	}
-	return "The first request for a statement on a connection, which is parsed and planned for it, is not among these. In medians it takes so many times the unfiltered page, by the number of filters: " +
+	return "The first request for a statement on a connection, which is parsed and planned for it, and may have to read what nobody has asked for before, is not among these. In medians it takes so many times the unfiltered page, by the number of filters: " +
 		strings.Join(parts, "; ") + "."
 }
