@@ -19,7 +19,7 @@ import (
 const (
 	maxBody           = 1 << 20   // bytes
 	maxJSONDepth      = 64        // nested objects and arrays
-	maxContext        = 64 << 10  // bytes of a run's context as JSON
+	maxFree           = 64 << 10  // bytes of a context, evidence or meta as JSON
 	maxFailures       = 100       // entries of a run's failure_summary
 	maxName           = 255       // characters of a name
 	maxFailureCode    = 128       // characters

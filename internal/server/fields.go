@@ -164,10 +164,10 @@ func (f *fields) object(name string, longest int) (json.RawMessage, bool) {
 	return nil, false
 }
 
-// freeObject is a member that is a JSON object of at most longest bytes, as it came and without the secrets in
+// freeObject is a member that is a JSON object of at most maxFree bytes, as it came and without the secrets in
 // it: what is stored in their place may be longer.
-func (f *fields) freeObject(name string, longest int) (json.RawMessage, bool) {
-	object, ok := f.object(name, longest)
+func (f *fields) freeObject(name string) (json.RawMessage, bool) {
+	object, ok := f.object(name, maxFree)
 	if !ok {
 		return nil, false
 	}
@@ -176,7 +176,7 @@ func (f *fields) freeObject(name string, longest int) (json.RawMessage, bool) {
 		f.fault(name, "It cannot be read.")
 		return nil, false
 	}
-	return clean, f.fits(name, clean, longest)
+	return clean, f.fits(name, clean, maxFree)
 }
 
 // fits tells whether a member has at most longest bytes, and otherwise notes a fault.

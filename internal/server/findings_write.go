@@ -21,9 +21,6 @@ const (
 	findingAcknowledged = "acknowledged"
 )
 
-// maxEvidence is how many bytes of JSON a finding's evidence or an item's meta may have.
-const maxEvidence = 64 << 10
-
 // reportedFinding is a finding as a worker saw it. What is empty or 0 was not given.
 type reportedFinding struct {
 	pointer           string // where it stands in the body
@@ -84,7 +81,7 @@ func parseFinding(f *fields) reportedFinding {
 	if severity, ok := f.choice("severity", severities); ok {
 		item.severity = severity
 	}
-	if evidence, ok := f.freeObject("evidence", maxEvidence); ok {
+	if evidence, ok := f.freeObject("evidence"); ok {
 		item.evidence = string(evidence)
 	}
 	return item

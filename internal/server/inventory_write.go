@@ -80,7 +80,7 @@ func parseItem(f *fields) seenItem {
 	item.displayName, _ = f.text("display_name", maxDisplayName)
 	item.category, _ = f.text("category", maxName)
 	item.platform, _ = f.text("platform", maxName)
-	if meta, ok := f.freeObject("meta", maxEvidence); ok {
+	if meta, ok := f.freeObject("meta"); ok {
 		item.meta = string(meta)
 	}
 	if at, ok := f.instant("last_seen_at"); ok {

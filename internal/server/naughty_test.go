@@ -107,8 +107,8 @@ type writer struct {
 
 func (w *writer) ask(t *testing.T, method, path, body string) answer {
 	t.Helper()
-	if strings.Contains(path, "{fresh}") { // the first reason of a run stays
-		path = strings.Replace(path, "{fresh}", fmt.Sprint(w.ended(t)), 1)
+	if before, after, fresh := strings.Cut(path, "{fresh}"); fresh { // the first reason of a run stays
+		path = before + fmt.Sprint(w.ended(t)) + after
 	}
 	got, err := w.send(method, fmt.Sprintf("/workspaces/%d%s", w.ID, path), w.token, body)
 	if err != nil {

@@ -152,7 +152,7 @@ func parseReport(f *fields) report {
 	}
 	item.counts = parseCounts(f)
 	item.failures = parseFailures(f)
-	if patch, ok := f.freeObject("context", maxContext); ok {
+	if patch, ok := f.freeObject("context"); ok {
 		item.contextPatch = patch
 	}
 	if at, ok := f.instant("at"); ok {
@@ -239,7 +239,7 @@ func (s *Server) reportMany(ctx context.Context, db *sparing, ws workspace.Scope
 
 // reportDistinct applies reports of which no two are of one run, in one statement.
 func (s *Server) reportDistinct(ctx context.Context, db *sparing, ws workspace.Scope, items []report) ([]result, error) {
-	p := dbsqlc.ReportRunsParams{WorkspaceID: ws.ID(), Actor: ws.UserName(), ContextLimit: maxContext}
+	p := dbsqlc.ReportRunsParams{WorkspaceID: ws.ID(), Actor: ws.UserName(), ContextLimit: maxFree}
 	for _, item := range items {
 		p.Ids = append(p.Ids, item.id)
 		p.Statuses = append(p.Statuses, string(item.status))
@@ -348,7 +348,7 @@ func whyRefused(item report, run *dbsqlc.OperationRun) error {
 		return errConflict(run, outsideStates)
 	case item.contextPatch != nil:
 		return errInvalidFields(fault{
-			Pointer: "/context", Detail: fmt.Sprintf("Merged, the context would have more than %d bytes.", maxContext),
+			Pointer: "/context", Detail: fmt.Sprintf("Merged, the context would have more than %d bytes.", maxFree),
 		})
 	default:
 		return errConflict(run, "The run changed at the same moment; read it and report again.")

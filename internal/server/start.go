@@ -156,7 +156,7 @@ func parseStart(f *fields, ws workspace.Scope) start {
 	if tenantID != nil {
 		item.tenantID = *tenantID
 	}
-	if object, ok := f.freeObject("context", maxContext); ok {
+	if object, ok := f.freeObject("context"); ok {
 		item.context = string(object)
 	}
 	item.identityHash = parseIdentity(f, ws, tenantID, item.runType)
