@@ -22,6 +22,18 @@ func (c *ClientWithResponses) AllWorkspaces(ctx context.Context, params ListWork
 	})
 }
 
+// AllTenants reads the tenants of a workspace.
+func (c *ClientWithResponses) AllTenants(
+	ctx context.Context, workspaceID int64, params ListTenantsParams,
+) iter.Seq2[Tenant, error] {
+	params.IfNoneMatch = nil
+	return rows(params.Cursor, func(cursor *Cursor) (page[Tenant], error) {
+		asked := params
+		asked.Cursor = cursor
+		return pageOf[Tenant](c.ListTenants(ctx, workspaceID, &asked))
+	})
+}
+
 // AllOperationRuns reads the runs of a workspace.
 func (c *ClientWithResponses) AllOperationRuns(
 	ctx context.Context, workspaceID int64, params ListOperationRunsParams,

@@ -898,7 +898,7 @@ type BatchStart struct {
 	// Examples: 9f2b6c1de04a7b8c35f1e2d09a4b7c6d8e1f203948576a6b7c8d9e0f1a2b3c4d
 	RunIdentityHash *string `json:"run_identity_hash,omitempty"`
 
-	// TenantID The tenant that the run is for.
+	// TenantID The tenant that the run is for, by its id in the list of tenants.
 	//
 	// Examples: 31
 	TenantID *int64 `json:"tenant_id,omitempty"`
@@ -1567,7 +1567,7 @@ type ReportedFinding struct {
 	// Examples: policy
 	SubjectType *string `json:"subject_type,omitempty"`
 
-	// TenantID The tenant whose configuration it is in.
+	// TenantID The tenant whose configuration it is in, by its id in the list of tenants.
 	//
 	// Examples: 31
 	TenantID *int64 `json:"tenant_id,omitempty"`
@@ -1708,7 +1708,7 @@ type Run struct {
 	// Examples: {"trigger":"scheduled"}
 	SummaryCounts FreeJSON `json:"summary_counts"`
 
-	// TenantID The tenant that the run was for; null if it was for none in particular.
+	// TenantID The tenant that the run was for, whose name the list of tenants has; null if it was for none in particular.
 	//
 	// Examples: 31
 	TenantID *int64 `json:"tenant_id"`
@@ -2102,7 +2102,7 @@ type SeenInventoryItem struct {
 	// Examples: deviceConfiguration
 	PolicyType string `json:"policy_type"`
 
-	// TenantID The tenant that the item is of.
+	// TenantID The tenant that the item is of, by its id in the list of tenants.
 	//
 	// Examples: 31
 	TenantID *int64 `json:"tenant_id,omitempty"`
@@ -2240,7 +2240,7 @@ type StartRun struct {
 	// Examples: 9f2b6c1de04a7b8c35f1e2d09a4b7c6d8e1f203948576a6b7c8d9e0f1a2b3c4d
 	RunIdentityHash *string `json:"run_identity_hash,omitempty"`
 
-	// TenantID The tenant that the run is for.
+	// TenantID The tenant that the run is for, by its id in the list of tenants.
 	//
 	// Examples: 31
 	TenantID *int64 `json:"tenant_id,omitempty"`
@@ -2255,6 +2255,43 @@ type StartRun struct {
 //
 // Examples: {"processed":120,"total":530}
 type SummaryCounts map[string]int64
+
+// Tenant A customer directory that a workspace manages.
+type Tenant struct {
+	// CreatedAt Examples: 2025-06-11T08:40:00Z
+	CreatedAt *time.Time `json:"created_at"`
+
+	// ExternalID The id by which it is known elsewhere, which a workspace has once; null if there is none.
+	//
+	// Examples: 3f0c8a52-71d4-4c0b-9a37-5b1e7b0c6d21
+	ExternalID *string `json:"external_id"`
+
+	// ID What other rows name as their `tenant_id`.
+	//
+	// Examples: 31
+	ID int64 `json:"id"`
+
+	// Name What it is called. Two may have the same name.
+	//
+	// Examples: Contoso Ltd
+	Name string `json:"name"`
+
+	// UpdatedAt Examples: 2025-06-11T08:40:00Z
+	UpdatedAt *time.Time `json:"updated_at"`
+
+	// WorkspaceID Examples: 7
+	WorkspaceID int64 `json:"workspace_id"`
+}
+
+// TenantList A page of tenants.
+type TenantList struct {
+	Data []Tenant `json:"data"`
+
+	// NextCursor The `cursor` of the next page; null on the last.
+	//
+	// Examples: AAZQhKq2QAAAAAAAAAC8VQhqg3Jd0m7qT1nXH2W0k4o
+	NextCursor *string `json:"next_cursor"`
+}
 
 // Workspace A workspace, with the caller's role in it.
 type Workspace struct {
@@ -2440,6 +2477,12 @@ type StatsBefore = time.Time
 // StatsFrom defines model for StatsFrom.
 type StatsFrom = time.Time
 
+// TenantExternalID defines model for TenantExternalID.
+type TenantExternalID = string
+
+// TenantFields defines model for TenantFields.
+type TenantFields = []string
+
 // TenantID defines model for TenantID.
 type TenantID = int64
 
@@ -2575,7 +2618,7 @@ type GetWorkspaceParams struct {
 
 // ListBackupSchedulesParams defines parameters for ListBackupSchedules.
 type ListBackupSchedulesParams struct {
-	// TenantID Those of this tenant.
+	// TenantID Those of this tenant, by its id in the list of tenants.
 	TenantID *TenantID `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
 
 	// IsEnabled Schedules that are enabled (`true`), or that are not (`false`). A deleted one stays what it was;
@@ -2695,7 +2738,7 @@ type ListBackupScheduleRunsParams struct {
 	// Outcome Runs with one of these outcomes.
 	Outcome *RunOutcomes `form:"outcome,omitempty" json:"outcome,omitempty"`
 
-	// TenantID Those of this tenant.
+	// TenantID Those of this tenant, by its id in the list of tenants.
 	TenantID *TenantID `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
 
 	// UserID Runs that this user started.
@@ -2791,7 +2834,7 @@ type ListBackupScheduleSlotsParams struct {
 
 // ListFindingsParams defines parameters for ListFindings.
 type ListFindingsParams struct {
-	// TenantID Those of this tenant.
+	// TenantID Those of this tenant, by its id in the list of tenants.
 	TenantID *TenantID `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
 
 	// Status Findings with one of these statuses. An older store may have others than the service writes, so that
@@ -2880,7 +2923,7 @@ type GetFindingDiffParams struct {
 
 // ListInventoryItemsParams defines parameters for ListInventoryItems.
 type ListInventoryItemsParams struct {
-	// TenantID Those of this tenant.
+	// TenantID Those of this tenant, by its id in the list of tenants.
 	TenantID *TenantID `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
 
 	// PolicyType Items of one of these policy types.
@@ -2953,7 +2996,7 @@ type ListOperationRunsParams struct {
 	// Outcome Runs with one of these outcomes.
 	Outcome *RunOutcomes `form:"outcome,omitempty" json:"outcome,omitempty"`
 
-	// TenantID Those of this tenant.
+	// TenantID Those of this tenant, by its id in the list of tenants.
 	TenantID *TenantID `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
 
 	// UserID Runs that this user started.
@@ -3087,7 +3130,7 @@ type CountOperationRunsParams struct {
 	// Outcome Runs with one of these outcomes.
 	Outcome *RunOutcomes `form:"outcome,omitempty" json:"outcome,omitempty"`
 
-	// TenantID Those of this tenant.
+	// TenantID Those of this tenant, by its id in the list of tenants.
 	TenantID *TenantID `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
 
 	// UserID Runs that this user started.
@@ -3175,7 +3218,7 @@ type GetOperationRunStatsParams struct {
 	// that are no longer in the list of types.
 	Type *RunTypes `form:"type,omitempty" json:"type,omitempty"`
 
-	// TenantID Those of this tenant.
+	// TenantID Those of this tenant, by its id in the list of tenants.
 	TenantID *TenantID `form:"tenant_id,omitempty" json:"tenant_id,omitempty"`
 
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
@@ -3300,6 +3343,46 @@ type RetryOperationRunParams struct {
 
 // ListOperationTypesParams defines parameters for ListOperationTypes.
 type ListOperationTypesParams struct {
+	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// ListTenantsParams defines parameters for ListTenants.
+type ListTenantsParams struct {
+	// ExternalID The tenant that is known elsewhere by this id. There is one at most.
+	ExternalID *TenantExternalID `form:"external_id,omitempty" json:"external_id,omitempty"`
+
+	// Fields The members that are wanted of each row. `id` is always there, named or not; the others are
+	// left out and not read. It may differ from page to page. Name each once.
+	Fields *TenantFields `form:"fields,omitempty" json:"fields,omitempty"`
+
+	// Limit The most rows of a page. One above 200 is lowered to 200. A page of large rows ends with the
+	// one that makes it 8 MiB; next_cursor says whether more follow.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before, as it came. It holds for the same workspace, address,
+	// filters and order alone.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// RunledgerPosition Lets a replica of the database answer. It has to show the write whose answer had this
+	// `Runledger-Position`, or what was written a few seconds ago in any case: `any` asks for no
+	// more. Without this header the answer shows all that was written before it.
+	RunledgerPosition *LogPosition `json:"Runledger-Position,omitempty"`
+
+	// XRequestID A name for the request, which the answer and the server's log repeat: 1 to 64 letters,
+	// digits, dots, underscores and hyphens. Anything else is ignored, and the server makes one.
+	XRequestID *RequestID `json:"X-Request-Id,omitempty"`
+}
+
+// GetTenantParams defines parameters for GetTenant.
+type GetTenantParams struct {
 	// IfNoneMatch The `ETag` of an answer that the caller has. If it is still right, the answer is 304.
 	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 
@@ -3965,6 +4048,19 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/operation-types (the `ListOperationTypes` operationId).
 	ListOperationTypes(ctx context.Context, workspaceID WorkspaceID, params *ListOperationTypesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListTenants List tenants
+	//
+	// The tenants of the workspace, the one with the highest id first. Whoever administers the
+	// service adds and renames them, on its command line.
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/tenants (the `ListTenants` operationId).
+	ListTenants(ctx context.Context, workspaceID WorkspaceID, params *ListTenantsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetTenant Get a tenant
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/tenants/{id} (the `GetTenant` operationId).
+	GetTenant(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // GetHealth Tell whether the server can do its work
@@ -4984,6 +5080,39 @@ func (c *Client) RetryOperationRun(ctx context.Context, workspaceID WorkspaceID,
 // Corresponds with GET /workspaces/{workspace_id}/operation-types (the `ListOperationTypes` operationId).
 func (c *Client) ListOperationTypes(ctx context.Context, workspaceID WorkspaceID, params *ListOperationTypesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListOperationTypesRequest(c.Server, workspaceID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListTenants List tenants
+//
+// The tenants of the workspace, the one with the highest id first. Whoever administers the
+// service adds and renames them, on its command line.
+//
+// Corresponds with GET /workspaces/{workspace_id}/tenants (the `ListTenants` operationId).
+func (c *Client) ListTenants(ctx context.Context, workspaceID WorkspaceID, params *ListTenantsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListTenantsRequest(c.Server, workspaceID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetTenant Get a tenant
+//
+// Corresponds with GET /workspaces/{workspace_id}/tenants/{id} (the `GetTenant` operationId).
+func (c *Client) GetTenant(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetTenantParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetTenantRequest(c.Server, workspaceID, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -9089,6 +9218,207 @@ func NewListOperationTypesRequest(server string, workspaceID WorkspaceID, params
 	return req, nil
 }
 
+// NewListTenantsRequest constructs an http.Request for the ListTenants method
+func NewListTenantsRequest(server string, workspaceID WorkspaceID, params *ListTenantsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/tenants", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.ExternalID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "external_id", *params.ExternalID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Fields != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", false, "fields", *params.Fields, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.RunledgerPosition != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Runledger-Position", *params.RunledgerPosition, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Runledger-Position", headerParam1)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam2)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetTenantRequest constructs an http.Request for the GetTenant method
+func NewGetTenantRequest(server string, workspaceID WorkspaceID, id ID, params *GetTenantParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "workspace_id", workspaceID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/workspaces/%s/tenants/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.XRequestID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Request-Id", *params.XRequestID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Request-Id", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -9747,6 +10077,23 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /workspaces/{workspace_id}/operation-types (the `ListOperationTypes` operationId).
 	ListOperationTypesWithResponse(ctx context.Context, workspaceID WorkspaceID, params *ListOperationTypesParams, reqEditors ...RequestEditorFn) (*ListOperationTypesResponse, error)
+
+	// ListTenantsWithResponse List tenants
+	//
+	// The tenants of the workspace, the one with the highest id first. Whoever administers the
+	// service adds and renames them, on its command line.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/tenants (the `ListTenants` operationId).
+	ListTenantsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *ListTenantsParams, reqEditors ...RequestEditorFn) (*ListTenantsResponse, error)
+
+	// GetTenantWithResponse Get a tenant
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /workspaces/{workspace_id}/tenants/{id} (the `GetTenant` operationId).
+	GetTenantWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetTenantParams, reqEditors ...RequestEditorFn) (*GetTenantResponse, error)
 }
 
 type GetHealthResponse struct {
@@ -13211,6 +13558,172 @@ func (r ListOperationTypesResponse) ContentType() string {
 	return ""
 }
 
+type ListTenantsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TenantList
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *InvalidParameters
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *TooManyRequests
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListTenantsResponse) GetJSON200() *TenantList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListTenantsResponse) GetApplicationProblemJSON400() *InvalidParameters {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListTenantsResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListTenantsResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListTenantsResponse) GetApplicationProblemJSON429() *TooManyRequests {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListTenantsResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListTenantsResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListTenantsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListTenantsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListTenantsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListTenantsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetTenantResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Tenant
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *InvalidParameters
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthorized
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *TooManyRequests
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *InternalError
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetTenantResponse) GetJSON200() *Tenant {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetTenantResponse) GetApplicationProblemJSON400() *InvalidParameters {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetTenantResponse) GetApplicationProblemJSON401() *Unauthorized {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetTenantResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetTenantResponse) GetApplicationProblemJSON429() *TooManyRequests {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetTenantResponse) GetApplicationProblemJSON500() *InternalError {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetTenantResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetTenantResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetTenantResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetTenantResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetTenantResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // GetHealthWithResponse Tell whether the server can do its work
 //
 // The same as `/readyz`, under the name that many probes expect.
@@ -14106,6 +14619,35 @@ func (c *ClientWithResponses) ListOperationTypesWithResponse(ctx context.Context
 		return nil, err
 	}
 	return ParseListOperationTypesResponse(rsp)
+}
+
+// ListTenantsWithResponse List tenants
+//
+// The tenants of the workspace, the one with the highest id first. Whoever administers the
+// service adds and renames them, on its command line.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /workspaces/{workspace_id}/tenants (the `ListTenants` operationId).
+func (c *ClientWithResponses) ListTenantsWithResponse(ctx context.Context, workspaceID WorkspaceID, params *ListTenantsParams, reqEditors ...RequestEditorFn) (*ListTenantsResponse, error) {
+	rsp, err := c.ListTenants(ctx, workspaceID, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListTenantsResponse(rsp)
+}
+
+// GetTenantWithResponse Get a tenant
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /workspaces/{workspace_id}/tenants/{id} (the `GetTenant` operationId).
+func (c *ClientWithResponses) GetTenantWithResponse(ctx context.Context, workspaceID WorkspaceID, id ID, params *GetTenantParams, reqEditors ...RequestEditorFn) (*GetTenantResponse, error) {
+	rsp, err := c.GetTenant(ctx, workspaceID, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetTenantResponse(rsp)
 }
 
 // ParseGetHealthResponse parses an HTTP response from a GetHealthWithResponse call
@@ -17008,6 +17550,148 @@ func ParseListOperationTypesResponse(rsp *http.Response) (*ListOperationTypesRes
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest OperationTypeList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest InvalidParameters
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest TooManyRequests
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListTenantsResponse parses an HTTP response from a ListTenantsWithResponse call
+func ParseListTenantsResponse(rsp *http.Response) (*ListTenantsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListTenantsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TenantList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest InvalidParameters
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthorized
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest TooManyRequests
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest InternalError
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetTenantResponse parses an HTTP response from a GetTenantWithResponse call
+func ParseGetTenantResponse(rsp *http.Response) (*GetTenantResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetTenantResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Tenant
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

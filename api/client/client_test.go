@@ -169,6 +169,9 @@ func TestTheClientReadsEveryKindOfRow(t *testing.T) {
 		got.LastSeenOperationRun == nil || got.LastSeenOperationRun.ID != run {
 		t.Errorf("item %+v", got)
 	}
+	if got := only(t, c.AllTenants(ctx, ws.ID, client.ListTenantsParams{})); got.ID != tenant || got.Name == "" || got.ExternalID == nil {
+		t.Errorf("tenant %+v", got)
+	}
 	count, err := c.CountOperationRunsWithResponse(ctx, ws.ID, &client.CountOperationRunsParams{})
 	if err != nil || count.JSON200 == nil || count.JSON200.Count != 1 || count.JSON200.Relation != client.CountRelationEq {
 		t.Errorf("count %s, error %v", count.Body, err)

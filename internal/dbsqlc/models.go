@@ -125,6 +125,15 @@ type OperationRun struct {
 	Recalled          bool
 }
 
+type Tenant struct {
+	ID          int64
+	WorkspaceID int64
+	Name        string
+	ExternalID  *string
+	CreatedAt   pgtype.Timestamptz
+	UpdatedAt   pgtype.Timestamptz
+}
+
 type Workspace struct {
 	ID         int64
 	Slug       *string

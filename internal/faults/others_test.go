@@ -52,6 +52,7 @@ func errands(run int64) []errand {
 		{"what rests on a run", get, one + "/dependents", ""},
 		{"findings", get, "/findings", ""},
 		{"inventory items", get, "/inventory-items", ""},
+		{"tenants", get, "/tenants", ""},
 		{"schedules", get, "/backup-schedules", ""},
 		{"a heartbeat", post, one + "/heartbeat", ""},
 		{"a batch of runs", post, "/operation-runs/batch", `{"operations":[{"start":{"type":"inventory_sync"}},{"start":{"type":"inventory_sync"}}]}`},

@@ -97,6 +97,7 @@ func TestAContractedDatabaseIsServedToItsLastRow(t *testing.T) {
 		"findings?limit=7":                        "SELECT id FROM findings WHERE workspace_id = 1 ORDER BY id",
 		"inventory-items?limit=7":                 "SELECT id FROM inventory_items WHERE workspace_id = 1 ORDER BY id",
 		"backup-schedules?limit=7":                "SELECT id FROM backup_schedules WHERE workspace_id = 1 ORDER BY id",
+		"tenants?limit=1":                         "SELECT id FROM tenants WHERE workspace_id = 1 ORDER BY id",
 		// A legacy id finds the run that it was bridged to.
 		"operation-runs?legacy_table=backup_schedule_runs&legacy_id=" + one(t, address, `SELECT min(b.id)::text FROM legacy_archive.backup_schedule_runs AS b
 			JOIN operation_runs AS r ON r.id = b.operation_run_id AND r.workspace_id = 1`): `SELECT operation_run_id FROM legacy_archive.backup_schedule_runs

@@ -155,7 +155,7 @@ func TestNoQueryStringIsAFaultOfTheServer(t *testing.T) {
 		"created_before", "started_from", "started_before", "completed_from", "completed_before", "updated_from", "updated_before", "order",
 		"limit", "cursor", "policy_type", "category", "platform", "external_id", "severity", "finding_type", "is_enabled", "scope_key", "nothing",
 	}
-	for _, noun := range []string{"operation-runs", "operation-runs/count", "findings", "inventory-items", "backup-schedules"} {
+	for _, noun := range []string{"operation-runs", "operation-runs/count", "tenants", "findings", "inventory-items", "backup-schedules"} {
 		for _, name := range names {
 			for _, value := range values {
 				path := fmt.Sprintf("/workspaces/%d/%s?%s=%s", f.ID, noun, name, value)

@@ -95,6 +95,7 @@ func TestACursorOpensItsOwnListAlone(t *testing.T) {
 		fmt.Sprintf("/workspaces/%d/findings", f.ID),
 		fmt.Sprintf("/workspaces/%d/inventory-items", f.ID),
 		fmt.Sprintf("/workspaces/%d/backup-schedules", f.ID),
+		fmt.Sprintf("/workspaces/%d/tenants", f.ID),
 		"/workspaces",
 	} {
 		h.refusesCursor(t, token, foreign, cursor)

@@ -46,6 +46,7 @@ func fieldLists(f fixture) map[string]struct{ component, rows string } {
 		below(fmt.Sprintf("backup-schedules/%d/runs", f.schedule)): {"RunFields", below("operation-runs")},
 		below("findings"):        {"FindingFields", below("findings")},
 		below("inventory-items"): {"InventoryItemFields", below("inventory-items")},
+		below("tenants"):         {"TenantFields", below("tenants")},
 	}
 }
 
@@ -63,6 +64,7 @@ func oddRows(t *testing.T, h *harness, f fixture) {
 			WHERE $2::bigint > 0`,
 		`INSERT INTO findings (workspace_id, finding_type, fingerprint, evidence, created_at) SELECT $1, '', E'\t', '[{}, null]', NULL WHERE $2::bigint + $3::bigint > 0`,
 		`INSERT INTO inventory_items (workspace_id, policy_type, external_id, display_name, last_seen_at) SELECT $1, '', '', 'Gerät', '0001-01-01 BC' WHERE $2::bigint + $3::bigint > 0`,
+		`INSERT INTO tenants (workspace_id, name, created_at, updated_at) SELECT $1, E'é "\\\n', NULL, 'infinity' WHERE $2::bigint + $3::bigint > 0`,
 	} {
 		if _, err := h.pool.Exec(t.Context(), sql, f.ID, f.run, f.schedule); err != nil {
 			t.Fatalf("%v\n%s", err, sql)

@@ -45,6 +45,8 @@ func newFixture(t testing.TB, h *harness) fixture {
 // row is the id, in the fixture, of the row that a route below a workspace shows.
 func (f fixture) row(pattern string) int64 {
 	switch {
+	case strings.Contains(pattern, "/tenants/"):
+		return f.tenant
 	case strings.Contains(pattern, "/operation-runs/"):
 		return f.run
 	case strings.Contains(pattern, "/findings/"):

@@ -45,6 +45,8 @@ func TestAListIsPlannedOnceUnlessItHasSeveralFilters(t *testing.T) {
 		{"findings", "force_generic_plan"},
 		{"findings?severity=high&status=new", "force_custom_plan"},
 		{"inventory-items", "force_generic_plan"},
+		{"tenants", "force_generic_plan"},
+		{"tenants?external_id=x", "force_generic_plan"},
 	} {
 		h.get(t, http.StatusOK, ws.Readonly.Subject, base+c.path)
 		if got := setting(); got != c.want {

@@ -102,6 +102,7 @@ func touched() map[string]string {
 		runs      = "UPDATE operation_runs SET attempt = attempt + 1 WHERE workspace_id = $1"
 		findings  = "UPDATE findings SET scope_key = coalesce(scope_key, '') || 'x' WHERE workspace_id = $1"
 		items     = "UPDATE inventory_items SET category = coalesce(category, '') || 'x' WHERE workspace_id = $1"
+		tenants   = "UPDATE tenants SET name = name || 'x' WHERE workspace_id = $1"
 		schedules = "UPDATE backup_schedules SET name = name || 'x' WHERE workspace_id = $1"
 	)
 	byRoute := map[string]string{}
@@ -117,6 +118,8 @@ func touched() map[string]string {
 			byRoute[pattern] = findings
 		case strings.Contains(pattern, "/inventory-items"):
 			byRoute[pattern] = items
+		case strings.Contains(pattern, "/tenants"):
+			byRoute[pattern] = tenants
 		default:
 			byRoute[pattern] = schedules
 		}

@@ -89,6 +89,8 @@ var polledRoutes = []string{
 	"/workspaces/{workspace_id}/operation-runs/count",
 	"/workspaces/{workspace_id}/operation-runs/{id}",
 	"/workspaces/{workspace_id}/operation-runs/{id}/events",
+	"/workspaces/{workspace_id}/tenants",
+	"/workspaces/{workspace_id}/tenants/{id}",
 	"/workspaces/{workspace_id}/findings",
 	"/workspaces/{workspace_id}/findings/{id}",
 	"/workspaces/{workspace_id}/inventory-items",

@@ -55,7 +55,7 @@ func onlyWithAPosition(t *testing.T, c *cluster) {
 	c.awaitReplayed(t, at)
 	for _, path := range []string{
 		"operation-runs", "operation-runs?limit=1", "operation-runs?fields=id&type=inventory_sync,backup_schedule_run", "operation-runs/count",
-		"operation-runs/stats?from=2020-01-01T00:00:00Z&before=2020-01-02T00:00:00Z", "findings", "inventory-items", "backup-schedules",
+		"operation-runs/stats?from=2020-01-01T00:00:00Z&before=2020-01-02T00:00:00Z", "tenants", "findings", "inventory-items", "backup-schedules",
 		fmt.Sprintf("backup-schedules/%d/runs", f.schedule),
 	} {
 		path = fmt.Sprintf("/workspaces/%d/%s", f.ID, path)
@@ -199,7 +199,7 @@ func malformedPosition(t *testing.T, c *cluster) {
 		"x", "", "ANY", "any, any", "0", "00000000000000ab", "0x00000000000000", "+000000000000001", "0000000000000000F", "0/16B3748",
 	} {
 		for _, path := range []string{
-			"operation-runs", "operation-runs/count", "operation-runs/stats", "findings", "inventory-items", "backup-schedules",
+			"operation-runs", "operation-runs/count", "operation-runs/stats", "tenants", "findings", "inventory-items", "backup-schedules",
 			fmt.Sprintf("backup-schedules/%d/runs", f.schedule),
 		} {
 			r.client = &http.Client{Transport: r.plainTransport(t)} // the contract's own tests hold what it says

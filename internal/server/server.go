@@ -195,6 +195,8 @@ func (s *Server) routes() *chi.Mux {
 	r.Get("/workspaces", s.signedIn(s.listWorkspaces))
 	r.Get("/workspaces/{workspace_id}", s.scoped(s.getWorkspace))
 	r.Get("/workspaces/{workspace_id}/operation-types", s.scoped(s.listOperationTypes))
+	r.Get("/workspaces/{workspace_id}/tenants", s.listed(s.listTenants))
+	r.Get("/workspaces/{workspace_id}/tenants/{id}", s.scoped(s.remembered(s.getTenant)))
 
 	r.Get("/workspaces/{workspace_id}/operation-runs", s.listed(s.listRuns))
 	r.Get("/workspaces/{workspace_id}/operation-runs/count", s.scoped(s.remembered(s.countRuns)))

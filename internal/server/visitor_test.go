@@ -18,6 +18,7 @@ var listRoutes = []string{
 	"/workspaces/{workspace_id}/backup-schedules/{id}/runs",
 	"/workspaces/{workspace_id}/findings",
 	"/workspaces/{workspace_id}/inventory-items",
+	"/workspaces/{workspace_id}/tenants",
 }
 
 func TestAPageIsOneRoundTripForWhomTheGateHasLetIn(t *testing.T) {
