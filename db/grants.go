@@ -12,7 +12,7 @@ import (
 )
 
 // applicationPrivileges are what the role of the servers may do with each table, and nothing else:
-// it cannot make anybody a member, change a type, or alter what an audit event tells. Whoever
+// it cannot make anybody a member, change a type or a tenant, or alter what an audit event tells. Whoever
 // migrates owns the tables and administers with that role.
 var applicationPrivileges = map[string][]string{
 	VersionTable:            {"SELECT"},

@@ -27,7 +27,9 @@ func TestEveryChangeOfTheInstallationIsAudited(t *testing.T) {
 		"workspace create acme --name Acme", "member add acme alice", "member add acme alice --role owner",
 		"member add acme alice --role owner", "member add acme alice --name Alice", // owner already: nothing to tell of the membership
 		"types add policy_export --label Export --stale-after 1h", "types disable policy_export", "types disable policy_export", "types enable policy_export",
-		"types retain policy_export --keep-days 30", "member remove acme alice", "workspace archive acme",
+		"types retain policy_export --keep-days 30", "member remove acme alice",
+		"tenant add acme Contoso --external-id ext-1", "tenant add acme Fabrikam", "tenant rename acme 1 Group", "tenant rename acme 1 Group", // called so already
+		"workspace archive acme",
 		"workspace archive acme", // archived already: nothing to tell
 		"workspace unarchive acme", "workspace unarchive acme",
 	} {
@@ -36,6 +38,7 @@ func TestEveryChangeOfTheInstallationIsAudited(t *testing.T) {
 	// What fails changes nothing and tells nothing.
 	for _, line := range []string{
 		"workspace create acme", "member remove acme bob", "types add policy_export", "types enable nothing", "member add nowhere alice",
+		"tenant add acme Other --external-id ext-1", "tenant add nowhere Contoso", "tenant rename acme 1000000 Group",
 	} {
 		if code, _, _ := command(t, environ, strings.Fields(line)...); code != exitFailure {
 			t.Errorf("runledger %s exits with %d", line, code)
@@ -50,6 +53,9 @@ func TestEveryChangeOfTheInstallationIsAudited(t *testing.T) {
 		{"type_enabled", nil, "policy_export", `{}`},
 		{"type_retention_set", nil, "policy_export", `{"keep_days": 30, "keep_last": null}`},
 		{"member_removed", new("acme"), "alice", `{"role_before": "owner"}`},
+		{"tenant_added", new("acme"), "1", `{"name": "Contoso", "external_id": "ext-1"}`},
+		{"tenant_added", new("acme"), "2", `{"name": "Fabrikam", "external_id": null}`},
+		{"tenant_renamed", new("acme"), "1", `{"name": "Group", "name_before": "Contoso"}`},
 		{"workspace_archived", new("acme"), "acme", `{}`},
 		{"workspace_unarchived", new("acme"), "acme", `{}`},
 	}

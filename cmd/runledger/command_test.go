@@ -64,7 +64,7 @@ func TestEveryCommandHasHelp(t *testing.T) {
 func TestAWrongCommandLineExitsWith2(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{
-		"nonsense", "serve now", "serve --fast", "migrate", "migrate sideways", "workspace create", "token", "member add a", "types add",
+		"nonsense", "serve now", "serve --fast", "migrate", "migrate sideways", "workspace create", "token", "member add a", "types add", "tenant add acme", "tenant rename acme 1",
 		"seed --runs many", "dev extra", "legacy purge", "healthcheck --timeout soon", "version 2",
 		"help nonsense", "help member nonsense", "completion", "completion korn", "healthcheck --url nonsense", "healthcheck --url ftp://127.0.0.1",
 	} {
@@ -208,7 +208,7 @@ func TestOnADatabaseWithLegacyStoresEveryCommandPointsAtTheirRemoval(t *testing.
 	environ := []string{"RUNLEDGER_DATABASE_URL=" + databaseURL}
 	for line, wanted := range map[string]int{
 		"migrate status": exitOK, "migrate up": exitFailure, "migrate grant pg_monitor": exitFailure, "workspace create acme": exitFailure, "workspace list": exitFailure,
-		"member add acme alice": exitFailure, "types list": exitFailure, "audit list": exitFailure, "retention preview": exitFailure,
+		"member add acme alice": exitFailure, "types list": exitFailure, "tenant list acme": exitFailure, "audit list": exitFailure, "retention preview": exitFailure,
 	} {
 		code, stdout, stderr := command(t, environ, strings.Fields(line)...)
 		if told := stdout + stderr; code != wanted || !strings.Contains(told, "runledger legacy plan") || strings.Contains(told, "migrate up") {
@@ -347,7 +347,8 @@ func TestTheHelpTeaches(t *testing.T) {
 	t.Parallel()
 	for line, wants := range map[string][]string{
 		"workspace create": {"SLUG is", "a-z and 0-9"}, "workspace archive": {"slug or id", "workspace unarchive"},
-		"types add": {"NAME begins"}, "member list": {"slug or id"}, "member remove": {"slug or id"}, "seed": {"no command takes"}, "types retain": {"--keep-nothing"},
+		"types add": {"NAME begins"}, "member list": {"slug or id"}, "member remove": {"slug or id"},
+		"tenant add": {"slug or id", "tenant_id", "cannot be removed"}, "tenant list": {"slug or id"}, "tenant rename": {"slug or id", "tenant list"}, "seed": {"no command takes"}, "types retain": {"--keep-nothing"},
 	} {
 		help := does(t, nil, append(strings.Fields(line), "--help")...)
 		for _, want := range wants {
@@ -356,7 +357,7 @@ func TestTheHelpTeaches(t *testing.T) {
 			}
 		}
 	}
-	for _, group := range []string{"migrate", "seed", "workspace", "member", "types", "retention", "audit"} {
+	for _, group := range []string{"migrate", "seed", "workspace", "member", "tenant", "types", "retention", "audit"} {
 		root := (&app{}).rootCommand()
 		cmd, _, err := root.Find([]string{group})
 		if err != nil {
@@ -381,7 +382,7 @@ func TestADatabaseWithoutTheSchemaIsToldHowToGetIt(t *testing.T) {
 	t.Parallel()
 	environ := []string{"RUNLEDGER_DATABASE_URL=" + dbtest.Empty(t)}
 	for _, line := range []string{
-		"workspace list", "workspace create acme", "member list acme", "types list", "retention preview", "retention run", "audit list", "seed --runs 0",
+		"workspace list", "workspace create acme", "member list acme", "tenant list acme", "types list", "retention preview", "retention run", "audit list", "seed --runs 0",
 		"migrate grant pg_monitor",
 	} {
 		if code, _, stderr := command(t, environ, strings.Fields(line)...); code != exitFailure || !strings.HasSuffix(stderr, ": run \"runledger migrate up\" first\n") {
@@ -406,7 +407,9 @@ func TestTheServersRoleIsToldWhoseCommandItIs(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	does(t, []string{"RUNLEDGER_DATABASE_URL=" + databaseURL}, "migrate", "grant", role)
+	owner := []string{"RUNLEDGER_DATABASE_URL=" + databaseURL}
+	does(t, owner, "migrate", "grant", role)
+	does(t, owner, "workspace", "create", "acme")
 	as, err := url.Parse(databaseURL)
 	if err != nil {
 		t.Fatal(err)
@@ -414,7 +417,8 @@ func TestTheServersRoleIsToldWhoseCommandItIs(t *testing.T) {
 	as.User = url.UserPassword(role, "servers")
 	environ := []string{"RUNLEDGER_DATABASE_URL=" + as.String()}
 	does(t, environ, "workspace", "list")
-	for _, line := range []string{"workspace create acme", "types disable inventory_sync"} {
+	does(t, environ, "tenant", "list", "acme")
+	for _, line := range []string{"workspace create acme", "types disable inventory_sync", "tenant add acme Contoso"} {
 		if code, _, stderr := command(t, environ, strings.Fields(line)...); code != exitFailure || !strings.Contains(stderr, "the role that owns the tables") {
 			t.Errorf("runledger %s exits with %d: %s", line, code, stderr)
 		}

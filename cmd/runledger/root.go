@@ -115,6 +115,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 130 interru
 		a.tokenCommand(),
 		onDatabase(a.workspaceCommand()),
 		onDatabase(a.memberCommand()),
+		onDatabase(a.tenantCommand()),
 		onDatabase(a.typesCommand()),
 		onDatabase(a.retentionCommand()),
 		onDatabase(a.auditCommand()),

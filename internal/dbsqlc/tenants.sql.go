@@ -9,6 +9,65 @@ import (
 	"context"
 )
 
+const addTenant = `-- name: AddTenant :one
+INSERT INTO tenants (workspace_id, name, external_id) VALUES ($1, $2, $3)
+ON CONFLICT (workspace_id, external_id) DO NOTHING
+RETURNING id
+`
+
+type AddTenantParams struct {
+	WorkspaceID int64
+	Name        string
+	ExternalID  *string
+}
+
+// There is no row if the workspace has a tenant with that external id already.
+func (q *Queries) AddTenant(ctx context.Context, db DBTX, arg AddTenantParams) (int64, error) {
+	row := db.QueryRow(ctx, addTenant, arg.WorkspaceID, arg.Name, arg.ExternalID)
+	var id int64
+	err := row.Scan(&id)
+	return id, err
+}
+
+const findTenantByExternalID = `-- name: FindTenantByExternalID :one
+SELECT id, name FROM tenants WHERE workspace_id = $1 AND external_id = $2
+`
+
+type FindTenantByExternalIDParams struct {
+	WorkspaceID int64
+	ExternalID  *string
+}
+
+type FindTenantByExternalIDRow struct {
+	ID   int64
+	Name string
+}
+
+func (q *Queries) FindTenantByExternalID(ctx context.Context, db DBTX, arg FindTenantByExternalIDParams) (FindTenantByExternalIDRow, error) {
+	row := db.QueryRow(ctx, findTenantByExternalID, arg.WorkspaceID, arg.ExternalID)
+	var i FindTenantByExternalIDRow
+	err := row.Scan(&i.ID, &i.Name)
+	return i, err
+}
+
+const findTenantName = `-- name: FindTenantName :one
+SELECT name FROM tenants WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE
+`
+
+type FindTenantNameParams struct {
+	WorkspaceID int64
+	ID          int64
+}
+
+// Holds the tenant until the transaction ends, so that what it was called before a change is known. Runs that
+// name it are recorded meanwhile.
+func (q *Queries) FindTenantName(ctx context.Context, db DBTX, arg FindTenantNameParams) (string, error) {
+	row := db.QueryRow(ctx, findTenantName, arg.WorkspaceID, arg.ID)
+	var name string
+	err := row.Scan(&name)
+	return name, err
+}
+
 const getTenant = `-- name: GetTenant :one
 SELECT id, workspace_id, name, external_id, created_at, updated_at FROM tenants WHERE workspace_id = $1 AND id = $2
 `
@@ -70,4 +129,19 @@ func (q *Queries) ListTenants(ctx context.Context, db DBTX, arg ListTenantsParam
 		return nil, err
 	}
 	return items, nil
+}
+
+const renameTenant = `-- name: RenameTenant :exec
+UPDATE tenants SET name = $1, updated_at = now() WHERE workspace_id = $2 AND id = $3
+`
+
+type RenameTenantParams struct {
+	Name        string
+	WorkspaceID int64
+	ID          int64
+}
+
+func (q *Queries) RenameTenant(ctx context.Context, db DBTX, arg RenameTenantParams) error {
+	_, err := db.Exec(ctx, renameTenant, arg.Name, arg.WorkspaceID, arg.ID)
+	return err
 }
