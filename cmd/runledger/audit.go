@@ -82,9 +82,10 @@ func (a *app) auditCommand() *cobra.Command {
 	list := &cobra.Command{
 		Use:   "list",
 		Short: "List what was done to the installation, the newest first",
-		Long: `List shows who changed memberships, workspaces, tenants, types and their retention,
-and what retention let go. ROLE is the database role that did it; WHO is what the
-machine knew of its user. What happened to a run is in the run's own timeline.
+		Long: `List shows who changed memberships, what users are called, workspaces, tenants, types and
+their retention, who acknowledged findings or opened them again, and what retention let go. ROLE is the
+database role that did it; WHO is what the machine knew of its user. What happened to a run is in the
+run's own timeline.
 
 What is older than the last line comes with --before and the ID of that line.`,
 		Example: `  runledger audit list

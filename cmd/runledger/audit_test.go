@@ -26,6 +26,7 @@ func TestEveryChangeOfTheInstallationIsAudited(t *testing.T) {
 	for _, line := range []string{
 		"workspace create acme --name Acme", "member add acme alice", "member add acme alice --role owner",
 		"member add acme alice --role owner", "member add acme alice --name Alice", // owner already: nothing to tell of the membership
+		"member add acme alice --name Alice",
 		"types add policy_export --label Export --stale-after 1h", "types disable policy_export", "types disable policy_export", "types enable policy_export",
 		"types retain policy_export --keep-days 30", "member remove acme alice",
 		"tenant add acme Contoso --external-id ext-1", "tenant add acme Fabrikam", "tenant rename acme 1 Group", "tenant rename acme 1 Group", // called so already
@@ -48,6 +49,7 @@ func TestEveryChangeOfTheInstallationIsAudited(t *testing.T) {
 		{"workspace_created", new("acme"), "acme", `{"name": "Acme"}`},
 		{"member_added", new("acme"), "alice", `{"role": "readonly"}`},
 		{"member_role_set", new("acme"), "alice", `{"role": "owner", "role_before": "readonly"}`},
+		{"user_changed", nil, "alice", `{"name": "Alice", "name_before": "alice"}`},
 		{"type_added", nil, "policy_export", `{"label": "Export", "stale_after_seconds": 3600}`},
 		{"type_disabled", nil, "policy_export", `{}`},
 		{"type_enabled", nil, "policy_export", `{}`},

@@ -158,7 +158,7 @@ func TestAnOperatorSetsUpADatabase(t *testing.T) {
 	}
 	does(t, environ, "workspace", "create", "acme", "--name", "Acme Ltd")
 	does(t, environ, "member", "add", "acme", "alice", "--role", "owner", "--name", "Alice")
-	if out := does(t, environ, "member", "add", "acme", "alice", "--email", "alice@example.com"); out != "alice is an owner of acme, as before.\n" {
+	if out := does(t, environ, "member", "add", "acme", "alice", "--email", "alice@example.com"); out != "alice is an owner of acme, as before. Set the e-mail address to \"alice@example.com\".\n" {
 		t.Errorf("with another address, she is %q", out)
 	}
 	if out := does(t, environ, "member", "add", "acme", "alice", "--role", "operator"); out != "alice is now an operator of acme.\n" {
@@ -239,33 +239,6 @@ func TestATypeIsNamedAsAStartCanNameIt(t *testing.T) {
 	code, _, stderr := command(t, environ, "types", "add", longest+"a")
 	if code != exitUsage || !strings.Contains(stderr, "at most 255") {
 		t.Errorf("exit code %d: %s", code, stderr)
-	}
-}
-
-func TestAUserIsUpdatedWhenTheirNameIs(t *testing.T) {
-	t.Parallel()
-	databaseURL := dbtest.Fresh(t)
-	environ := []string{"RUNLEDGER_DATABASE_URL=" + databaseURL}
-	does(t, environ, "workspace", "create", "acme")
-	conn := dbtest.Connect(t, databaseURL)
-	for _, c := range []struct {
-		line    string
-		updated bool
-	}{
-		{"member add acme bob", false}, {"member add acme bob", false}, {"member add acme bob --name Bob", true},
-		{"member add acme bob --email bob@acme.test", true},
-	} {
-		if _, err := conn.Exec(t.Context(), "UPDATE users SET updated_at = created_at"); err != nil {
-			t.Fatal(err)
-		}
-		does(t, environ, strings.Fields(c.line)...)
-		var updated bool
-		if err := conn.QueryRow(t.Context(), "SELECT updated_at > created_at FROM users WHERE subject = 'bob'").Scan(&updated); err != nil {
-			t.Fatal(err)
-		}
-		if updated != c.updated {
-			t.Errorf("runledger %s: updated is %t", c.line, updated)
-		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
@@ -15,32 +16,36 @@ import (
 	"github.com/runledger/runledger/internal/workspace"
 )
 
+// newMember is what "member add" is told of a user and the membership; what is empty is as it was.
+type newMember struct {
+	subject, role string
+	name, email   string
+}
+
 func (a *app) memberCommand() *cobra.Command {
-	var role, name, email string
+	var m newMember
 	add := &cobra.Command{
 		Use:   "add WORKSPACE SUBJECT",
-		Short: "Make a user a member of a workspace, or change a member's role",
+		Short: "Make a user a member of a workspace, or change a member's role, name or e-mail",
 		Long: `Add makes the user whose tokens carry SUBJECT as their sub claim a member of the
 workspace, which is named by its slug or id. Users who are not known yet become known;
-members keep their role, unless --role gives them another. Roles: readonly reads;
-operator records runs and acknowledges findings as well; manager and owner also recall
-runs and make, edit and delete backup schedules.`,
+members keep their role, unless --role gives them another. --name and --email change
+what a user is called in every workspace, which the audit tells with what it was. Roles:
+readonly reads; operator records runs and acknowledges findings as well; manager and
+owner also recall runs and make, edit and delete backup schedules.`,
 		Example: `  runledger member add acme 'auth0|12345' --role operator --name "Ada Lovelace"`,
 		Args:    exactArgs("WORKSPACE", "SUBJECT"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
-			if role != "" && !slices.Contains(workspace.Roles, workspace.Role(role)) {
-				return change{}, usageError{fmt.Errorf("--role wants one of %v, not %q", workspace.Roles, role)}
+			m.subject = args[1]
+			if err := m.check(); err != nil {
+				return change{}, err
 			}
-			subject, err := auth.ParseSubject(args[1])
-			if err != nil {
-				return change{}, usageError{err}
-			}
-			return addMember(ctx, tx, args[0], string(subject), role, name, email)
+			return addMember(ctx, tx, args[0], m)
 		}),
 	}
-	add.Flags().StringVar(&role, "role", "", "owner, manager, operator or readonly (that of a member, else readonly)")
-	add.Flags().StringVar(&name, "name", "", "the user's name (that on record, else the subject)")
-	add.Flags().StringVar(&email, "email", "", "the user's e-mail address")
+	add.Flags().StringVar(&m.role, "role", "", "owner, manager, operator or readonly (that of a member, else readonly)")
+	add.Flags().StringVar(&m.name, "name", "", "the user's name (that on record, else the subject)")
+	add.Flags().StringVar(&m.email, "email", "", "the user's e-mail address")
 
 	remove := &cobra.Command{
 		Use:   "remove WORKSPACE SUBJECT",
@@ -82,40 +87,97 @@ var inWords = map[workspace.Role]string{
 	workspace.RoleReadonly: "a readonly member",
 }
 
-// addMember makes the user known and a member, or changes the member's role.
-func addMember(ctx context.Context, tx pgx.Tx, workspaceName, subject, role, name, email string) (change, error) {
+// check finds what is wrong with what was typed.
+func (m *newMember) check() error {
+	var faults []error
+	if m.role != "" && !slices.Contains(workspace.Roles, workspace.Role(m.role)) {
+		faults = append(faults, fmt.Errorf("--role wants one of %v, not %q", workspace.Roles, m.role))
+	}
+	if _, err := auth.ParseSubject(m.subject); err != nil {
+		faults = append(faults, fmt.Errorf("SUBJECT cannot be the sub of a token: %w", err))
+	} else if strings.TrimSpace(m.subject) == "" {
+		faults = append(faults, errors.New("SUBJECT is blank; it wants the sub of the user's tokens"))
+	}
+	if m.name != "" && strings.TrimSpace(m.name) == "" {
+		faults = append(faults, errors.New("--name is blank"))
+	}
+	if local, domain, _ := strings.Cut(m.email, "@"); m.email != "" && (local == "" || domain == "") {
+		faults = append(faults, fmt.Errorf("--email wants an address such as ada@example.com, not %q", m.email))
+	}
+	if len(faults) > 0 {
+		return usageError{errors.Join(faults...)}
+	}
+	return nil
+}
+
+// addMember makes the user known and a member, or changes the member's role, and what the user is called.
+func addMember(ctx context.Context, tx pgx.Tx, workspaceName string, m newMember) (change, error) {
 	queries := dbsqlc.New()
 	found, err := findWorkspace(ctx, tx, workspaceName)
 	if err != nil {
 		return change{}, err
 	}
-	if err := queries.PutUser(ctx, tx, dbsqlc.PutUserParams{
-		Subject: &subject, Name: nonEmpty(name), Email: nonEmpty(email),
-	}); err != nil {
+	renamed, err := putUser(ctx, tx, m)
+	if err != nil {
 		return change{}, err
 	}
-	before, err := queries.FindMemberRole(ctx, tx, dbsqlc.FindMemberRoleParams{WorkspaceID: found.ID, Subject: &subject})
+	before, err := queries.FindMemberRole(ctx, tx, dbsqlc.FindMemberRoleParams{WorkspaceID: found.ID, Subject: &m.subject})
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return change{}, err
 	}
-	role = cmp.Or(role, before, string(workspace.RoleReadonly))
+	role := cmp.Or(m.role, before, string(workspace.RoleReadonly))
 	if _, err := queries.PutMember(ctx, tx, dbsqlc.PutMemberParams{
-		WorkspaceID: found.ID, Role: role, Subject: &subject,
+		WorkspaceID: found.ID, Role: role, Subject: &m.subject,
 	}); err != nil {
 		return change{}, err
 	}
 	done := change{
-		action: "member_added", workspaceID: found.ID, target: subject, data: map[string]any{"role": role},
-		message: fmt.Sprintf("%s is now %s of %s.", subject, inWords[workspace.Role(role)], nameOf(found)),
+		action: "member_added", workspaceID: found.ID, target: m.subject, data: map[string]any{"role": role},
+		message: fmt.Sprintf("%s is now %s of %s.", m.subject, inWords[workspace.Role(role)], nameOf(found)),
 	}
 	switch before {
 	case "":
 	case role:
-		done.action, done.message = "", fmt.Sprintf("%s is %s of %s, as before.", subject, inWords[workspace.Role(role)], nameOf(found))
+		done.action, done.message = "", fmt.Sprintf("%s is %s of %s, as before.", m.subject, inWords[workspace.Role(role)], nameOf(found))
 	default:
 		done.action, done.data["role_before"] = "member_role_set", before
 	}
+	done.message += renamed
 	return done, nil
+}
+
+// putUser makes the user known, or changes what a known one is called: a change with an event of its own, since
+// it shows in every workspace. It returns what to tell of such a change.
+func putUser(ctx context.Context, tx pgx.Tx, m newMember) (told string, err error) {
+	queries := dbsqlc.New()
+	added, err := queries.AddUser(ctx, tx, dbsqlc.AddUserParams{Subject: &m.subject, Name: nonEmpty(m.name), Email: nonEmpty(m.email)})
+	if err != nil || added > 0 {
+		return "", err
+	}
+	before, err := queries.FindUser(ctx, tx, &m.subject)
+	if err != nil {
+		return "", err
+	}
+	now, data := before, map[string]any{}
+	if m.name != "" && m.name != before.Name {
+		now.Name, data["name"], data["name_before"] = m.name, m.name, before.Name
+		told += fmt.Sprintf(" Changed the name from %q to %q.", before.Name, m.name)
+	}
+	if m.email != "" && (before.Email == nil || m.email != *before.Email) {
+		now.Email, data["email"], data["email_before"] = &m.email, m.email, before.Email
+		if before.Email == nil {
+			told += fmt.Sprintf(" Set the e-mail address to %q.", m.email)
+		} else {
+			told += fmt.Sprintf(" Changed the e-mail address from %q to %q.", *before.Email, m.email)
+		}
+	}
+	if told == "" {
+		return "", nil
+	}
+	if err := queries.SetUser(ctx, tx, dbsqlc.SetUserParams{Subject: &m.subject, Name: now.Name, Email: now.Email}); err != nil {
+		return "", err
+	}
+	return told, appendAudit(ctx, tx, change{action: "user_changed", target: m.subject, data: data})
 }
 
 // removeMember ends a membership.

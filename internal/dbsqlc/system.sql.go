@@ -32,6 +32,28 @@ func (q *Queries) AddOperationType(ctx context.Context, db DBTX, arg AddOperatio
 	return result.RowsAffected(), nil
 }
 
+const addUser = `-- name: AddUser :execrows
+INSERT INTO users (subject, name, email)
+VALUES ($1, coalesce($2::text, $1), $3::text)
+ON CONFLICT (subject) DO NOTHING
+`
+
+type AddUserParams struct {
+	Subject *string
+	Name    *string
+	Email   *string
+}
+
+// @sqlc-vet-disable workspace-scope
+// Users belong to the installation; a membership is what binds one to a workspace.
+func (q *Queries) AddUser(ctx context.Context, db DBTX, arg AddUserParams) (int64, error) {
+	result, err := db.Exec(ctx, addUser, arg.Subject, arg.Name, arg.Email)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const archiveWorkspace = `-- name: ArchiveWorkspace :execrows
 UPDATE workspaces SET archived_at = now(), updated_at = now() WHERE id = $1 AND archived_at IS NULL
 `
@@ -64,6 +86,25 @@ func (q *Queries) CreateWorkspace(ctx context.Context, db DBTX, arg CreateWorksp
 	var id int64
 	err := row.Scan(&id)
 	return id, err
+}
+
+const findUser = `-- name: FindUser :one
+SELECT name, email FROM users WHERE subject = $1 FOR UPDATE
+`
+
+type FindUserRow struct {
+	Name  string
+	Email *string
+}
+
+// @sqlc-vet-disable workspace-scope
+// Users belong to the installation. Holds the user until the transaction ends, so that what they were
+// called before a change is known.
+func (q *Queries) FindUser(ctx context.Context, db DBTX, subject *string) (FindUserRow, error) {
+	row := db.QueryRow(ctx, findUser, subject)
+	var i FindUserRow
+	err := row.Scan(&i.Name, &i.Email)
+	return i, err
 }
 
 const findWorkspaces = `-- name: FindWorkspaces :many
@@ -363,29 +404,6 @@ func (q *Queries) PutServerKey(ctx context.Context, db DBTX, arg PutServerKeyPar
 	return err
 }
 
-const putUser = `-- name: PutUser :exec
-INSERT INTO users (subject, name, email)
-VALUES ($1, coalesce($2::text, $1), $3::text)
-ON CONFLICT (subject) DO UPDATE
-SET name = coalesce($2::text, users.name), email = coalesce(excluded.email, users.email),
-    updated_at = excluded.updated_at
-WHERE users.name IS DISTINCT FROM coalesce($2::text, users.name)
-   OR users.email IS DISTINCT FROM coalesce(excluded.email, users.email)
-`
-
-type PutUserParams struct {
-	Subject *string
-	Name    *string
-	Email   *string
-}
-
-// @sqlc-vet-disable workspace-scope
-// Users belong to the installation; a membership is what binds one to a workspace.
-func (q *Queries) PutUser(ctx context.Context, db DBTX, arg PutUserParams) error {
-	_, err := db.Exec(ctx, putUser, arg.Subject, arg.Name, arg.Email)
-	return err
-}
-
 const resolveMemberships = `-- name: ResolveMemberships :many
 WITH asked AS (
     SELECT unnest($1::bigint[]) AS place,
@@ -498,6 +516,23 @@ func (q *Queries) SetOperationTypeRetention(ctx context.Context, db DBTX, arg Se
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const setUser = `-- name: SetUser :exec
+UPDATE users SET name = $1, email = $2, updated_at = now() WHERE subject = $3
+`
+
+type SetUserParams struct {
+	Name    string
+	Email   *string
+	Subject *string
+}
+
+// @sqlc-vet-disable workspace-scope
+// Users belong to the installation.
+func (q *Queries) SetUser(ctx context.Context, db DBTX, arg SetUserParams) error {
+	_, err := db.Exec(ctx, setUser, arg.Name, arg.Email, arg.Subject)
+	return err
 }
 
 const surveyActiveRuns = `-- name: SurveyActiveRuns :many

@@ -70,16 +70,23 @@ UPDATE workspaces SET archived_at = now(), updated_at = now() WHERE id = @id AND
 -- The operator's, from the command line only.
 UPDATE workspaces SET archived_at = NULL, updated_at = now() WHERE id = @id AND archived_at IS NOT NULL;
 
--- name: PutUser :exec
+-- name: AddUser :execrows
 -- @sqlc-vet-disable workspace-scope
 -- Users belong to the installation; a membership is what binds one to a workspace.
 INSERT INTO users (subject, name, email)
 VALUES (@subject, coalesce(sqlc.narg(name)::text, @subject), sqlc.narg(email)::text)
-ON CONFLICT (subject) DO UPDATE
-SET name = coalesce(sqlc.narg(name)::text, users.name), email = coalesce(excluded.email, users.email),
-    updated_at = excluded.updated_at
-WHERE users.name IS DISTINCT FROM coalesce(sqlc.narg(name)::text, users.name)
-   OR users.email IS DISTINCT FROM coalesce(excluded.email, users.email);
+ON CONFLICT (subject) DO NOTHING;
+
+-- name: FindUser :one
+-- @sqlc-vet-disable workspace-scope
+-- Users belong to the installation. Holds the user until the transaction ends, so that what they were
+-- called before a change is known.
+SELECT name, email FROM users WHERE subject = @subject FOR UPDATE;
+
+-- name: SetUser :exec
+-- @sqlc-vet-disable workspace-scope
+-- Users belong to the installation.
+UPDATE users SET name = @name, email = @email, updated_at = now() WHERE subject = @subject;
 
 -- name: SurveyActiveRuns :many
 -- @sqlc-vet-disable workspace-scope
