@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -100,8 +99,12 @@ func readConfig(environ []string, needs ...need) (config, error) {
 	}
 	c.check(&f)
 	c.Exporter = readExporter(env.ToMap(environ), &f)
+	checkProcessors(env.ToMap(environ), &f)
 	for _, need := range needs {
 		need(&c, &f)
+	}
+	if len(f.lines) > 0 { // else a server warns of them; one that a later release reads keeps this one from nothing
+		f.addMistyped(environ)
 	}
 	return c, f.err()
 }
@@ -123,9 +126,9 @@ func (f *faults) add(variable, format string, args ...any) {
 	f.lines = append(f.lines, "  "+prefixed(variable)+" "+fmt.Sprintf(format, args...))
 }
 
-// prefixed is the whole name of a variable. Those of OpenTelemetry are standard and have no prefix.
+// prefixed is the whole name of a variable. Those of OpenTelemetry and of Go are standard and have no prefix.
 func prefixed(variable string) string {
-	if strings.HasPrefix(variable, "OTEL_") {
+	if strings.HasPrefix(variable, "OTEL_") || variable == processorsVariable {
 		return variable
 	}
 	return envPrefix + variable
@@ -162,7 +165,7 @@ func (f *faults) err() error {
 // check finds values that can be read and cannot be right.
 func (c *config) check(f *faults) {
 	for variable, address := range map[string]string{"ADDR": c.Addr, "ADMIN_ADDR": c.AdminAddr} {
-		if _, _, err := net.SplitHostPort(address); err != nil {
+		if !isAddress(address) {
 			f.add(variable, "wants host:port or :port, such as :8080")
 		}
 	}

@@ -85,13 +85,48 @@ func TestTheConsoleSignsInOverWhatCannotBeListenedToAlone(t *testing.T) {
 func TestAVariableThatNothingReadsIsTold(t *testing.T) {
 	t.Parallel()
 	found := findMistyped([]string{
-		"RUNLEDGER_SWEEP_INTERVALL=1s", "RUNLEDGER_NONSENSE=1", "RUNLEDGER_FOO=1", "RUNLEDGER_ADDR=:1", "RUNLEDGER_TOKEN=t", "HOME=/", "OTEL_NONSENSE=1",
+		"RUNLEDGER_SWEEP_INTERVALL=1s", "RUNLEDGER_log_level=info", "RUNLEDGER_NONSENSE=1", "RUNLEDGER_FOO=1", "RUNLEDGER_ADDR=:1", "RUNLEDGER_TOKEN=t", "HOME=/", "OTEL_NONSENSE=1",
 		"RUNLEDGER_TEST_POSTGRES=local", "RUNLEDGER_LEGACY_RUNS=1", "RUNLEDGER_PICTURES=/p", "RUNLEDGER_IMAGE=i", "RUNLEDGER_PORT=tcp://10.0.0.1:80",
 		"RUNLEDGER_PORT_80_TCP_ADDR=10.0.0.1", "RUNLEDGER_SERVICE_HOST=10.0.0.1", "RUNLEDGER_SERVICE_PORT_HTTP=80", "RUNLEDGER_ADMIN_SERVICE_PORT=90",
 	})
-	want := []mistyped{{"RUNLEDGER_FOO", ""}, {"RUNLEDGER_NONSENSE", ""}, {"RUNLEDGER_SWEEP_INTERVALL", "RUNLEDGER_SWEEP_INTERVAL"}}
+	want := []mistyped{{"RUNLEDGER_FOO", ""}, {"RUNLEDGER_NONSENSE", ""}, {"RUNLEDGER_SWEEP_INTERVALL", "RUNLEDGER_SWEEP_INTERVAL"}, {"RUNLEDGER_log_level", "RUNLEDGER_LOG_LEVEL"}}
 	if diff := cmp.Diff(want, found, cmp.AllowUnexported(mistyped{})); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestWhatIsMissingIsToldWithTheVariableThatNothingReads(t *testing.T) {
+	t.Parallel()
+	mistyped := []string{"RUNLEDGER_DATABSE_URL=postgres://hunter2@h/d", "RUNLEDGER_OTEL_NONSENSE=1"}
+	for _, line := range []string{"serve", "workspace list", "migrate up", "legacy status"} {
+		code, stdout, stderr := command(t, mistyped, strings.Fields(line)...)
+		for _, says := range []string{
+			"  RUNLEDGER_DATABASE_URL is not set", "  RUNLEDGER_DATABSE_URL is read by nothing; did you mean RUNLEDGER_DATABASE_URL?\n",
+			"  RUNLEDGER_OTEL_NONSENSE is read by nothing\n",
+		} {
+			if code != exitUsage || !strings.Contains(stderr, says) || strings.Contains(stdout+stderr, "hunter2") {
+				t.Errorf("runledger %s exits with %d and does not say %q: %s", line, code, says, stderr)
+			}
+		}
+	}
+	if _, err := readConfig(mistyped); err != nil {
+		t.Errorf("where nothing is missing, it is a fault: %v", err)
+	}
+}
+
+func TestWhereToListenAndTheProcessorsAreReadBeforeAnythingIsDone(t *testing.T) {
+	t.Parallel()
+	for variable, faulty := range map[string]map[string]bool{
+		"RUNLEDGER_ADDR":       {":65535": false, ":0": false, "[::1]:8080": false, ":65536": true, ":99999": true, ":-1": true, ":": true, "nowhere": true, ":web": true},
+		"RUNLEDGER_ADMIN_ADDR": {"127.0.0.1:9090": false, "127.0.0.1:99999": true, "127.0.0.1": true},
+		"GOMAXPROCS":           {"1": false, "64": false, "": false, "0": true, "-1": true, "half": true, "1.5": true, "99999999999": true},
+	} {
+		for value, wanted := range faulty {
+			_, err := readConfig([]string{variable + "=" + value})
+			if named := err != nil && strings.Contains(err.Error(), "  "+variable+" wants "); named != wanted || !named && err != nil {
+				t.Errorf("%s=%s is a fault: %t; %v", variable, value, named, err)
+			}
+		}
 	}
 }
 

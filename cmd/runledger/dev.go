@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -82,11 +81,7 @@ type devAddresses struct {
 func (d *devAddresses) check() error {
 	var faults []error
 	for _, flag := range []struct{ name, address string }{{"--addr", d.public}, {"--admin-addr", d.admin}} {
-		_, port, err := net.SplitHostPort(flag.address)
-		if err == nil {
-			_, err = strconv.ParseUint(port, 10, 16)
-		}
-		if err != nil {
+		if !isAddress(flag.address) {
 			faults = append(faults, fmt.Errorf("%s wants host:port, such as 127.0.0.1:8000, not %q", flag.name, flag.address))
 		}
 	}

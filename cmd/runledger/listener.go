@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"strconv"
 	"sync"
 )
 
@@ -36,4 +37,14 @@ func (l *lastingListener) Close() error {
 	taken, err := closeAfterLast(l.TCPListener)
 	l.taken = append(l.taken, taken...)
 	return err
+}
+
+// isAddress tells whether a server could listen there, if the host is one of this machine.
+func isAddress(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
 }

@@ -33,13 +33,24 @@ func findMistyped(environ []string) []mistyped {
 			continue
 		}
 		const near = 3 // letters, and no more than half of them
-		meant, distance := nearest(name, known)
+		meant, distance := nearest(strings.ToUpper(name), known)
 		if distance > min(near, len(bare)/2) {
 			meant = ""
 		}
 		found = append(found, mistyped{name, meant})
 	}
 	return found
+}
+
+// addMistyped adds them to the faults: what is missing may be there under a name that nothing reads.
+func (f *faults) addMistyped(environ []string) {
+	for _, v := range findMistyped(environ) {
+		text := "is read by nothing"
+		if v.meant != "" {
+			text += "; did you mean " + v.meant + "?"
+		}
+		f.lines = append(f.lines, "  "+v.name+" "+text)
+	}
 }
 
 // nearest is the one of known that differs least from word, and in how many letters. The first of
