@@ -66,7 +66,7 @@ func TestAWrongCommandLineExitsWith2(t *testing.T) {
 	for _, line := range []string{
 		"nonsense", "serve now", "serve --fast", "migrate", "migrate sideways", "workspace create", "token", "member add a", "types add", "tenant add acme", "tenant rename acme 1",
 		"seed --runs many", "dev extra", "legacy purge", "healthcheck --timeout soon", "version 2",
-		"help nonsense", "help member nonsense", "completion", "completion korn", "healthcheck --url nonsense", "healthcheck --url ftp://127.0.0.1",
+		"help nonsense", "help member nonsense", "nonsense --help", "-h nonsense", "member nonsense --help", "--help migrate sideways", "completion", "completion korn", "healthcheck --url nonsense", "healthcheck --url ftp://127.0.0.1",
 	} {
 		if code, stdout, stderr := command(t, nil, strings.Fields(line)...); code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "runledger: ") {
 			t.Errorf("runledger %s exits with %d, prints %q and says %q", line, code, stdout, stderr)
@@ -217,31 +217,6 @@ func TestOnADatabaseWithLegacyStoresEveryCommandPointsAtTheirRemoval(t *testing.
 	}
 }
 
-func TestATypeThatIsStaleAtOnceIsRefusedWithTheLeastThatIsNot(t *testing.T) {
-	t.Parallel()
-	environ := []string{"RUNLEDGER_DATABASE_URL=" + dbtest.Fresh(t)}
-	for _, staleAfter := range []string{"500ns", "-1s", "-1ns"} {
-		code, _, stderr := command(t, environ, "types", "add", "policy_export", "--stale-after", staleAfter)
-		if code != exitUsage || !strings.Contains(stderr, "--stale-after wants at least 1µs") {
-			t.Errorf("%s: exit code %d: %s", staleAfter, code, stderr)
-		}
-	}
-	for name, staleAfter := range map[string]string{"policy_export": "1us", "policy_import": "0"} {
-		does(t, environ, "types", "add", name, "--stale-after", staleAfter)
-	}
-}
-
-func TestATypeIsNamedAsAStartCanNameIt(t *testing.T) {
-	t.Parallel()
-	environ := []string{"RUNLEDGER_DATABASE_URL=" + dbtest.Fresh(t)}
-	longest := strings.Repeat("a", mostTypeName)
-	does(t, environ, "types", "add", longest)
-	code, _, stderr := command(t, environ, "types", "add", longest+"a")
-	if code != exitUsage || !strings.Contains(stderr, "at most 255") {
-		t.Errorf("exit code %d: %s", code, stderr)
-	}
-}
-
 func TestAnUnreachableDatabaseIsNamedWithoutItsPassword(t *testing.T) {
 	t.Parallel()
 	code, _, stderr := command(t, []string{"RUNLEDGER_DATABASE_URL=postgres://user:hunter2@127.0.0.1:1/database"}, "workspace", "list")
@@ -282,7 +257,7 @@ func TestHealthcheckTellsReadyFromNotReady(t *testing.T) {
 func TestAMistypedCommandIsGuessed(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
-		"mirgate": "migrate", "tokn": "token", "sever": "serve", "serv": "serve", "migrate sttaus": "status", "workspace craete": "create",
+		"mirgate": "migrate", "tokn": "token", "sever": "serve", "serv": "serve", "serv --help": "serve", "migrate sttaus": "status", "workspace craete": "create",
 	} {
 		if code, _, stderr := command(t, nil, strings.Fields(line)...); code != exitUsage || !strings.Contains(stderr, `did you mean "`+want+`"?`) {
 			t.Errorf("runledger %s exits with %d: %s", line, code, stderr)
@@ -328,6 +303,11 @@ func TestTheHelpTeaches(t *testing.T) {
 			if !strings.Contains(help, want) {
 				t.Errorf("no %q in the help of %s: %s", want, line, help)
 			}
+		}
+	}
+	for line, name := range map[string]string{"--help": "runledger [command]", "member --help": "runledger member [command]", "token alice --help": "runledger token SUBJECT"} {
+		if help := does(t, nil, strings.Fields(line)...); !strings.Contains(help, name) {
+			t.Errorf("runledger %s prints %s", line, help)
 		}
 	}
 	for _, group := range []string{"migrate", "seed", "workspace", "member", "tenant", "types", "retention", "audit"} {

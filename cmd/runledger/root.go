@@ -31,6 +31,7 @@ type app struct {
 	environ []string
 	stdout  io.Writer
 	stderr  io.Writer
+	unknown error // of what help was asked and there is none: cobra has no place for it
 }
 
 // run executes one command line and returns the exit code. Output goes to stdout, errors and
@@ -48,7 +49,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	err = cmp.Or(err, out.err) // which the command sets
+	err = cmp.Or(err, a.unknown, out.err) // which the command sets
 	if err == nil {
 		return exitOK
 	}
@@ -89,7 +90,8 @@ administration product runs, and serves it to the members of a workspace.
 To look around:      runledger dev
 To run it for real:  runledger migrate up, then runledger serve
 
-Configuration comes from the environment alone; "runledger serve --help" lists it.
+Configuration comes from the environment; "runledger serve --help" lists it. Where a
+command has a flag for the same, the flag wins.
 Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 130 interrupted.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -123,6 +125,16 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 130 interru
 		a.versionCommand(),
 	)
 	root.SetHelpCommand(helpCommand())
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		// With --help cobra looks at no argument, and takes a command that there is none of for one.
+		if cmd.HasSubCommands() {
+			a.unknown = noArgs(cmd, cmd.Flags().Args())
+		}
+		if a.unknown == nil {
+			help(cmd, args)
+		}
+	})
 	root.InitDefaultCompletionCmd()
 	if completion, _, err := root.Find([]string{"completion"}); err == nil {
 		completion.Args, completion.RunE = noArgs, wantsCommand
