@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,13 @@ const mostTypeName = 255
 var typePattern = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
 
 func (a *app) typesCommand() *cobra.Command {
-	list := &cobra.Command{
+	return group("types", "Keep the allow-list of operation types", a.listTypesCommand(), a.addTypeCommand(), a.retainCommand(),
+		a.acceptCommand("enable", "Enabled", "Accept new runs of a type", true),
+		a.acceptCommand("disable", "Disabled", "Refuse new runs of a type; its runs stay", false))
+}
+
+func (a *app) listTypesCommand() *cobra.Command {
+	return &cobra.Command{
 		Use:   "list",
 		Short: "List the operation types",
 		Args:  noArgs,
@@ -42,7 +49,9 @@ func (a *app) typesCommand() *cobra.Command {
 			})
 		}),
 	}
+}
 
+func (a *app) addTypeCommand() *cobra.Command {
 	var label string
 	var staleAfter time.Duration
 	add := &cobra.Command{
@@ -53,41 +62,51 @@ a-z and 0-9, with single underscores between them, such as policy_export.`,
 		Example: `  runledger types add policy_export --label "Policy export" --stale-after 1h`,
 		Args:    exactArgs("NAME"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
-			name := args[0]
-			if !typePattern.MatchString(name) {
-				return change{}, usageError{fmt.Errorf("a type is named like inventory_sync: a-z and 0-9 with single underscores between, unlike %q", name)}
-			}
-			if len(name) > mostTypeName {
-				return change{}, usageError{fmt.Errorf("the name of a type has at most %d letters; this one has %d", mostTypeName, len(name))}
-			}
-			if staleAfter < time.Microsecond && staleAfter != 0 { // PostgreSQL knows nothing between them
-				return change{}, usageError{errors.New("--stale-after wants at least 1µs, or 0 for ever")}
-			}
-			if label == "" {
-				label = name
-			}
-			added, err := dbsqlc.New().AddOperationType(ctx, tx, dbsqlc.AddOperationTypeParams{
-				Name: name, Label: label,
-				StaleAfter: pgtype.Interval{Microseconds: staleAfter.Microseconds(), Valid: staleAfter > 0},
-			})
-			if err != nil {
+			if err := checkType(args[0], staleAfter); err != nil {
 				return change{}, err
 			}
-			if added == 0 {
-				return change{}, fmt.Errorf("there is a type %q already", name)
-			}
-			return change{
-				action: "type_added", target: name, message: fmt.Sprintf("Added %s.", name),
-				data: map[string]any{"label": label, "stale_after_seconds": staleAfter.Seconds()},
-			}, nil
+			return addType(ctx, tx, args[0], cmp.Or(label, args[0]), staleAfter)
 		}),
 	}
 	add.Flags().StringVar(&label, "label", "", "the name for people (NAME)")
-	add.Flags().DurationVar(&staleAfter, "stale-after", 15*time.Minute, "how long a run may be silent before it is stalled; 0 is for ever")
+	add.Flags().DurationVar(&staleAfter, "stale-after", 15*time.Minute, "how long a run may be silent before it is stalled, in whole seconds; 0 is for ever")
+	return add
+}
 
-	return group("types", "Keep the allow-list of operation types", list, add, a.retainCommand(),
-		a.acceptCommand("enable", "Enabled", "Accept new runs of a type", true),
-		a.acceptCommand("disable", "Disabled", "Refuse new runs of a type; its runs stay", false))
+// checkType finds what is wrong with a new type.
+func checkType(name string, staleAfter time.Duration) error {
+	var faults []error
+	if !typePattern.MatchString(name) {
+		faults = append(faults, fmt.Errorf("a type is named like inventory_sync: a-z and 0-9 with single underscores between, unlike %q", name))
+	}
+	if len(name) > mostTypeName {
+		faults = append(faults, fmt.Errorf("the name of a type has at most %d letters; this one has %d", mostTypeName, len(name)))
+	}
+	if staleAfter < 0 || staleAfter%time.Second != 0 { // the interface tells it in seconds, where half of one would be none: for ever
+		faults = append(faults, fmt.Errorf("--stale-after wants whole seconds, such as 1s or 15m, or 0 for ever, not %s", staleAfter))
+	}
+	if len(faults) > 0 {
+		return usageError{errors.Join(faults...)}
+	}
+	return nil
+}
+
+// addType adds a type to the allow-list.
+func addType(ctx context.Context, tx pgx.Tx, name, label string, staleAfter time.Duration) (change, error) {
+	added, err := dbsqlc.New().AddOperationType(ctx, tx, dbsqlc.AddOperationTypeParams{
+		Name: name, Label: label,
+		StaleAfter: pgtype.Interval{Microseconds: staleAfter.Microseconds(), Valid: staleAfter > 0},
+	})
+	if err != nil {
+		return change{}, err
+	}
+	if added == 0 {
+		return change{}, fmt.Errorf("there is a type %q already", name)
+	}
+	return change{
+		action: "type_added", target: name, message: fmt.Sprintf("Added %s.", name),
+		data: map[string]any{"label": label, "stale_after_seconds": staleAfter.Seconds()},
+	}, nil
 }
 
 // acceptCommand switches whether a type accepts new runs.
