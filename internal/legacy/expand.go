@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -318,69 +317,6 @@ func (r *Removal) addColumn(ctx context.Context, table, name string, col column)
 
 // isShadow tells whether a column is one of those that exist only until Contract.
 func isShadow(column string) bool { return len(column) > len(ours) && column[:len(ours)] == ours }
-
-// addBridgeIndexes makes sure that the rows that depend on an operation run can be found: the runs of
-// a legacy table by their bridge, and the items by the reference that was cleared.
-func (r *Removal) addBridgeIndexes(ctx context.Context, report *ExpandReport) error {
-	application, _, err := r.catalogs(ctx)
-	if err != nil {
-		return err
-	}
-	for _, name := range legacyTables {
-		if err := r.addIndex(ctx, report, application, name, "operation_run_id", "(operation_run_id)"); err != nil {
-			return err
-		}
-	}
-	// Empty as yet, and small afterwards.
-	return r.addIndex(ctx, report, application, "inventory_items", referenceColumn,
-		fmt.Sprintf("(%[1]s) WHERE %[1]s > 0", referenceColumn))
-}
-
-// addIndex builds an index over a column of a table unless there is one.
-func (r *Removal) addIndex(ctx context.Context, report *ExpandReport, application map[string]*table, name, column, definition string) error {
-	indexName := ours + name + "_" + strings.TrimPrefix(column, ours)
-	for existing, idx := range application[name].indexes {
-		switch {
-		case existing == indexName && idx.valid:
-			return nil
-		case existing == indexName:
-			if err := r.alter(ctx, "DROP INDEX CONCURRENTLY public."+quoted(existing)); err != nil {
-				return err
-			}
-		case idx.valid && idx.whole && slices.Equal(idx.columns, []string{column}):
-			return nil
-		}
-	}
-	if err := r.buildIndex(ctx, indexName, fmt.Sprintf("CREATE INDEX CONCURRENTLY %s ON %s %s", quoted(indexName), public(name), definition)); err != nil {
-		return err
-	}
-	report.Indexes = append(report.Indexes, indexName)
-	return nil
-}
-
-// buildIndex builds an index beside the application's work. An attempt that fails leaves an
-// invalid index behind, which is dropped before the next.
-func (r *Removal) buildIndex(ctx context.Context, name, statement string) error {
-	// The build has to wait until all transactions older than itself are over, holding a lock that
-	// is in nobody's way, so it may wait for long.
-	if _, err := r.conn.Exec(ctx, "SET lock_timeout = '60s'"); err != nil {
-		return fmt.Errorf("build the index %s: %w", name, err)
-	}
-	defer func() { _, _ = r.conn.Exec(context.WithoutCancel(ctx), r.lockTimeoutSQL()) }()
-	return r.patiently(ctx, "build the index "+name, func() error {
-		if _, err := r.conn.Exec(ctx, "DROP INDEX CONCURRENTLY IF EXISTS public."+quoted(name)); err != nil {
-			return fmt.Errorf("drop what is left of the index %s: %w", name, err)
-		}
-		if _, err := r.conn.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("build the index %s: %w", name, err)
-		}
-		return nil
-	})
-}
-
-func (r *Removal) lockTimeoutSQL() string {
-	return fmt.Sprintf("SET lock_timeout = %d", r.opt.LockTimeout.Milliseconds())
-}
 
 // analyzeUnseen gives the planner statistics of the tables of which it has none.
 func (r *Removal) analyzeUnseen(ctx context.Context) error {
