@@ -19,11 +19,12 @@ func (r *Removal) catchUp(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	left, err := r.notes(ctx)
-	if err != nil {
+	if err != nil || len(left) == 0 { // and nothing to tell
 		return 0, err
 	}
 	var total int64
 	r.progress.begin("catch up", 0, int64(len(left)))
+	defer r.progress.end()
 	for len(left) > 0 {
 		batch := left[:min(size, len(left))]
 		var did caughtUp

@@ -81,17 +81,45 @@ func (r *Removal) Contract(ctx context.Context) (*ContractReport, error) {
 // swapPrepared builds the indexes that may refuse what the application writes, and swaps. The
 // application may go on if that fails, so that they go again then.
 func (r *Removal) swapPrepared(ctx context.Context, report *ContractReport) error {
-	err := unprepared(r.buildRefusing(ctx))
+	err, explain := r.buildRefusing(ctx), unprepared
 	if err == nil {
-		err = r.swap(ctx, report)
+		err, explain = r.swap(ctx, report), refusal
 	}
 	if err == nil {
 		return nil
 	}
-	if dropErr := r.dropRefusing(context.WithoutCancel(ctx)); dropErr != nil {
-		r.progress.Note("contract: indexes that may refuse what the application writes are left: %s; run legacy undo before the application goes on", dropErr)
+	state, cleanErr := r.cleanUp(ctx)
+	switch {
+	case cleanErr != nil:
+		r.progress.Note("contract: indexes that may refuse what the application writes may be left: %s; run runledger legacy contract --prepare-only before the application goes on", cleanErr)
+	case state == Contracted:
+		return fmt.Errorf("contract was interrupted when it had committed; run it again for what follows: %w", err)
 	}
-	return err
+	return explain(err)
+}
+
+// cleanUp drops those indexes after a failure, and tells how far the removal is. An interrupt has closed the
+// session that was at work, so that there may have to be another.
+func (r *Removal) cleanUp(ctx context.Context) (State, error) {
+	const patience = time.Minute // a second interrupt ends the process
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if !r.conn.IsClosed() {
+		return Backfilled, r.dropRefusing(ctx)
+	}
+	again, err := Open(ctx, r.databaseURL, "contract", r.opt, r.progress)
+	if err != nil {
+		return "", err
+	}
+	defer again.Close()
+	if err := again.lock(ctx); err != nil { // which the first one has until it is seen to be gone
+		return "", err
+	}
+	state, err := Detect(ctx, again.conn)
+	if err != nil || state == Contracted {
+		return state, err
+	}
+	return state, again.dropRefusing(ctx)
 }
 
 // prepare does all that needs no lock: what the transaction does then is only a matter of names.
@@ -291,7 +319,7 @@ func (r *Removal) swap(ctx context.Context, report *ContractReport) error {
 				return err
 			}
 		case err != nil:
-			return refusal(err)
+			return err
 		default:
 			report.LockedMS = time.Since(locked).Milliseconds()
 			report.State = Contracted

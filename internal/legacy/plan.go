@@ -126,6 +126,7 @@ func (r *Removal) plan(ctx context.Context, tx pgx.Tx, report *PlanReport) error
 	}
 	all := classifications()
 	r.progress.begin("plan", 0, int64(len(all)))
+	defer r.progress.wipe() // they are no rows to be counted, and the plan comes next
 	for _, k := range all {
 		if report.Counts[k.group], err = c.counts(ctx, k); err != nil {
 			return err

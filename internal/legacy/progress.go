@@ -93,7 +93,7 @@ func (p *Progress) line(now time.Time) string {
 
 // wipe makes room for a line that stays.
 func (p *Progress) wipe() {
-	if p.open {
+	if p != nil && p.open {
 		_, _ = fmt.Fprint(p.out, "\r\x1b[K")
 		p.open = false
 	}
