@@ -28,7 +28,6 @@ const (
 // Watched is what a look at the schedules of a workspace has found.
 type Watched struct {
 	States map[schedule.State]int // schedules by state
-	Edits  int                    // versions written for edits that others have made
 	Events map[string]int         // events told, by kind
 }
 
@@ -37,13 +36,12 @@ type Watched struct {
 // and each event is written by one of them.
 func Watch(ctx context.Context, db dbsqlc.DBTX, workspaceID int64, now time.Time) (Watched, error) {
 	w := Watched{States: map[schedule.State]int{}, Events: map[string]int{}}
-	edits, err := dbsqlc.New().NoteScheduleEdits(ctx, db, dbsqlc.NoteScheduleEditsParams{
+	_, err := dbsqlc.New().NoteScheduleEdits(ctx, db, dbsqlc.NoteScheduleEditsParams{
 		WorkspaceID: workspaceID, NoticedAt: instant(now), Actor: ledger.Service,
 	})
 	if err != nil {
 		return w, fmt.Errorf("note edits of schedules: %w", err)
 	}
-	w.Edits = len(edits)
 	s, err := read(ctx, db, workspaceID, now)
 	if err != nil {
 		return w, err

@@ -48,14 +48,14 @@ func (w *world) sweeper(t *testing.T) (*Sweeper, *prometheus.Registry) {
 }
 
 // sweep sweeps once.
-func (w *world) sweep(t *testing.T) Swept {
+func (w *world) sweep(t *testing.T) swept {
 	t.Helper()
 	s, _ := w.sweeper(t)
-	swept, err := s.sweep(t.Context(), w.pool)
+	found, err := s.sweep(t.Context(), w.pool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return swept
+	return found
 }
 
 // run inserts a run; columns are its columns beside the workspace, as SQL.

@@ -33,20 +33,20 @@ func TestSweepersAtOnceMarkAndFailEachRunOnce(t *testing.T) {
 	w := newWorld(t)
 	const runs, sweepers = 1500, 4
 	w.silentRuns(t, runs, false)
-	sweepAll := func() (all Swept) {
+	sweepAll := func() (all swept) {
 		var group errgroup.Group
 		var mu sync.Mutex
 		for range sweepers {
 			s, _ := w.sweeper(t)
 			group.Go(func() error {
 				for range 3 { // what another has locked is left for the next time
-					swept, err := s.sweep(t.Context(), w.pool)
+					found, err := s.sweep(t.Context(), w.pool)
 					if err != nil {
 						return err
 					}
 					mu.Lock()
-					all.NoHeartbeat += swept.NoHeartbeat
-					all.Failed += swept.Failed
+					all.NoHeartbeat += found.NoHeartbeat
+					all.Failed += found.Failed
 					mu.Unlock()
 				}
 				return nil
@@ -57,11 +57,11 @@ func TestSweepersAtOnceMarkAndFailEachRunOnce(t *testing.T) {
 		}
 		return all
 	}
-	if got, want := sweepAll(), (Swept{NoHeartbeat: runs}); got != want {
+	if got, want := sweepAll(), (swept{NoHeartbeat: runs}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	w.age(t, "16 minutes")
-	if got, want := sweepAll(), (Swept{Failed: runs}); got != want {
+	if got, want := sweepAll(), (swept{Failed: runs}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	for name, query := range map[string]string{"one mark": withoutOneMark, "one end": withoutOneEnd} {
@@ -156,7 +156,7 @@ func TestARunWhoseHeartbeatIsOnItsWayIsLeftAlone(t *testing.T) {
 	if err := s.connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.sweep(t.Context(), s.conn); err != nil || got != (Swept{}) {
+	if got, err := s.sweep(t.Context(), s.conn); err != nil || got != (swept{}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -239,8 +239,8 @@ func TestOneServerSweepsUntilItGoesAndThenAnotherDoes(t *testing.T) {
 	sweeps := map[float64]bool{}
 	for len(sweeps) < 10 {
 		for s, registry := range registries {
-			at, swept := gather(t, registry)["runledger_sweep_last_timestamp_seconds"][""]
-			if !swept {
+			at, found := gather(t, registry)["runledger_sweep_last_timestamp_seconds"][""]
+			if !found {
 				continue
 			}
 			if first != nil && first != s {

@@ -116,10 +116,10 @@ func (s *Sweeper) turn(ctx context.Context) error {
 		}
 		s.options.Log.LogAttrs(ctx, slog.LevelInfo, "this server sweeps for stalled runs")
 	}
-	swept, err := s.sweep(ctx, s.conn)
-	if total := swept.NoHeartbeat + swept.NoProgress + swept.Failed; total > 0 {
-		s.options.Log.LogAttrs(ctx, slog.LevelInfo, "found stalled runs", slog.Int("no_heartbeat", swept.NoHeartbeat),
-			slog.Int("no_progress", swept.NoProgress), slog.Int("failed", swept.Failed))
+	found, err := s.sweep(ctx, s.conn)
+	if total := found.NoHeartbeat + found.NoProgress + found.Failed; total > 0 {
+		s.options.Log.LogAttrs(ctx, slog.LevelInfo, "found stalled runs", slog.Int("no_heartbeat", found.NoHeartbeat),
+			slog.Int("no_progress", found.NoProgress), slog.Int("failed", found.Failed))
 	}
 	err = errors.Join(err, s.reconcileRecalls(ctx, s.conn))
 	if now := time.Now(); now.Sub(s.watched) >= watchEvery {
@@ -170,19 +170,19 @@ func (s *Sweeper) disconnect(ctx context.Context) {
 	s.conn = nil
 }
 
-// Swept is what a sweep has changed, in runs.
-type Swept struct {
+// swept is what a sweep has changed, in runs.
+type swept struct {
 	NoHeartbeat int // marked: silent for longer than stale_after
 	NoProgress  int // marked: alive, and its counts have not moved for longer than stale_after
 	Failed      int // completed as failed: silent as long again after the mark
 }
 
 // sweep goes through all workspaces once, and then looks at what is left.
-func (s *Sweeper) sweep(ctx context.Context, db dbsqlc.DBTX) (Swept, error) {
-	var swept Swept
+func (s *Sweeper) sweep(ctx context.Context, db dbsqlc.DBTX) (swept, error) {
+	var total swept
 	workspaces, err := s.queries.SurveyActiveRuns(ctx, db)
 	if err != nil {
-		return swept, fmt.Errorf("look for active runs: %w", err)
+		return total, fmt.Errorf("look for active runs: %w", err)
 	}
 	var failures []error
 	for _, w := range workspaces {
@@ -190,9 +190,9 @@ func (s *Sweeper) sweep(ctx context.Context, db dbsqlc.DBTX) (Swept, error) {
 			continue
 		}
 		found, err := s.sweepWorkspace(ctx, db, w.WorkspaceID)
-		swept.NoHeartbeat += found.NoHeartbeat
-		swept.NoProgress += found.NoProgress
-		swept.Failed += found.Failed
+		total.NoHeartbeat += found.NoHeartbeat
+		total.NoProgress += found.NoProgress
+		total.Failed += found.Failed
 		if err != nil { // a fault in one workspace is none of the others'
 			failures = append(failures, fmt.Errorf("workspace %d: %w", w.WorkspaceID, err))
 		}
@@ -209,32 +209,32 @@ func (s *Sweeper) sweep(ctx context.Context, db dbsqlc.DBTX) (Swept, error) {
 	} else {
 		failures = append(failures, fmt.Errorf("look for active runs: %w", err))
 	}
-	return swept, errors.Join(failures...)
+	return total, errors.Join(failures...)
 }
 
 // sweepWorkspace changes every run of a workspace that is due, a batch at a time.
-func (s *Sweeper) sweepWorkspace(ctx context.Context, db dbsqlc.DBTX, workspaceID int64) (Swept, error) {
-	var swept Swept
+func (s *Sweeper) sweepWorkspace(ctx context.Context, db dbsqlc.DBTX, workspaceID int64) (swept, error) {
+	var total swept
 	for {
 		runs, err := s.queries.SweepRuns(ctx, db, dbsqlc.SweepRunsParams{
 			WorkspaceID: workspaceID, BatchSize: batchSize, Message: message, Actor: ledger.Service,
 		})
 		if err != nil {
-			return swept, err
+			return total, err
 		}
 		for _, run := range runs {
 			s.metrics.swept.WithLabelValues(run.Finding).Inc()
 			switch run.Finding {
 			case string(ledger.StalledNoHeartbeat):
-				swept.NoHeartbeat++
+				total.NoHeartbeat++
 			case string(ledger.StalledNoProgress):
-				swept.NoProgress++
+				total.NoProgress++
 			default: // ledger.CodeRunStalled
-				swept.Failed++
+				total.Failed++
 			}
 		}
 		if len(runs) < batchSize {
-			return swept, nil
+			return total, nil
 		}
 	}
 }

@@ -73,7 +73,7 @@ func TestASilentRunIsMarkedOnceAndFailedWhenItStaysSilentAsLongAgain(t *testing.
 	w := newWorld(t)
 	id := w.run(t, running+"heartbeat_at, failure_summary", hoursAgo(2)+`now() - '16 minutes'::interval, '[{"code": "disk_full", "message": "…"}]'`)
 
-	if got, want := w.sweep(t), (Swept{NoHeartbeat: 1}); got != want {
+	if got, want := w.sweep(t), (swept{NoHeartbeat: 1}); got != want {
 		t.Errorf("first sweep: %+v, want %+v", got, want)
 	}
 	marked := state{Status: "running", Outcome: "pending", Stalled: new("no_heartbeat"), Marked: true, Failures: `["disk_full"]`, Revision: 1}
@@ -81,11 +81,11 @@ func TestASilentRunIsMarkedOnceAndFailedWhenItStaysSilentAsLongAgain(t *testing.
 		t.Error(diff)
 	}
 	w.age(t, "14 minutes")
-	if got := w.sweep(t); got != (Swept{}) {
+	if got := w.sweep(t); got != (swept{}) {
 		t.Errorf("before the second period is over: %+v", got)
 	}
 	w.age(t, "2 minutes")
-	if got, want := w.sweep(t), (Swept{Failed: 1}); got != want {
+	if got, want := w.sweep(t), (swept{Failed: 1}); got != want {
 		t.Errorf("second period over: %+v, want %+v", got, want)
 	}
 	failed := state{
@@ -95,7 +95,7 @@ func TestASilentRunIsMarkedOnceAndFailedWhenItStaysSilentAsLongAgain(t *testing.
 	if diff := cmp.Diff(failed, w.state(t, id)); diff != "" {
 		t.Error(diff)
 	}
-	if got := w.sweep(t); got != (Swept{}) {
+	if got := w.sweep(t); got != (swept{}) {
 		t.Errorf("after the end: %+v", got)
 	}
 	want := []string{
@@ -153,24 +153,24 @@ func TestARunWithoutProgressIsNeverFailedForItAndItsSilenceCountsFromItsOwnMark(
 	t.Parallel()
 	w := newWorld(t)
 	id := w.run(t, running+"heartbeat_at", hoursAgo(9)+"now()")
-	if got, want := w.sweep(t), (Swept{NoProgress: 1}); got != want {
+	if got, want := w.sweep(t), (swept{NoProgress: 1}); got != want {
 		t.Errorf("without progress: %+v, want %+v", got, want)
 	}
 	for range 3 {
 		w.exec(t, "UPDATE operation_runs SET stalled_at = stalled_at - '1 hour'::interval WHERE workspace_id = $1", w.workspace)
-		if got := w.sweep(t); got != (Swept{}) {
+		if got := w.sweep(t); got != (swept{}) {
 			t.Fatalf("it was marked already: %+v", got)
 		}
 	}
 	w.exec(t, "UPDATE operation_runs SET heartbeat_at = now() - '20 minutes'::interval WHERE workspace_id = $1", w.workspace)
-	if got, want := w.sweep(t), (Swept{NoHeartbeat: 1}); got != want {
+	if got, want := w.sweep(t), (swept{NoHeartbeat: 1}); got != want {
 		t.Errorf("silent, too: %+v, want %+v", got, want)
 	}
-	if got := w.sweep(t); got != (Swept{}) {
+	if got := w.sweep(t); got != (swept{}) {
 		t.Errorf("just found silent: %+v", got)
 	}
 	w.age(t, "16 minutes")
-	if got, want := w.sweep(t), (Swept{Failed: 1}); got != want {
+	if got, want := w.sweep(t), (swept{Failed: 1}); got != want {
 		t.Errorf("silent as long again: %+v, want %+v", got, want)
 	}
 	want := []string{
@@ -187,7 +187,7 @@ func TestAMarkWithoutItsKindCountsAsSilence(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	id := w.run(t, running+"heartbeat_at, stalled_at, failure_summary", hoursAgo(3)+"now() - '2 hours'::interval, now() - '1 hour'::interval, 'null'")
-	if got, want := w.sweep(t), (Swept{Failed: 1}); got != want {
+	if got, want := w.sweep(t), (swept{Failed: 1}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if got := w.state(t, id); got.Stalled == nil || *got.Stalled != "no_heartbeat" || got.Failures != `["run_stalled"]` {
@@ -213,7 +213,7 @@ func TestASweepGoesThroughAllWorkspacesAndMoreRunsThanABatch(t *testing.T) {
 	other := *w
 	other.workspace = one[int64](t, w, "INSERT INTO workspaces (name) VALUES ('Other') RETURNING id")
 	other.silentRuns(t, 3, true)
-	if got, want := w.sweep(t), (Swept{NoHeartbeat: 2*batchSize + 7, Failed: 3}); got != want {
+	if got, want := w.sweep(t), (swept{NoHeartbeat: 2*batchSize + 7, Failed: 3}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
