@@ -31,7 +31,7 @@ type Feed struct {
 	frame Frame
 	log   *slog.Logger
 	wake  chan struct{} // asks the poller for a round
-	done  chan struct{} // closed by Close
+	done  chan struct{} // closed by End
 
 	metrics *metrics
 
@@ -169,21 +169,28 @@ func (f *Feed) hurry() {
 	}
 }
 
-// Close ends every subscription and the poller. Subscribe fails from now on.
-func (f *Feed) Close() {
+// End ends every subscription, and tells the poller to end. Subscribe fails from now on. It does not wait,
+// since the poller's statement may be one that a database in trouble lets wait.
+func (f *Feed) End() {
 	f.mu.Lock()
-	if !f.closed {
-		f.closed = true
-		close(f.done)
-		if f.stop != nil {
-			f.stop()
-		}
+	defer f.mu.Unlock()
+	if f.closed {
+		return
 	}
-	f.mu.Unlock()
+	f.closed = true
+	close(f.done)
+	if f.stop != nil {
+		f.stop()
+	}
+}
+
+// Close is End, and waits until the poller has ended.
+func (f *Feed) Close() {
+	f.End()
 	f.stopped.Wait()
 }
 
-// Done is closed when the Feed is.
+// Done is closed when the Feed has ended.
 func (f *Feed) Done() <-chan struct{} { return f.done }
 
 // At is the position of the last change that Next returned.

@@ -237,6 +237,52 @@ func TestClosingAFeedEndsItsSubscriptions(t *testing.T) {
 	f.Close()
 }
 
+// stuck has the database answer nothing from when it is on until it is released, whoever gives up meanwhile.
+type stuck struct {
+	dbsqlc.DBTX
+
+	on       atomic.Bool
+	asked    chan struct{} // a value when somebody has asked
+	released chan struct{}
+}
+
+func (s *stuck) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	if s.on.Load() {
+		select {
+		case s.asked <- struct{}{}:
+		default:
+		}
+		<-s.released
+	}
+	return s.DBTX.QueryRow(ctx, sql, args...)
+}
+
+func TestAFeedEndsWithoutWaitingForTheDatabase(t *testing.T) {
+	t.Parallel()
+	w := newWorkspace(t)
+	db := &stuck{DBTX: w.pool, asked: make(chan struct{}, 1), released: make(chan struct{})}
+	f := newFeed(t, db)
+	s := subscribe(t, f, w.id, nil)
+	db.on.Store(true)
+	<-db.asked
+	over := make(chan error, 1)
+	go func() {
+		f.End()
+		_, err := s.Next(context.WithoutCancel(t.Context()))
+		over <- err
+	}()
+	select {
+	case err := <-over:
+		if !errors.Is(err, feed.ErrClosed) {
+			t.Errorf("Next returned %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("it waits for what the database does not answer")
+	}
+	close(db.released)
+	f.Close() // which waits for the poller, or there is a goroutine too many at the end
+}
+
 func TestWaitingEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	w := newWorkspace(t)

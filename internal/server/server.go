@@ -160,8 +160,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.Se
 // Drain makes readiness fail from now on, so that no new traffic is sent here.
 func (s *Server) Drain() { s.health.draining.Store(true) }
 
-// EndStreams ends the streams of events, which would outlast any grace, and refuses new ones.
-func (s *Server) EndStreams() { s.feed.Close() }
+// EndStreams ends the streams of events, which would outlast any grace, and refuses new ones. It waits for nothing.
+func (s *Server) EndStreams() { s.feed.End() }
 
 // Close frees what the Server holds besides its Options.
 func (s *Server) Close() {
