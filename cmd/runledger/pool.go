@@ -12,8 +12,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/runledger/runledger/internal/server"
+	"github.com/runledger/runledger/internal/telemetry"
 )
 
 // readAtOnce is how many bytes are read of PostgreSQL's answers at once: what is there of a page, where
@@ -62,6 +64,43 @@ func (c *config) replica(ctx context.Context, tracer pgx.QueryTracer) (*pgxpool.
 		return nil, fmt.Errorf("make the connection pool of the replica: %w", err)
 	}
 	return pool, nil
+}
+
+// pools are the connections of a server for requests.
+type pools struct {
+	primary *pgxpool.Pool
+	replica *pgxpool.Pool // nil if there is none
+}
+
+// openPools makes them, and connects to nothing yet. They outlive ctx, for requests that are answered after it.
+func (c *config) openPools(ctx context.Context, primary *pgxpool.Config) (*pools, error) {
+	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), primary)
+	if err != nil {
+		return nil, fmt.Errorf("make the connection pool: %w", err)
+	}
+	replica, err := c.replica(ctx, primary.ConnConfig.Tracer)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return &pools{primary: pool, replica: replica}, nil
+}
+
+// collectors are the metrics of the connections.
+func (p *pools) collectors() []prometheus.Collector {
+	collectors := []prometheus.Collector{telemetry.NewPool(p.primary)}
+	if p.replica != nil {
+		collectors = append(collectors, telemetry.NewReplicaPool(p.replica))
+	}
+	return collectors
+}
+
+// close closes every connection, and waits for those in use.
+func (p *pools) close() {
+	if p.replica != nil {
+		p.replica.Close()
+	}
+	p.primary.Close()
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

@@ -6,24 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/http/pprof"
 	"os"
-	"runtime"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
 	"github.com/runledger/runledger/db"
 	"github.com/runledger/runledger/internal/auth"
 	"github.com/runledger/runledger/internal/legacy"
 	"github.com/runledger/runledger/internal/server"
-	"github.com/runledger/runledger/internal/telemetry"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -117,128 +110,78 @@ func (a *app) warnOfMistyped(ctx context.Context, log *slog.Logger) {
 
 // serve answers requests until ctx ends. ready, if not nil, is called with the two addresses once
 // connections are accepted.
-func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr, admin string)) error { //nolint:revive // one thing after the other
+func (a *app) serve(ctx context.Context, c config, open opening, ready func(addr, admin string)) error {
 	tuneCollector()
 	log := a.logger(c)
 	a.warnOfMistyped(ctx, log)
-	poolConfig, err := c.pool(c.DatabaseURL)
+	database, err := c.pool(c.DatabaseURL)
 	if err != nil {
 		return err
 	}
-	leaveProcessors(poolConfig.ConnConfig)
-	var uncontracted *legacy.UncontractedError
-	if err := refuseLegacy(ctx, c.DatabaseURL); errors.As(err, &uncontracted) {
+	leaveProcessors(database.ConnConfig)
+	if err := refuseUncontracted(ctx, c.DatabaseURL, log); err != nil {
 		return err
-	} else if err != nil {
-		log.Warn("the database does not answer yet; serving begins and readiness waits for it", slog.Any("error", err))
 	}
-	traces, queries, err := a.observed(ctx, c, poolConfig, log)
+	traces, queries, err := a.observed(ctx, c, database, log)
 	if err != nil {
 		return err
 	}
 	defer closeTraces(traces, log)
-	pool, err := pgxpool.NewWithConfig(context.WithoutCancel(ctx), poolConfig)
-	if err != nil {
-		return fmt.Errorf("make the connection pool: %w", err)
-	}
-	defer pool.Close()
-	replica, err := c.replica(ctx, poolConfig.ConnConfig.Tracer)
+	pools, err := c.openPools(ctx, database)
 	if err != nil {
 		return err
 	}
-	if replica != nil {
-		defer replica.Close()
-	}
+	defer pools.close()
+	registry := newRegistry(append(pools.collectors(), queries)...)
 	// Tokens are verified until the last request is answered, after ctx has ended.
 	verifying, stopVerifying := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopVerifying()
-	tokens := server.NewLookups("tokens")
-	verified := c.auth()
-	verified.Looked = tokens.Count
-	verifier, err := auth.NewVerifier(verifying, verified, log)
+	verifier, err := c.verifier(verifying, registry, log)
 	if err != nil {
-		return usageError{err}
-	}
-	registry := newRegistry(telemetry.NewPool(pool), queries, tokens)
-	if replica != nil {
-		registry.MustRegister(telemetry.NewReplicaPool(replica))
-	}
-	if c.JWTJWKSURL != "" {
-		exposeKeys(registry, verifier)
+		return err
 	}
 	handler := server.New(server.Options{
-		Pool: pool, Verify: verifier.Verify, HaveKeys: verifier.HaveKeys, Log: log, SchemaVersion: db.LatestVersion(),
+		Pool: pools.primary, Verify: verifier.Verify, HaveKeys: verifier.HaveKeys, Log: log, SchemaVersion: db.LatestVersion(),
 		AcquireTimeout: c.DatabaseAcquireTimeout, QueryTimeout: c.StatementTimeout + time.Second, Staleness: c.MaxStaleness,
-		Replica: replica, ReplicaMaxLag: c.DatabaseReplicaMaxLag,
+		Replica: pools.replica, ReplicaMaxLag: c.DatabaseReplicaMaxLag,
 		Console:    c.console(),
 		MaxStreams: c.MaxStreams, Registry: registry, Tracer: provider(traces), Limits: c.limits(), Origins: c.CORSOrigins,
 	})
 	defer handler.Close()
-	work, err := backgroundWork(c, poolConfig.ConnConfig, registry, log)
+	work, err := backgroundWork(c, database.ConnConfig, registry, log)
 	if err != nil {
 		return err
 	}
-
-	listener, admin, err := open(ctx)
-	if err != nil {
-		return err
-	}
-	public := newGracefulServer(newHTTPServer(c, handler, log), listener)
-	private := newGracefulServer(newHTTPServer(c, adminHandler(registry), log), admin)
-	private.WriteTimeout = 0 // a CPU profile takes as long as was asked for
-
-	group, ctx := errgroup.WithContext(ctx)
-	for _, do := range work {
-		group.Go(func() error {
-			do(ctx)
-			return nil
-		})
-	}
-	group.Go(public.serve)
-	group.Go(private.serve)
-	group.Go(func() error {
-		<-ctx.Done()
-		return shutdown(c, log, handler, public, private)
-	})
-	log.Info("serving", slog.String("addr", listener.Addr().String()),
-		slog.String("admin_addr", admin.Addr().String()), slog.String("version", version()), slog.Int("processors", runtime.GOMAXPROCS(0)))
-	if ready != nil {
-		ready(listener.Addr().String(), admin.Addr().String())
-	}
-	return group.Wait()
+	return (&service{config: c, log: log, handler: handler, operators: adminHandler(registry), work: work}).run(ctx, open, ready)
 }
 
-// shutdown ends serving without cutting a request off, within the grace time.
-func shutdown(c config, log *slog.Logger, handler *server.Server, public, private *gracefulServer) error {
-	log.Info("shutting down", slog.String("grace", c.ShutdownGrace.String()))
-	handler.Drain()
-	time.Sleep(c.ShutdownDelay) // load balancers notice meanwhile that readiness is gone
-	handler.EndStreams()        // so that whoever follows connects again to another server
-	ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownGrace)
-	defer cancel()
-	err := public.shutdown(ctx)
-	// A profile that was asked for may take longer than there is time, and is no reason to fail.
-	if private.shutdown(ctx) != nil {
-		log.Info("the requests of operators were cut off")
+// refuseUncontracted is an error if the database still has the legacy run stores. One that does not answer may be
+// there later.
+func refuseUncontracted(ctx context.Context, databaseURL string, log *slog.Logger) error {
+	err := refuseLegacy(ctx, databaseURL)
+	if uncontracted, ok := errors.AsType[*legacy.UncontractedError](err); ok {
+		return uncontracted
 	}
 	if err != nil {
-		return fmt.Errorf("requests were still running after the grace time of %s: %w", c.ShutdownGrace, err)
+		log.Warn("the database does not answer yet; serving begins and readiness waits for it", slog.Any("error", err))
 	}
-	log.Info("stopped")
 	return nil
 }
 
-// newHTTPServer is a server that a slow client cannot hold.
-func newHTTPServer(c config, handler http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: c.HeaderTimeout,
-		ReadTimeout:       c.ReadTimeout,
-		WriteTimeout:      c.WriteTimeout,
-		IdleTimeout:       c.IdleTimeout,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+// verifier verifies tokens until ctx ends, and is measured.
+func (c *config) verifier(ctx context.Context, registry *prometheus.Registry, log *slog.Logger) (*auth.Verifier, error) {
+	tokens := server.NewLookups("tokens")
+	registry.MustRegister(tokens)
+	keys := c.auth()
+	keys.Looked = tokens.Count
+	verifier, err := auth.NewVerifier(ctx, keys, log)
+	if err != nil {
+		return nil, usageError{err}
 	}
+	if c.JWTJWKSURL != "" {
+		exposeKeys(registry, verifier)
+	}
+	return verifier, nil
 }
 
 // exposeKeys tells when the keys of tokens were last had from their source. Those known stay in use without it, so
@@ -254,18 +197,6 @@ func exposeKeys(registry *prometheus.Registry, verifier *auth.Verifier) {
 		}
 		return float64(at.UnixMilli()) / 1000 //nolint:mnd // seconds
 	}))
-}
-
-// adminHandler serves what only operators may see.
-func adminHandler(registry *prometheus.Registry) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return mux
 }
 
 // listen opens the listeners where the configuration says.
