@@ -27,7 +27,7 @@ func refuseLegacy(ctx context.Context, databaseURL string) error {
 	return legacy.Refuse(ctx, conn)
 }
 
-func (a *app) migrateCommand() *cobra.Command { //nolint:revive // three commands, with what they tell
+func (a *app) migrateCommand() *cobra.Command {
 	return group("migrate", "Bring the database's schema up to date",
 		&cobra.Command{
 			Use:   "up",
@@ -36,56 +36,13 @@ func (a *app) migrateCommand() *cobra.Command { //nolint:revive // three command
 does not have yet. It may be started several times at once: one works, the others
 wait and find nothing left to do.`,
 			Args: noArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				c, err := readConfig(a.environ, needDatabase)
-				if err != nil {
-					return err
-				}
-				if err := refuseLegacy(cmd.Context(), c.DatabaseURL); err != nil {
-					return err
-				}
-				applied, err := db.Up(cmd.Context(), c.DatabaseURL)
-				if err != nil {
-					return err
-				}
-				for _, m := range applied {
-					a.printf("applied %s\n", m.Name)
-				}
-				return a.schemaState(cmd.Context(), c.DatabaseURL)
-			},
+			RunE: a.withDatabaseURL(a.migrateUp),
 		},
 		&cobra.Command{
 			Use:   "status",
 			Short: "List the migrations and whether the database has them",
 			Args:  noArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				c, err := readConfig(a.environ, needDatabase)
-				if err != nil {
-					return err
-				}
-				all, err := db.Status(cmd.Context(), c.DatabaseURL)
-				if err != nil {
-					return err
-				}
-				pending := 0
-				for _, m := range all {
-					state := "applied"
-					if !m.Applied {
-						state = "pending"
-						pending++
-					}
-					a.printf("%-8s %s\n", state, m.Name)
-				}
-				if pending > 0 {
-					next := "runledger migrate up"
-					if uncontracted, ok := errors.AsType[*legacy.UncontractedError](refuseLegacy(cmd.Context(), c.DatabaseURL)); ok {
-						next = uncontracted.Error()
-					}
-					a.printf("%d pending: %s\n", pending, next)
-					return nil
-				}
-				return a.schemaState(cmd.Context(), c.DatabaseURL)
-			},
+			RunE:  a.withDatabaseURL(a.migrateStatus),
 		},
 		&cobra.Command{
 			Use:   "grant ROLE",
@@ -97,24 +54,72 @@ of the tables, again after each "migrate up".`,
 			Example: `  psql postgres -c 'CREATE ROLE runledger_app LOGIN'
   runledger migrate up && runledger migrate grant runledger_app`,
 			Args: exactArgs("ROLE"),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				c, err := readConfig(a.environ, needDatabase)
-				if err != nil {
-					return err
-				}
-				switch err := db.Grant(cmd.Context(), c.DatabaseURL, args[0]); {
-				case errors.Is(err, db.ErrOwnerRole):
-					return usageError{fmt.Errorf("%w; it needs no grant, unless servers are to have a role of their own (docs/operations.md, \"Two roles\")", err)}
-				case errors.Is(err, db.ErrNotOwner):
-					return usageError{fmt.Errorf("%w; set RUNLEDGER_DATABASE_URL to the owner's address", err)}
-				case err != nil:
-					return advised(err, func() error { return refuseLegacy(cmd.Context(), c.DatabaseURL) })
-				}
-				a.printf("%s may do what servers do.\n", args[0])
-				return nil
-			},
+			RunE: a.withDatabaseURL(a.migrateGrant),
 		},
 	)
+}
+
+// withDatabaseURL makes of f the body of a command that wants the database's address, for connections of its own.
+func (a *app) withDatabaseURL(f func(ctx context.Context, databaseURL string, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		c, err := readConfig(a.environ, needDatabase)
+		if err != nil {
+			return err
+		}
+		return f(cmd.Context(), c.DatabaseURL, args)
+	}
+}
+
+func (a *app) migrateUp(ctx context.Context, databaseURL string, _ []string) error {
+	if err := refuseLegacy(ctx, databaseURL); err != nil {
+		return err
+	}
+	applied, err := db.Up(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	for _, m := range applied {
+		a.printf("applied %s\n", m.Name)
+	}
+	return a.schemaState(ctx, databaseURL)
+}
+
+func (a *app) migrateStatus(ctx context.Context, databaseURL string, _ []string) error {
+	all, err := db.Status(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	pending := 0
+	for _, m := range all {
+		state := "applied"
+		if !m.Applied {
+			state = "pending"
+			pending++
+		}
+		a.printf("%-8s %s\n", state, m.Name)
+	}
+	if pending == 0 {
+		return a.schemaState(ctx, databaseURL)
+	}
+	next := "runledger migrate up"
+	if uncontracted, ok := errors.AsType[*legacy.UncontractedError](refuseLegacy(ctx, databaseURL)); ok {
+		next = uncontracted.Error()
+	}
+	a.printf("%d pending: %s\n", pending, next)
+	return nil
+}
+
+func (a *app) migrateGrant(ctx context.Context, databaseURL string, args []string) error {
+	switch err := db.Grant(ctx, databaseURL, args[0]); {
+	case errors.Is(err, db.ErrOwnerRole):
+		return usageError{fmt.Errorf("%w; it needs no grant, unless servers are to have a role of their own (docs/operations.md, \"Two roles\")", err)}
+	case errors.Is(err, db.ErrNotOwner):
+		return usageError{fmt.Errorf("%w; set RUNLEDGER_DATABASE_URL to the owner's address", err)}
+	case err != nil:
+		return advised(err, func() error { return refuseLegacy(ctx, databaseURL) })
+	}
+	a.printf("%s may do what servers do.\n", args[0])
+	return nil
 }
 
 // schemaState prints which version a schema has that has all migrations of this binary. It may have those
