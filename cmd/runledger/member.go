@@ -16,37 +16,7 @@ import (
 	"github.com/runledger/runledger/internal/workspace"
 )
 
-// newMember is what "member add" is told of a user and the membership; what is empty is as it was.
-type newMember struct {
-	subject, role string
-	name, email   string
-}
-
 func (a *app) memberCommand() *cobra.Command {
-	var m newMember
-	add := &cobra.Command{
-		Use:   "add WORKSPACE SUBJECT",
-		Short: "Make a user a member of a workspace, or change a member's role, name or e-mail",
-		Long: `Add makes the user whose tokens carry SUBJECT as their sub claim a member of the
-workspace, which is named by its slug or id. Users who are not known yet become known;
-members keep their role, unless --role gives them another. --name and --email change
-what a user is called in every workspace, which the audit tells with what it was. Roles:
-readonly reads; operator records runs and acknowledges findings as well; manager and
-owner also recall runs and make, edit and delete backup schedules.`,
-		Example: `  runledger member add acme 'auth0|12345' --role operator --name "Ada Lovelace"`,
-		Args:    exactArgs("WORKSPACE", "SUBJECT"),
-		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
-			m.subject = args[1]
-			if err := m.check(); err != nil {
-				return change{}, err
-			}
-			return addMember(ctx, tx, args[0], m)
-		}),
-	}
-	add.Flags().StringVar(&m.role, "role", "", "owner, manager, operator or readonly (that of a member, else readonly)")
-	add.Flags().StringVar(&m.name, "name", "", "the user's name (that on record, else the subject)")
-	add.Flags().StringVar(&m.email, "email", "", "the user's e-mail address")
-
 	remove := &cobra.Command{
 		Use:   "remove WORKSPACE SUBJECT",
 		Short: "End a membership: the very next request is a 404",
@@ -78,7 +48,40 @@ workspace's slug or id, SUBJECT the sub claim of the member's tokens.`,
 			})
 		}),
 	}
-	return group("member", "Decide who is a member of a workspace", add, remove, list)
+	return group("member", "Decide who is a member of a workspace", a.addMemberCommand(), remove, list)
+}
+
+// newMember is what "member add" is told of a user and the membership; what is empty is as it was.
+type newMember struct {
+	subject, role string
+	name, email   string
+}
+
+func (a *app) addMemberCommand() *cobra.Command {
+	var m newMember
+	add := &cobra.Command{
+		Use:   "add WORKSPACE SUBJECT",
+		Short: "Make a user a member of a workspace, or change a member's role, name or e-mail",
+		Long: `Add makes the user whose tokens carry SUBJECT as their sub claim a member of the
+workspace, which is named by its slug or id. Users who are not known yet become known;
+members keep their role, unless --role gives them another. --name and --email change
+what a user is called in every workspace, which the audit tells with what it was. Roles:
+readonly reads; operator records runs and acknowledges findings as well; manager and
+owner also recall runs and make, edit and delete backup schedules.`,
+		Example: `  runledger member add acme 'auth0|12345' --role operator --name "Ada Lovelace"`,
+		Args:    exactArgs("WORKSPACE", "SUBJECT"),
+		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
+			m.subject = args[1]
+			if err := m.check(); err != nil {
+				return change{}, err
+			}
+			return addMember(ctx, tx, args[0], m)
+		}),
+	}
+	add.Flags().StringVar(&m.role, "role", "", "owner, manager, operator or readonly (that of a member, else readonly)")
+	add.Flags().StringVar(&m.name, "name", "", "the user's name (that on record, else the subject)")
+	add.Flags().StringVar(&m.email, "email", "", "the user's e-mail address")
+	return add
 }
 
 // inWords is what a member of each role is.
