@@ -35,7 +35,7 @@ func newCluster(t *testing.T) *cluster {
 		"CREATE ROLE runledger_app",
 		"CREATE ROLE runledger_reader",
 		"GRANT USAGE ON SCHEMA public TO runledger_reader",
-		"GRANT SELECT ON operation_runs, findings, inventory_items, backup_schedules TO runledger_reader",
+		"GRANT SELECT ON operation_runs, tenants, findings, inventory_items, backup_schedules TO runledger_reader",
 	} {
 		if _, err := c.onPrimary.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
