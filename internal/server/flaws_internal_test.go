@@ -28,6 +28,15 @@ func TestAFlawOfABodyIsToldWithThePointerToIt(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %+v", body, got, err, want)
 		}
 	}
+	members := make([]string, 0, mostMembers+2)
+	for i := range cap(members) {
+		members = append(members, fmt.Sprintf(`"%d":0`, i))
+	}
+	large := `[{` + strings.Join(members, ",") + `},{"a":1,"a":2}]`
+	want := []fault{{Pointer: "/0", Detail: "An object has more than 10000 members."}, {Pointer: "/1", Detail: twice("a")}}
+	if got, err := checkJSON([]byte(large)); err != nil || !slices.Equal(got, want) {
+		t.Errorf("behind a large object: %+v, %v", got, err)
+	}
 	many := "[" + strings.Repeat(`"\u0000",`, mostFlaws) + `"\u0000"]`
 	if _, err := checkJSON([]byte(many)); err == nil || len(answerFor(err).faults) != maxFaults {
 		t.Errorf("more flaws than are told: %v", err)
