@@ -164,7 +164,21 @@ func runFilter(p *params) filter {
 			f.ranges = append(f.ranges, r)
 		}
 	}
+	if f.selective && f.identified {
+		f.chooseByIdentity()
+	}
 	return f
+}
+
+// chooseByIdentity leaves PostgreSQL the choice between the few runs of an identity and those that another
+// condition leaves. It takes what all runs of an identity have in common, their tenant most of all, for something
+// that few of them have, and would read the whole identity, in which nothing need be found.
+func (f *filter) chooseByIdentity() {
+	for i, c := range f.all {
+		if c.carried != "" && c.column != "run_identity_hash" {
+			f.all[i].sql = c.carried + " = ?"
+		}
+	}
 }
 
 // inState keeps the runs that have one of statuses and one of outcomes; no values keep all. ofTenant says
