@@ -55,8 +55,8 @@ is, since it names the tenant by its id.`,
 		Example: `  runledger tenant rename acme 31 "Contoso Group"`,
 		Args:    exactArgs("WORKSPACE", "ID", "NAME"),
 		RunE: a.changing(func(ctx context.Context, tx pgx.Tx, args []string) (change, error) {
-			id, err := strconv.ParseInt(args[1], 10, 64)
-			if err != nil || id < 1 {
+			id, err := parseID(args[1])
+			if err != nil {
 				return change{}, usageError{fmt.Errorf("a tenant is named by its id, a whole number from 1, unlike %q", args[1])}
 			}
 			if err := checkTenantText("a tenant's name", args[2]); err != nil {

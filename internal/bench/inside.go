@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"net/http"
@@ -12,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 )
@@ -64,12 +63,7 @@ func (i inside) slowest(before inside, share float64) string {
 
 // durations reads the histogram of the server's answers, all routes together.
 func (c *contender) durations(ctx context.Context) (map[float64]uint64, error) {
-	text, err := c.metrics(ctx)
-	if err != nil {
-		return nil, err
-	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	families, err := c.metrics(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -84,12 +78,7 @@ func (c *contender) durations(ctx context.Context) (map[float64]uint64, error) {
 
 // polls reads how often polls were answered in which way.
 func (c *contender) polls(ctx context.Context) (map[string]float64, error) {
-	text, err := c.metrics(ctx)
-	if err != nil {
-		return nil, err
-	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	families, err := c.metrics(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -102,8 +91,8 @@ func (c *contender) polls(ctx context.Context) (map[string]float64, error) {
 	return answers, nil
 }
 
-// metrics is what the server counts, as Prometheus reads it.
-func (c *contender) metrics(ctx context.Context) ([]byte, error) {
+// metrics is what the server counts, as Prometheus reads it, by name.
+func (c *contender) metrics(ctx context.Context) (map[string]*dto.MetricFamily, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.admin+"/metrics", http.NoBody)
 	if err != nil {
 		return nil, err
@@ -113,5 +102,6 @@ func (c *contender) metrics(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	return io.ReadAll(resp.Body)
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(resp.Body)
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -176,7 +177,7 @@ func (f *fields) freeObject(name string) (json.RawMessage, bool) {
 		f.fault(name, "It cannot be read.")
 		return nil, false
 	}
-	return clean, f.fits(name, clean, maxFree)
+	return clean, bytes.Equal(clean, object) || f.fits(name, clean, maxFree)
 }
 
 // fits tells whether a member has at most longest bytes, and otherwise notes a fault.

@@ -13,7 +13,6 @@ const fewMembers = 16
 type nameSet struct {
 	few  []string
 	many map[string]bool // once there are more than fewMembers
-	full bool            // no more are looked at
 }
 
 // size is how many names there are.
@@ -61,15 +60,14 @@ func checkNames(body []byte, found *flaws) {
 			i = endOfText(body, i)
 			if text := body[start : i+1]; len(open) > 0 && open[len(open)-1] != nil && namesMember(body[i+1:]) {
 				names := open[len(open)-1]
-				if names.full {
-					continue
+				if names.size() > mostMembers {
+					continue // which is told, and no more of them are looked at
 				}
 				if name := unquoted(text); !names.add(name) {
 					found.add(start, fmt.Sprintf("An object has two members of the name %q.", printable(name)))
 				}
 				if names.size() > mostMembers {
 					found.add(start, fmt.Sprintf("An object has more than %d members.", mostMembers))
-					names.full = true
 				}
 			}
 		}
