@@ -13,7 +13,7 @@ import (
 
 // What is asked for at the pace of people's windows.
 const (
-	windows      = 200             // open pages, each of them an address of its own
+	windows      = 1000            // open pages, each of them an address of its own
 	windowPace   = 2 * time.Second // how often each asks
 	commitPace   = time.Second     // how often the writer commits
 	windowPasses = 5               // how often each asks in a round
@@ -45,7 +45,8 @@ func measureBesideWrites(ctx context.Context, b *bench) (*table, error) {
 			"and by what the polls were answered. Medians of %d rounds of %d requests.", windows, b.pageSize, windowPace, count, windows*passes),
 		keys: 1,
 		head: []string{
-			"meanwhile", "page", "304", "ratio of 304 to page", "304 as nothing was committed", "304 as the last answer is recent", "304 with the list's query",
+			"meanwhile", "page", "304", "ratio of 304 to page", "304 as nothing was committed", "304 as the last answer is recent", "304 as the rows are the same",
+			"304 with the list's query",
 		},
 	}
 	for _, meanwhile := range []struct {
@@ -67,7 +68,7 @@ func measureBesideWrites(ctx context.Context, b *bench) (*table, error) {
 		cells := []string{
 			meanwhile.what, all[0].median().String(), all[1].median().String(), fmt.Sprintf("%.3f", all[1].costRatio(all[0])),
 		}
-		for _, answer := range []string{"unchanged", "recent", "queried"} {
+		for _, answer := range []string{"unchanged", "recent", "same_rows", "queried"} {
 			cells = append(cells, fmt.Sprintf("%.0f %%", 100*answers[answer]/float64(windows*passes*count)))
 		}
 		t.add(cells...)

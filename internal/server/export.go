@@ -283,14 +283,10 @@ func (e *export) page(ctx context.Context, after position, body []byte) exportPa
 	}
 	defer leave()
 	instant := e.list.order.name + "_at"
-	var read []string
-	if e.show.part {
-		read = append(e.show.columns(), columnID, instant)
-	}
 	came := int32(0)
 	narrowed := e.list.narrowed(after)
 	narrowed.DBTX = e.list.server.db
-	db := rawRows{DBTX: narrowed, show: e.show.members, read: read, each: func(row rawRow) {
+	db := rawRows{DBTX: narrowed, show: e.show.members, rewrite: e.show.rewriting(instant), each: func(row rawRow) {
 		came++
 		if len(p.body) >= maxExportPageBytes {
 			return // rows much larger than those before: the next page begins with this one

@@ -18,7 +18,7 @@ func (s *Server) listFindings(w http.ResponseWriter, r *http.Request, v *visitor
 	if err != nil {
 		return err
 	}
-	return s.answerRows(w, r, v, pg, show, narrowed{filter: f, joins: true}, func(ctx context.Context, db dbsqlc.DBTX) error {
+	return s.answerRows(w, r, v, pg, show, narrowed{filter: f, joined: []string{"findings", "baseline", "current"}}, func(ctx context.Context, db dbsqlc.DBTX) error {
 		_, err := s.queries.ListFindings(ctx, db,
 			dbsqlc.ListFindingsParams{WorkspaceID: v.workspaceID(), PositionID: pg.after.id, PageSize: pg.rows()})
 		return err

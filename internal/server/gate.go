@@ -98,6 +98,9 @@ func (m moment) is(other moment) bool {
 	return m.connections == other.connections && m.seen.Is(other.seen)
 }
 
+// isKnown tells whether the gate was told the state.
+func (m moment) isKnown() bool { return m.is(m) }
+
 // maxQuestions is how many questions of the gate are under way at once: while the database answers
 // one, the server sends the answers of the one before.
 const maxQuestions = 1
@@ -139,6 +142,7 @@ func (s *Server) resolveGathered(ctx context.Context, _ struct{}, questions []wo
 		memberships[i].answer = answers[i]
 		if before == after {
 			memberships[i].moment = moment{seen: answers[i].Moment(), connections: after}
+			s.polls.saw(memberships[i].moment)
 		}
 	}
 	return memberships

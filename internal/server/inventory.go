@@ -18,7 +18,7 @@ func (s *Server) listInventoryItems(w http.ResponseWriter, r *http.Request, v *v
 	if err != nil {
 		return err
 	}
-	return s.answerRows(w, r, v, pg, show, narrowed{filter: f, joins: true}, func(ctx context.Context, db dbsqlc.DBTX) error {
+	return s.answerRows(w, r, v, pg, show, narrowed{filter: f, joined: []string{"inventory_items", "run"}}, func(ctx context.Context, db dbsqlc.DBTX) error {
 		_, err := s.queries.ListInventoryItems(ctx, db,
 			dbsqlc.ListInventoryItemsParams{WorkspaceID: v.workspaceID(), PositionID: pg.after.id, PageSize: pg.rows()})
 		return err

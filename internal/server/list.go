@@ -93,9 +93,16 @@ func (s *Server) answerRows(
 	w http.ResponseWriter, r *http.Request, v *visitor, pg page, show selection, n narrowed,
 	query func(ctx context.Context, db dbsqlc.DBTX) error,
 ) error {
-	var read []string
-	if show.part {
-		read = append(show.columns(), columnID, pg.instant)
+	// Of a page that shows a part of its rows, no join is needed to find out what has changed.
+	again := requestOf(r).poll.mayCompare() && (len(n.joined) == 0 || !show.part)
+	if again {
+		if same, err := s.answerSame(w, r, v, pg, n, query); same || err != nil {
+			return err
+		}
+	}
+	rewrite := show.rewriting(pg.instant)
+	if again {
+		rewrite = selectingVersions(rewrite, n.versions())
 	}
 	sheet, err := s.share(r, v, func(r *http.Request) (*sheet, error) {
 		return s.makeSheet(r, pg, func(l *listing) error {
@@ -106,8 +113,11 @@ func (s *Server) answerRows(
 				err = s.reading(r, pg, func(db dbsqlc.DBTX) error {
 					l.restart()
 					n.DBTX = db
-					return query(r.Context(), rawRows{DBTX: n, show: show.members, read: read, each: func(row rawRow) {
+					return query(r.Context(), rawRows{DBTX: n, show: show.members, rewrite: rewrite, each: func(row rawRow) {
 						l.add(row.append, func() position { return row.position(pg.instant) })
+						if again {
+							l.versions.add(row, len(n.versions()))
+						}
 					}})
 				})
 				return l.rows, err
@@ -130,6 +140,8 @@ type listing struct {
 	rows  int      // so far
 	shown int      // of them
 	last  position // of the last row that is shown, if no more fit
+
+	versions versionSum // of the rows, where the page is asked for again
 }
 
 // largestPage is how many bytes a page has when no more rows fit, however few they are: what others have
@@ -140,6 +152,7 @@ const largestPage = 8 << 20
 func (l *listing) restart() {
 	l.body = l.body[:0]
 	l.rows, l.shown = 0, 0
+	l.versions.restart()
 }
 
 // begin makes sure that the page has begun.
@@ -174,6 +187,7 @@ type sheet struct {
 	buffer
 
 	rows    int
+	sum     uint64   // of their versions, 0 where these are not known
 	weights *weights // that the page is on
 	weight  int      // bytes, 0 where it is none
 	refused error    // why it is not to be sent but to who has it already
@@ -195,7 +209,7 @@ func (s *Server) makeSheet(r *http.Request, pg page, fill func(l *listing) error
 	}
 	l.begin()
 	l.body = append(l.body, `],"next_cursor":`...)
-	made := &sheet{rows: l.rows}
+	made := &sheet{rows: l.rows, sum: l.versions.sum()}
 	if l.rows == l.shown {
 		l.body = append(l.body, "null}"...)
 	} else {
@@ -234,6 +248,7 @@ func (p *sheet) answer(w http.ResponseWriter, r *http.Request, pg page) error {
 	if p.link != "" {
 		w.Header().Set("Link", p.link)
 	}
+	requestOf(r).poll.sum = p.sum
 	return answerWeighed(w, r, http.StatusOK, p.tag, p.body, pg.vary...)
 }
 

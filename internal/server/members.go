@@ -144,6 +144,15 @@ func (p *params) fields(all members) selection {
 	return selection{members: wanted, part: true}
 }
 
+// rewriting is how a statement is changed that is to read no more than what is shown, and the position of a row.
+func (s selection) rewriting(instant string) func(sql string) string {
+	if !s.part {
+		return nil
+	}
+	columns := append(s.columns(), columnID, instant)
+	return func(sql string) string { return selectOnly(sql, columns) }
+}
+
 // selectOnly is a list's statement that selects none but columns. What it selects is columns
 // alone, each of which may have a table before and another name behind it.
 func selectOnly(sql string, columns []string) string {

@@ -78,7 +78,7 @@ func newHTTPMetrics() *httpMetrics {
 		}, []string{"reason"}),
 		polls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "runledger_http_polls_total",
-			Help: "Requests with If-None-Match for lists and rows: answered from memory, because nothing was committed since or the answer is recent, or queried.",
+			Help: "Requests with If-None-Match for lists and rows: answered from memory, because nothing was committed since, the answer is recent or its rows are the same, or queried.",
 		}, []string{"answer"}),
 		pages: NewLookups("pages"), visitors: NewLookups("visitors"),
 		routes: map[routeKey]*routeMetrics{},

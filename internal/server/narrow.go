@@ -128,8 +128,8 @@ func (f *filter) maxBranches() int {
 type narrowed struct {
 	dbsqlc.DBTX
 	filter filter
-	// joins says that the statement joins other tables for some of its columns.
-	joins bool
+	// joined are the list's table and those that the statement joins with it for some of its columns, if any.
+	joined []string
 	// claimed is what else each row is under, if the gate has not been asked.
 	claimed []condition
 }

@@ -13,7 +13,7 @@ import (
 
 // Most requests ask again, with If-None-Match, for what has not changed since. They are answered
 // without the query of the list or row where it is known that it would find the same, which is
-// after the gate: who may not see an answer is told so as ever, at the cost of everybody else.
+// after the gate, or with its question: who may not see an answer is told so as ever.
 //
 // Of the last answer for an address its tag is remembered, with three things that were read before
 // its query ran: the state of the database that the gate saw, how many writes to the workspace
@@ -28,6 +28,7 @@ import (
 //     began, so the answer is behind by the bound at most; it is not behind at all for who has
 //     written here and been answered, because a write counts from before it commits until after
 //     its answer. Who hears of a change on a stream of this server finds it as well.
+//   - or if its page is found to be made of the same versions of the same rows; see versions.go.
 //
 // A query that takes long makes its tag older, not wrong: everything was read before it. What is
 // remembered depends on rows of the database and on the address alone, on no clock and no role.
@@ -36,13 +37,18 @@ import (
 type polls struct {
 	bound  time.Duration // how far an answer may be behind the commits of others, 0 for not at all
 	clock  func() time.Time
+	used   *atomic.Int64 // how many connections to the database have been used
 	tags   *lru.Cache[address, tagged]
 	writes [1024]writes // by the id of the workspace; those that share one only ask more often
+
+	// latest is the state of the database that the gate saw last. A tag of an earlier one is of one that
+	// has passed.
+	latest atomic.Pointer[moment]
 
 	mu      sync.Mutex
 	running map[address]chan struct{} // queries for polls; closed when they end
 
-	unchanged, recent, queried func() // count polls by how they were answered
+	unchanged, recent, sameRows, queried func() // count polls by how they were answered
 }
 
 const (
@@ -51,6 +57,7 @@ const (
 	ifNoneMatch    = "If-None-Match"
 	pollUnchanged  = "unchanged"
 	pollRecent     = "recent"
+	pollSameRows   = "same_rows"
 	pollQueried    = "queried"
 )
 
@@ -72,26 +79,33 @@ type tagged struct {
 	moment moment
 	ended  int64
 	at     time.Time
+	rows   versions // of its page
+	steady bool     // whether the answer before was the same
 }
 
 // poll is a request whose answer may be remembered.
 type poll struct {
-	polls   *polls
-	address address
-	moment  moment
-	ended   int64
-	at      time.Time
-	over    func() // lets those go on who wait for the query; nil if nobody can
+	polls       *polls
+	address     address
+	moment      moment
+	ended       int64
+	at          time.Time
+	connections int64
+
+	again bool   // whether it has been asked for before
+	last  tagged // what is remembered, if that is what the client has
+	sum   uint64 // of the versions of the rows that its query found, 0 where they are not known
+	over  func() // lets those go on who wait for the query; nil if nobody can
 }
 
-func newPolls(bound time.Duration, m *httpMetrics) *polls {
+func newPolls(bound time.Duration, used *atomic.Int64, m *httpMetrics) *polls {
 	tags, err := lru.New[address, tagged](rememberedTags)
 	if err != nil {
 		panic(err) // the size is positive
 	}
 	return &polls{
-		bound: bound, clock: time.Now, tags: tags, running: map[address]chan struct{}{},
-		unchanged: m.poll(pollUnchanged), recent: m.poll(pollRecent), queried: m.poll(pollQueried),
+		bound: bound, clock: time.Now, used: used, tags: tags, running: map[address]chan struct{}{},
+		unchanged: m.poll(pollUnchanged), recent: m.poll(pollRecent), sameRows: m.poll(pollSameRows), queried: m.poll(pollQueried),
 	}
 }
 
@@ -105,7 +119,8 @@ func (s *Server) remembered(h scopedHandler) scopedHandler {
 		}
 		req := requestOf(r)
 		var over func()
-		if conditions := r.Header[ifNoneMatch]; len(conditions) > 0 {
+		conditions := r.Header[ifNoneMatch]
+		if len(conditions) > 0 {
 			if s.polls.answer(w, at, req.moment, conditions) {
 				return nil
 			}
@@ -115,9 +130,8 @@ func (s *Server) remembered(h scopedHandler) scopedHandler {
 			} else if s.polls.answer(w, at, req.moment, conditions) {
 				return nil
 			}
-			s.polls.queried()
 		}
-		req.poll = s.polls.poll(at, req.moment)
+		req.poll = s.polls.poll(at, req.moment, conditions)
 		req.poll.over = over
 		return h(w, r, ws)
 	}
@@ -143,11 +157,10 @@ func addressOf(r *http.Request, workspaceID int64) (address, bool) {
 
 // answer answers 304 if one of conditions names the tag that is remembered, and it is good.
 func (p *polls) answer(w http.ResponseWriter, at address, now moment, conditions []string) bool {
-	last, known := p.tags.Get(at)
-	if !known || !matchesTag(conditions, last.tag) {
-		return false
-	}
+	last, known := p.had(at, conditions)
 	switch {
+	case !known:
+		return false
 	case now.is(last.moment):
 		p.unchanged()
 	case p.isRecent(at.workspaceID, last):
@@ -155,13 +168,30 @@ func (p *polls) answer(w http.ResponseWriter, at address, now moment, conditions
 	default:
 		return false
 	}
-	h := w.Header()
-	if last.link != "" {
-		h.Set("Link", last.link)
-	}
-	tagHeaders(h, last.tag, last.vary)
-	w.WriteHeader(http.StatusNotModified)
+	last.answer(w)
 	return true
+}
+
+// had is the tag that is remembered, if it is one that the client has.
+func (p *polls) had(at address, conditions []string) (tagged, bool) {
+	if len(conditions) == 0 {
+		return tagged{}, false
+	}
+	last, known := p.tags.Get(at)
+	if !known || !matchesTag(conditions, last.tag) {
+		return tagged{}, false
+	}
+	return last, true
+}
+
+// answer answers 304.
+func (t *tagged) answer(w http.ResponseWriter) {
+	h := w.Header()
+	if t.link != "" {
+		h.Set("Link", t.link)
+	}
+	tagHeaders(h, t.tag, t.vary)
+	w.WriteHeader(http.StatusNotModified)
 }
 
 // isRecent tells whether a tag is younger than the bound and no write here has ended since or is
@@ -171,9 +201,57 @@ func (p *polls) isRecent(workspaceID int64, last tagged) bool {
 	return here.running.Load() == 0 && here.ended.Load() == last.ended && p.clock().Sub(last.at) < p.bound
 }
 
-// poll is what is known of a request before its query runs.
-func (p *polls) poll(at address, now moment) poll {
-	return poll{polls: p, address: at, moment: now, ended: p.of(at.workspaceID).ended.Load(), at: p.clock()}
+// saw notes which state of the database the gate has seen, if it is told.
+func (p *polls) saw(now moment) {
+	if now.isKnown() && p.seen() != now {
+		p.latest.Store(&now)
+	}
+}
+
+// seen is the state that the gate saw last, the zero one if it has seen none.
+func (p *polls) seen() moment {
+	if latest := p.latest.Load(); latest != nil {
+		return *latest
+	}
+	return moment{}
+}
+
+// poll is what is known of a request before its query runs. Of the moments that the gate saw, any
+// before that will do.
+func (p *polls) poll(at address, seen moment, conditions []string) poll {
+	last, _ := p.had(at, conditions)
+	return poll{
+		polls: p, address: at, moment: seen, ended: p.of(at.workspaceID).ended.Load(), at: p.clock(), connections: p.used.Load(),
+		again: len(conditions) > 0, last: last,
+	}
+}
+
+// beginAhead is the way of a poll for whose answer the gate's would not do, because what is remembered
+// is not what the client has, or is of a state that has passed: it begins without the gate. If another
+// one is about to ask for the same address, or the gate might do, it returns nil.
+func (p *polls) beginAhead(at address, conditions []string) (end func()) {
+	if last, known := p.had(at, conditions); known {
+		if now := p.seen(); !now.isKnown() || now.is(last.moment) || p.isRecent(at.workspaceID, last) {
+			return nil
+		}
+	}
+	end, _ = p.tryBegin(at)
+	return end
+}
+
+// mayCompare tells whether the versions of the rows are worth reading: the client has asked before, and
+// the database is one that tells its states.
+func (p *poll) mayCompare() bool { return p.again && p.moment.isKnown() }
+
+// same answers that the page is the one that is remembered: it was found to be, after all that is known of p.
+func (p *poll) same(w http.ResponseWriter) {
+	now := p.last
+	now.moment, now.ended, now.at = p.moment, p.ended, p.at
+	now.rows.at = p.at
+	p.polls.tags.Add(p.address, now)
+	p.polls.sameRows()
+	p.read()
+	now.answer(w)
 }
 
 // remember keeps the tag of a request's answer, if it is one whose answer is remembered.
@@ -181,39 +259,51 @@ func (p *poll) remember(h http.Header, tag string, vary []string) {
 	if p.polls == nil {
 		return
 	}
-	now := tagged{tag: tag, link: h.Get("Link"), vary: vary, moment: p.moment, ended: p.ended, at: p.at}
-	if now.moment == (moment{}) {
-		// That it is the same again takes nothing from what was known of it.
-		if before, known := p.polls.tags.Peek(p.address); known && before.tag == tag {
-			now.moment = before.moment
+	now := tagged{
+		tag: tag, link: h.Get("Link"), vary: vary, moment: p.moment, ended: p.ended, at: p.at,
+		rows: versions{sum: p.sum, connections: p.connections, at: p.at},
+	}
+	if before, known := p.polls.tags.Peek(p.address); known && before.tag == tag {
+		now.steady = true
+		if p.sum == 0 {
+			now.rows = before.rows // whose answer would be the same again
 		}
 	}
 	p.polls.tags.Add(p.address, now)
+	if p.again {
+		p.polls.queried()
+	}
 	p.read()
 }
 
 // begin says that the request will ask the database, and returns how to say that it has. If
 // another one is about to for the same address, it waits for its end and returns nil.
 func (p *polls) begin(r *http.Request, at address) (end func()) {
+	end, other := p.tryBegin(at)
+	if end == nil {
+		select {
+		case <-other:
+		case <-r.Context().Done():
+		}
+	}
+	return end
+}
+
+// tryBegin is begin without the wait: if there is another one, it returns what tells its end.
+func (p *polls) tryBegin(at address) (end func(), other <-chan struct{}) {
 	p.mu.Lock()
-	other := p.running[at]
-	if other == nil {
-		done := make(chan struct{})
-		p.running[at] = done
+	defer p.mu.Unlock()
+	if other := p.running[at]; other != nil {
+		return nil, other
+	}
+	done := make(chan struct{})
+	p.running[at] = done
+	return sync.OnceFunc(func() {
+		p.mu.Lock()
+		delete(p.running, at)
 		p.mu.Unlock()
-		return sync.OnceFunc(func() {
-			p.mu.Lock()
-			delete(p.running, at)
-			p.mu.Unlock()
-			close(done)
-		})
-	}
-	p.mu.Unlock()
-	select {
-	case <-other:
-	case <-r.Context().Done():
-	}
-	return nil
+		close(done)
+	}), nil
 }
 
 // write says that a write to a workspace begins, and returns how to say that it has been answered.

@@ -22,8 +22,9 @@ import (
 type rawRows struct {
 	dbsqlc.DBTX
 	show members
-	read []string // the columns to read; nil is all that the statement has
 	each func(row rawRow)
+	// rewrite is how the statement is changed before it is run; nil leaves it as it is.
+	rewrite func(sql string) string
 }
 
 // Query runs the statement and hands over all of its rows.
@@ -45,8 +46,8 @@ func (d rawRows) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row 
 }
 
 func (d rawRows) run(ctx context.Context, sql string, args []any, each func(row rawRow)) error {
-	if d.read != nil {
-		sql = selectOnly(sql, d.read)
+	if d.rewrite != nil {
+		sql = d.rewrite(sql)
 	}
 	rows, err := d.DBTX.Query(ctx, sql, args...)
 	if err != nil {

@@ -107,7 +107,7 @@ func New(o Options) *Server {
 	s := &Server{
 		db:      &queued,
 		gate:    &own,
-		polls:   newPolls(o.Staleness, m),
+		polls:   newPolls(o.Staleness, own.used, m),
 		queries: dbsqlc.New(),
 		verify:  o.Verify,
 		log:     o.Log,

@@ -60,7 +60,7 @@ func (v *visitor) admit(r *http.Request) (workspace.Scope, error) {
 // as well, each of several branches would ask it, and PostgreSQL leaves out no join beside it, though
 // no column of the joined table is wanted.
 func (v *visitor) narrow(r *http.Request, n *narrowed, show selection) error {
-	if !v.asked && (n.planning() == planForValues || len(n.filter.choices)+len(n.filter.untimely) > 0 || n.joins && show.part) {
+	if !v.asked && (n.planning() == planForValues || len(n.filter.choices)+len(n.filter.untimely) > 0 || len(n.joined) > 0 && show.part) {
 		if _, err := v.admit(r); err != nil {
 			return err
 		}
@@ -117,9 +117,19 @@ func (s *Server) listed(h listHandler) http.HandlerFunc {
 		return h(w, r, &visitor{server: s, claim: ws.Claim(), asked: true, scope: ws})
 	}))
 	return s.signedIn(func(w http.ResponseWriter, r *http.Request, subject auth.Subject) error {
+		if s.replica != nil { // which may have older answers than the gate
+			return gated(w, r, subject)
+		}
 		claim, met := s.met.Get(workspace.Question{Subject: string(subject), WorkspaceID: workspaceOf(r)})
-		// A poll may need no more than the gate's answer, and a replica may have older ones.
-		if r.Header[ifNoneMatch] != nil || s.replica != nil {
+		at, ok := addressOf(r, claim.WorkspaceID())
+		conditions := r.Header[ifNoneMatch]
+		var over func()
+		if conditions != nil && met && ok {
+			if over = s.polls.beginAhead(at, conditions); over != nil {
+				defer over()
+			}
+		}
+		if conditions != nil && over == nil { // the gate's answer may do
 			return gated(w, r, subject)
 		}
 		if s.metrics.visitors.Count(met); !met {
@@ -127,8 +137,9 @@ func (s *Server) listed(h listHandler) http.HandlerFunc {
 		}
 		req := requestOf(r)
 		req.identify(claim)
-		if at, ok := addressOf(r, claim.WorkspaceID()); ok {
-			req.poll = s.polls.poll(at, moment{})
+		if ok {
+			req.poll = s.polls.poll(at, s.polls.seen(), conditions)
+			req.poll.over = over
 		}
 		v := &visitor{server: s, claim: claim}
 		err := h(w, r, v)
