@@ -41,7 +41,7 @@ func (c condition) inCarrier() condition {
 	}
 	values, several := c.args[0].([]string)
 	if !several {
-		return condition{sql: c.carried + " = ?", args: c.args}
+		return condition{sql: c.carried + " = ?", args: c.args[:1]}
 	}
 	return allOf([]condition{
 		{sql: c.carried + " >= ? AND " + c.carried + " <= ?", args: []any{slices.Min(values), slices.Max(values)}}, unforeseen(c),

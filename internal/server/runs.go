@@ -164,8 +164,11 @@ func runFilter(p *params) filter {
 			f.ranges = append(f.ranges, r)
 		}
 	}
-	if f.selective && f.identified {
+	switch {
+	case f.selective && f.identified:
 		f.chooseByIdentity()
+	case f.identified:
+		f.readIdentity()
 	}
 	return f
 }
@@ -178,6 +181,23 @@ func (f *filter) chooseByIdentity() {
 		if c.carried != "" && c.column != "run_identity_hash" {
 			f.all[i].sql = c.carried + " = ?"
 		}
+	}
+}
+
+// readIdentity has the runs of an identity read out of its index, which holds what else is asked of them. To
+// PostgreSQL, where it plans for all values, those of a user or tenant are as few; but a bound on both sides
+// leaves the index of these without the list's order.
+func (f *filter) readIdentity() {
+	read := func(conditions []condition) {
+		for i, c := range conditions {
+			if c.column != "" && c.column != "run_identity_hash" {
+				conditions[i].sql, conditions[i].args = c.column+" >= ? AND "+c.column+" <= ?", []any{c.args[0], c.args[0]}
+			}
+		}
+	}
+	read(f.all)
+	for _, choice := range f.choices {
+		read(choice)
 	}
 }
 
