@@ -19,15 +19,16 @@ import (
 const filteredRuns = 24_000
 
 // fillForFilters puts runs into a workspace: of a tenant with nearly all of them and one with few,
-// of an identity with a third, with a common code of failures, and with rare ones before and behind
+// of an identity with a third, of a user with another third, with a common code of failures, and with rare ones before and behind
 // it. It returns the two tenants.
 func fillForFilters(t *testing.T, pool *pgxpool.Pool, workspaceID int64) (common, rare int64) {
 	t.Helper()
 	common, rare = dbtest.NewTenant(t, pool, workspaceID), dbtest.NewTenant(t, pool, workspaceID)
 	for _, sql := range []string{
-		`INSERT INTO operation_runs (workspace_id, tenant_id, type, status, outcome, run_identity_hash, failure_summary, created_at, started_at,
-			completed_at, updated_at)
+		`INSERT INTO operation_runs (workspace_id, tenant_id, user_id, type, status, outcome, run_identity_hash, failure_summary, created_at,
+			started_at, completed_at, updated_at)
 		SELECT $1, CASE WHEN n % 2000 = 7 THEN $3::bigint ELSE $2::bigint END,
+		       CASE WHEN n % 3 = 1 THEN (SELECT min(user_id) FROM workspace_memberships WHERE workspace_id = $1) END,
 		       CASE WHEN n % 4 = 0 THEN 'entra_group_sync' ELSE 'inventory_sync' END, 'completed',
 		       CASE WHEN n % 5 = 0 THEN 'failed' WHEN n % 3001 = 0 THEN 'blocked' ELSE 'succeeded' END,
 		       CASE WHEN n % 3 = 0 THEN repeat('0', 64) ELSE encode(sha256(convert_to(n::text, 'UTF8')), 'hex') END,
@@ -77,6 +78,8 @@ func TestFilteredPagesVisitFewRows(t *testing.T) {
 		"run_identity_hash=" + strings.Repeat("0", 64), "run_identity_hash=" + strings.Repeat("0", 64) + "&type=backup_schedule_purge",
 		fmt.Sprintf("run_identity_hash=%s&tenant_id=%d", strings.Repeat("0", 64), rare),
 		"run_identity_hash=" + strings.Repeat("0", 64) + "&" + lists,
+		fmt.Sprintf("user_id=%d&type=inventory_sync&run_identity_hash=%s", w.Owner.ID, strings.Repeat("f", 64)),
+		fmt.Sprintf("user_id=%d&run_identity_hash=%s", w.Owner.ID, strings.Repeat("0", 64)),
 		early, late, early + "&" + late, early + "&updated_from=" + at(filteredRuns/2), "created_from=" + at(filteredRuns/2) + "&" + late,
 		fmt.Sprintf("tenant_id=%d", common), fmt.Sprintf("tenant_id=%d", rare), "outcome=failed", "outcome=blocked", "outcome=blocked,cancelled",
 		fmt.Sprintf("tenant_id=%d&type=entra_group_sync,policy_export", common), fmt.Sprintf("tenant_id=%d&%s", common, late),
