@@ -101,8 +101,10 @@ func (s *Server) answerRows(
 		}
 	}
 	rewrite := show.rewriting(pg.instant)
+	var versions []string
 	if again {
-		rewrite = selectingVersions(rewrite, n.versions())
+		versions = n.versions()
+		rewrite = selectingVersions(rewrite, versions)
 	}
 	sheet, err := s.share(r, v, func(r *http.Request) (*sheet, error) {
 		return s.makeSheet(r, pg, func(l *listing) error {
@@ -116,7 +118,7 @@ func (s *Server) answerRows(
 					return query(r.Context(), rawRows{DBTX: n, show: show.members, rewrite: rewrite, each: func(row rawRow) {
 						l.add(row.append, func() position { return row.position(pg.instant) })
 						if again {
-							l.versions.add(row, len(n.versions()))
+							l.versions.add(row, len(versions))
 						}
 					}})
 				})
