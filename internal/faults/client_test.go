@@ -16,6 +16,7 @@ import (
 
 // client asks the system over HTTP.
 type client struct {
+	t       *testing.T
 	system  *system
 	addr    string // of the server, or of the front
 	http    *http.Client
@@ -27,7 +28,7 @@ func newClient(t *testing.T, s *system) *client {
 	t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 1}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &client{system: s, addr: s.front.addr(), http: &http.Client{Transport: transport, Timeout: 30 * time.Second}}
+	return &client{t: t, system: s, addr: s.front.addr(), http: &http.Client{Transport: transport, Timeout: 30 * time.Second}}
 }
 
 // ask sends a request. sent is false if it certainly has not arrived anywhere.
@@ -121,7 +122,13 @@ func (c *client) open(ctx context.Context, method, path, body string, header htt
 	case resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "":
 		c.refused.Add(1)
 	case resp.StatusCode >= http.StatusInternalServerError:
-		c.broken.Add(1)
+		c.tellBroken(method, path, resp.StatusCode)
 	}
 	return resp, nil
+}
+
+// tellBroken counts an answer that there is to be none of, and tells which it was.
+func (c *client) tellBroken(method, path string, status int) {
+	c.broken.Add(1)
+	c.t.Logf("%s %s is answered with %d", method, path, status)
 }

@@ -102,7 +102,7 @@ func (a *others) ask(ctx context.Context, all []errand) {
 			}
 			if status >= http.StatusMultipleChoices && status != http.StatusNotModified {
 				if status < http.StatusInternalServerError {
-					a.client.broken.Add(1) // nothing is wrong with the request
+					a.client.tellBroken(e.method, e.path, status) // nothing is wrong with the request
 				}
 				continue
 			}
