@@ -21,6 +21,7 @@ type request struct {
 
 // send sends a request of the mix.
 func (r request) send(ctx context.Context) {
+	defer r.in.answered.Add(1)
 	switch dice := rand.IntN(100); {
 	case dice < listShare:
 		r.list(ctx)

@@ -31,16 +31,14 @@ func (r *soakReport) table() *table {
 	r.normal.addTo(t, fmt.Sprintf("half of that, for %s", r.soakFor))
 	r.over.addTo(t, fmt.Sprintf("%d times that, for %s", overloadFactor, r.overloadFor))
 	r.after.addTo(t, "half of it again")
-	slope, first, last := r.memories.slope()
-	t.notes = append(t.notes, fmt.Sprintf("Resident memory: %s at first, %s at last, a slope of %+.1f KiB a minute over the second half of the soak.",
-		mebibytes(first), mebibytes(last), slope/1024),
+	t.notes = append(t.notes, r.memories.note(),
 		fmt.Sprintf("In the overload, the p99 of what was admitted is %.1f times that of the soak.", r.ratio()))
 	return t
 }
 
 // verdict is an error for everything that does not hold.
 func (r *soakReport) verdict() error {
-	return errors.Join(r.most.wrong(), r.normal.wrong(), r.over.wrong(), r.after.wrong(), r.normal.refusal(), r.over.wantRefused(), bearable(r.ratio()))
+	return errors.Join(r.most.wrong(), r.normal.wrong(), r.over.wrong(), r.after.wrong(), r.normal.refusal(), r.over.wantRefused(), bearable(r.ratio()), r.memories.growing())
 }
 
 // ratio is how many times as long the slowest admitted requests take in the overload.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,9 +24,10 @@ const (
 type soakWorld struct {
 	*bench
 
-	place  place
-	server *contender
-	fleet  *fleet
+	place    place
+	server   *contender
+	fleet    *fleet
+	answered atomic.Int64 // requests, whatever the answer was
 
 	mu      sync.Mutex
 	open    []int64 // runs that have been started here and have not ended
@@ -103,6 +105,7 @@ func (w *soakWorld) loads(ctx context.Context) (*soakReport, error) {
 	note("soaking for %s at half of %.0f requests a second", w.soakFor, sustainable)
 	watching, stop := context.WithCancel(ctx)
 	memories := w.watchMemory(watching)
+	go w.tellProgress(watching)
 	r.normal, err = w.offered(ctx, sustainable/2, w.soakFor)
 	stop()
 	r.memories = <-memories
@@ -115,6 +118,26 @@ func (w *soakWorld) loads(ctx context.Context) (*soakReport, error) {
 	}
 	r.after, err = w.offered(ctx, sustainable/2, finding)
 	return r, err
+}
+
+// tellProgress tells now and then how far the soak has come, until ctx ends.
+func (w *soakWorld) tellProgress(ctx context.Context) {
+	const often, seldom = 30 * time.Second, 5 * time.Minute
+	every := min(max(w.soakFor/20, often), seldom)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for began := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			rss, err := memory(w.server.command.Process.Pid, "VmRSS")
+			if err != nil {
+				note("the server's memory: %v", err)
+			}
+			note("%s of %s: %d answers, resident memory %s", time.Since(began).Round(time.Second), w.soakFor, w.answered.Load(), mebibytes(rss))
+		}
+	}
 }
 
 // watched is a load with what the server said of itself meanwhile.

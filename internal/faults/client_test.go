@@ -122,13 +122,13 @@ func (c *client) open(ctx context.Context, method, path, body string, header htt
 	case resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "":
 		c.refused.Add(1)
 	case resp.StatusCode >= http.StatusInternalServerError:
-		c.tellBroken(method, path, resp.StatusCode)
+		c.tellBroken("%s %s: %d", method, path, resp.StatusCode)
 	}
 	return resp, nil
 }
 
 // tellBroken counts an answer that there is to be none of, and tells which it was.
-func (c *client) tellBroken(method, path string, status int) {
+func (c *client) tellBroken(format string, args ...any) {
 	c.broken.Add(1)
-	c.t.Logf("%s %s is answered with %d", method, path, status)
+	c.t.Logf("an answer that there is to be none of: "+format, args...)
 }

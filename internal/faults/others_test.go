@@ -102,7 +102,7 @@ func (a *others) ask(ctx context.Context, all []errand) {
 			}
 			if status >= http.StatusMultipleChoices && status != http.StatusNotModified {
 				if status < http.StatusInternalServerError {
-					a.client.tellBroken(e.method, e.path, status) // nothing is wrong with the request
+					a.client.tellBroken("%s %s: %d %.1000s", e.method, e.path, status, got.body) // nothing is wrong with the request
 				}
 				continue
 			}
@@ -136,7 +136,7 @@ func (a *others) keepResults(body []byte) (whole bool) {
 		} `json:"results"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		a.client.broken.Add(1)
+		a.client.tellBroken("a batch: %v: %.300s", err, body)
 		return false
 	}
 	whole = true
@@ -145,7 +145,7 @@ func (a *others) keepResults(body []byte) (whole bool) {
 		case result.Status == http.StatusServiceUnavailable:
 			whole = false
 		case result.Status >= http.StatusMultipleChoices:
-			a.client.broken.Add(1)
+			a.client.tellBroken("a part of a batch: %.1000s", body)
 		case result.Run.ID != 0:
 			a.load.note(reply{verdict: created, id: result.Run.ID}, true, result.Run.ID, "")
 		}
@@ -165,7 +165,7 @@ func (a *others) follow(ctx context.Context, begun *atomic.Bool) {
 			continue
 		}
 		if resp.StatusCode != http.StatusOK && resp.StatusCode < http.StatusInternalServerError {
-			a.client.broken.Add(1) // it may be followed, and its position has not gone
+			a.client.tellBroken("the stream after %q: %d", lastID, resp.StatusCode) // it may be followed, and its position has not gone
 		}
 		lines := bufio.NewScanner(resp.Body)
 		for resp.StatusCode == http.StatusOK && lines.Scan() {
@@ -189,7 +189,7 @@ func (a *others) heard(data string, seen map[string]bool) {
 		RunID int64 `json:"run_id"`
 	}
 	if err := json.Unmarshal([]byte(data), &event); err != nil {
-		a.client.broken.Add(1)
+		a.client.tellBroken("the stream: %v: %.300s", err, data)
 		return
 	}
 	name := fmt.Sprintf("%d of run %d", event.ID, event.RunID)
