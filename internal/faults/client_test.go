@@ -20,7 +20,7 @@ type client struct {
 	system  *system
 	addr    string // of the server, or of the front
 	http    *http.Client
-	broken  atomic.Int64 // answers of 5xx that are no 503 with Retry-After, of which there are to be none
+	broken  atomic.Int64 // answers that there are to be none of, such as a 5xx that is no 503 with Retry-After
 	refused atomic.Int64 // answers of 503
 }
 
@@ -57,6 +57,7 @@ func (c *client) ask(in request) (out reply, sent bool) {
 	case status >= http.StatusInternalServerError:
 		return reply{verdict: unknown, id: int64(status)}, true
 	default:
+		c.tellBroken("%s %s: %d, run %d is %s by %q", method, path, status, run.ID, run.Status, run.Context.By)
 		return reply{verdict: missing, id: int64(status)}, true
 	}
 }

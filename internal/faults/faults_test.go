@@ -171,7 +171,7 @@ func TestWhatClientsAreToldIsLinearizableWhateverBreaks(t *testing.T) {
 	}
 	for _, client := range all {
 		if n := client.broken.Load(); n > 0 {
-			t.Errorf("%d answers of 5xx that are no 503 with Retry-After", n)
+			t.Errorf("%d answers that there are to be none of", n)
 		}
 	}
 	readAll(t, c.history, pool, s.workspace.ID)

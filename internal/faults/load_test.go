@@ -63,7 +63,9 @@ func (l *load) live(client *client, name string) reply {
 		return out
 	}
 	end, sent := client.ask(request{identity: name, kind: "end", id: out.id, token: name})
-	l.note(end, sent, out.id, name)
+	if l.note(end, sent, out.id, name); end.verdict == refused {
+		client.tellBroken("the end of run %d is refused, which nobody else knows of", out.id)
+	}
 	return end
 }
 
@@ -130,12 +132,12 @@ func (l *load) wantKept(t *testing.T, pool *pgxpool.Pool, workspaceID int64) {
 }
 
 // lost is what is not in the database though a client was told that it is, by the runs' ids. It fails
-// the test if there was an answer of 5xx other than 503 with Retry-After.
+// the test if there was an answer that there is to be none of.
 func (l *load) lost(t *testing.T, pool *pgxpool.Pool, workspaceID int64) map[int64]promise {
 	t.Helper()
 	for _, client := range l.clients {
 		if n := client.broken.Load(); n > 0 {
-			t.Errorf("%d answers of 5xx that are no 503 with Retry-After", n)
+			t.Errorf("%d answers that there are to be none of", n)
 		}
 	}
 	l.mu.Lock()

@@ -374,7 +374,9 @@ func isOtherSchema(err error) bool {
 // isOutage tells whether the database could not be reached or gave up, which is no fault of the
 // request and passes by itself.
 func isOutage(err error) bool {
-	return errors.Is(err, errNoConnection) || errors.Is(err, errOverloaded) || hasClass(err,
+	// The time of a statement may run out while its connection waits to be told what to do, and stays.
+	outOfTime := errors.Is(err, context.DeadlineExceeded)
+	return outOfTime || errors.Is(err, errNoConnection) || errors.Is(err, errOverloaded) || hasClass(err,
 		"08", // connection exception
 		"25", // invalid transaction state: a primary that turned read-only
 		"53", // insufficient resources: too many connections, disk full
