@@ -360,7 +360,7 @@ func isReadOnly(err error) bool { return hasCode(err, "25006") }
 func isForbidden(err error) bool { return hasCode(err, "42501") }
 
 // isOtherSchema tells whether the database has not what a statement names: it is not migrated, or not as
-// far as this server needs. Statements are fixed, so that no request can be the reason.
+// far as this server needs, or it has just been. Statements are fixed, so that no request can be the reason.
 func isOtherSchema(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && slices.Contains([]string{
@@ -368,6 +368,7 @@ func isOtherSchema(err error) bool {
 		"42P01", // no such table
 		"42703", // no such column
 		"42883", // no such function
+		"0A000", // a statement that was prepared before a migration, after which its columns have other types
 	}, pgErr.Code)
 }
 

@@ -142,7 +142,9 @@ func (s *Server) resolveGathered(ctx context.Context, _ struct{}, questions []wo
 		memberships[i].answer = answers[i]
 		if before == after {
 			memberships[i].moment = moment{seen: answers[i].Moment(), connections: after}
-			s.polls.saw(memberships[i].moment)
+			if _, refused := answers[i].Scope(); refused == nil { // strangers are told nothing
+				s.polls.saw(memberships[i].moment)
+			}
 		}
 	}
 	return memberships

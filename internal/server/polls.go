@@ -132,7 +132,9 @@ func (s *Server) remembered(h scopedHandler) scopedHandler {
 			}
 		}
 		req.poll = s.polls.poll(at, req.moment, conditions)
-		req.poll.over = over
+		if req.poll.over = over; over == nil {
+			req.poll.last = tagged{} // all who come here from one wait read the page together, and no versions each
+		}
 		return h(w, r, ws)
 	}
 }
@@ -198,12 +200,19 @@ func (t *tagged) answer(w http.ResponseWriter) {
 // under way. The order matters: a write that is no longer under way has ended by then.
 func (p *polls) isRecent(workspaceID int64, last tagged) bool {
 	here := p.of(workspaceID)
-	return here.running.Load() == 0 && here.ended.Load() == last.ended && p.clock().Sub(last.at) < p.bound
+	return here.running.Load() == 0 && here.ended.Load() == last.ended && elapsed(last.at, p.clock()) < p.bound
 }
 
-// saw notes which state of the database the gate has seen, if it is told.
+// elapsed is how long ago an instant was: by the clock on the wall where that says longer, as the other one
+// stands still while the machine is suspended.
+func elapsed(at, now time.Time) time.Duration {
+	return max(now.Sub(at), now.Round(0).Sub(at.Round(0)))
+}
+
+// saw notes which state of the database the gate has seen, as it tells a member. A database that tells
+// none is another one than told of its states before.
 func (p *polls) saw(now moment) {
-	if now.isKnown() && p.seen() != now {
+	if p.seen() != now {
 		p.latest.Store(&now)
 	}
 }

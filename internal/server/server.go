@@ -133,9 +133,9 @@ func New(o Options) *Server {
 	s.console, s.consolePolicy = site, consolePolicy(o.Console)
 	s.shared = s.shareWith(o.Origins)
 	s.met = newVisitors()
-	s.members = newGatherer(maxQuestions, membership{err: errAbandoned}, s.resolveGathered)
-	s.sheets = newGatherer(maxReadings, reading{err: errAbandoned}, s.readGathered)
-	s.starts = newGatherer(maxStarts, result{err: errAbandoned}, s.startGathered)
+	s.members = newGatherer(maxQuestions, membership{err: errUnavailable.because(errAbandoned)}, s.resolveGathered)
+	s.sheets = newGatherer(maxReadings, reading{err: errUnavailable.because(errAbandoned)}, s.readGathered)
+	s.starts = newGatherer(maxStarts, result{err: errUnavailable.because(errAbandoned)}, s.startGathered)
 	if o.Tracer != nil {
 		s.tracer = o.Tracer.Tracer("github.com/runledger/runledger/internal/server")
 	}

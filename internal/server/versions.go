@@ -19,7 +19,9 @@ import (
 //
 // Numbers of transactions come again after four thousand million of them, and after a crash those of
 // commits that were not yet on disk. So versions are compared for an hour at most after they were last
-// found, and only as long as no connection is used for the first time: none survives a crash.
+// found, and only as long as no connection is used for the first time: none survives a crash. A row that
+// was written before the numbers came round still has its own, so the place of a version in its table (the
+// column ctid) belongs to it as well: the version that follows is in another one.
 
 // versions are which rows a page is made of.
 type versions struct {
@@ -31,10 +33,16 @@ type versions struct {
 // comparableFor is how long versions can be compared with later ones.
 const comparableFor = time.Hour
 
+// comparable tells whether versions that are read now, when so many connections have been used, would tell
+// anything.
+func (v versions) comparable(connections int64, now time.Time) bool {
+	return v.sum != 0 && v.connections == connections && elapsed(v.at, now) < comparableFor
+}
+
 // are tells whether versions that were read now, after which so many connections have been used, are
 // known to be the same.
 func (v versions) are(sum uint64, connections int64, now time.Time) bool {
-	return v.sum != 0 && v.sum == sum && v.connections == connections && now.Sub(v.at) < comparableFor
+	return v.sum == sum && v.comparable(connections, now)
 }
 
 // versionSum sums up rows that come one by one. Its zero value has none.
@@ -55,11 +63,14 @@ func (s *versionSum) add(row rawRow, versions int) {
 	_, _ = s.digest.Write(row.value(columnID))
 	for _, version := range row.values[len(row.values)-versions:] {
 		if version == nil { // the row is joined with none
-			version = []byte{0}
+			version = noVersion
 		}
 		_, _ = s.digest.Write(version)
 	}
 }
+
+// noVersion stands for one, so that none of the others is taken for it: no transaction has the number 0.
+var noVersion = make([]byte, 4)
 
 // sum is that of the rows so far, 0 if there are none: then there is nothing to be recognised.
 func (s *versionSum) sum() uint64 {
@@ -72,11 +83,11 @@ func (s *versionSum) sum() uint64 {
 // versions are the columns of the versions of a statement's rows.
 func (n narrowed) versions() []string {
 	if len(n.joined) == 0 {
-		return []string{"xmin"}
+		return []string{"xmin", "ctid"}
 	}
-	columns := []string{n.joined[0] + ".xmin"}
+	columns := []string{n.joined[0] + ".xmin", n.joined[0] + ".ctid"}
 	for _, table := range n.joined[1:] {
-		columns = append(columns, table+".xmin AS "+table+"_xmin")
+		columns = append(columns, table+".xmin AS "+table+"_xmin", table+".ctid AS "+table+"_ctid")
 	}
 	return columns
 }
@@ -103,7 +114,7 @@ func (s *Server) answerSame(
 	w http.ResponseWriter, r *http.Request, v *visitor, pg page, n narrowed, query func(ctx context.Context, db dbsqlc.DBTX) error,
 ) (bool, error) {
 	poll := &requestOf(r).poll
-	if !poll.last.steady || poll.last.rows.sum == 0 {
+	if !poll.last.steady || !poll.last.rows.comparable(s.polls.used.Load(), poll.at) {
 		return false, nil
 	}
 	if err := v.narrow(r, &n, selection{}); err != nil {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -98,6 +99,23 @@ func (v *visitor) found(rows int) {
 	}
 }
 
+// excuse is what a visitor is told where the list has failed. What is wrong with a request is nobody's business
+// but a member's; nor is what is wrong with the server, where strangers are told by the gate that they are.
+func (v *visitor) excuse(r *http.Request, failed error) error {
+	if failed == nil || errors.Is(failed, errNoConnection) && !errors.Is(failed, errOverloaded) {
+		return failed // the gate would be as long in finding out that it cannot ask either
+	}
+	_, refused := v.admit(r)
+	switch {
+	case refused == nil:
+		return failed
+	case answerFor(failed).status < http.StatusInternalServerError, errors.Is(refused, errNotFound):
+		return refused
+	default:
+		return failed
+	}
+}
+
 // visitors are those who found rows in a list, by what the gate was asked.
 type visitors = lru.Cache[workspace.Question, workspace.Claim]
 
@@ -142,13 +160,6 @@ func (s *Server) listed(h listHandler) http.HandlerFunc {
 			req.poll.over = over
 		}
 		v := &visitor{server: s, claim: claim}
-		err := h(w, r, v)
-		if err != nil && answerFor(err).status < http.StatusInternalServerError {
-			// What is wrong with a request is nobody's business but a member's.
-			if _, refused := v.admit(r); refused != nil {
-				return refused
-			}
-		}
-		return err
+		return v.excuse(r, h(w, r, v))
 	})
 }

@@ -2,11 +2,14 @@ package server_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/runledger/runledger/internal/dbtest"
 	"github.com/runledger/runledger/internal/server"
@@ -164,4 +167,44 @@ type lineWriter chan []byte
 func (w lineWriter) Write(line []byte) (int, error) {
 	w <- bytes.Clone(line)
 	return len(line), nil
+}
+
+// TestWhoIsNoMemberAnyMoreIsAStrangerThoughTheListCannotBeRead holds that also of a server that is in trouble:
+// who is none is told so, as all strangers are.
+func TestWhoIsNoMemberAnyMoreIsAStrangerThoughTheListCannotBeRead(t *testing.T) {
+	t.Parallel()
+	impatient, err := url.Parse(dbtest.Fresh(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := impatient.Query()
+	settings.Set("lock_timeout", "50ms")
+	impatient.RawQuery = settings.Encode()
+	p := newPolled(t, dbtest.Connect(t, impatient.String()), time.Second)
+	f := newFixture(t, p.harness)
+	path, token := address(listRoutes[0], f.ID, 0), p.token(t, f.Readonly.Subject)
+	tag := p.get(t, http.StatusOK, f.Readonly.Subject, path).header.Get("ETag")
+	p.clock.advance(time.Minute)
+	p.commitElsewhere(t, f.Owner.ID)
+	p.wantPoll(t, http.StatusNotModified, token, path, tag) // so that the next one goes ahead of the gate
+
+	locked := dbtest.Connect(t, impatient.String())
+	lock, err := locked.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lock.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := lock.Exec(t.Context(), "LOCK TABLE operation_runs IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	for _, status := range []int{http.StatusServiceUnavailable, http.StatusNotFound} {
+		p.clock.advance(time.Minute)
+		p.commitElsewhere(t, f.Owner.ID)
+		p.get(t, http.StatusOK, f.Owner.Subject, address(polledRoutes[6], f.ID, f.tenant)) // so that the gate sees it
+		p.wantPoll(t, status, token, path, tag)
+		p.get(t, status, f.Readonly.Subject, path)
+		if _, err := p.pool.Exec(t.Context(), "DELETE FROM workspace_memberships WHERE workspace_id = $1 AND user_id = $2", f.ID, f.Readonly.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
