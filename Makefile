@@ -58,6 +58,16 @@ test-faults: c-compiler ## Run the tests of faults and races at full length (abo
 	RUNLEDGER_TEST_IDENTITIES=1000 RUNLEDGER_TEST_RACES=50 RUNLEDGER_TEST_STEPS=100000 \
 	  go test -count=1 -timeout 60m -v ./internal/server -run 'TestOfMany|TestEveryMove|TestTheServiceDoes'
 
+.PHONY: fuzz
+FUZZTIME ?= 30s
+fuzz: ## Fuzz every target by turns (FUZZTIME: for how long each, 30s)
+	@for package in $$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+	    echo "$$package $$target"; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+	  done; \
+	done
+
 .PHONY: screenshots
 screenshots: ## Take the pictures of the console in docs/console anew (needs chromium)
 	RUNLEDGER_PICTURES='$(CURDIR)/docs/console' go test -count=1 ./internal/console -run "^TestEveryViewIsAccessible$$"
@@ -72,7 +82,7 @@ bench: ## Measure the built server, of a tree without changes, and write docs/pe
 
 .PHONY: soak
 soak: ## Load the built server with a realistic mix, then with too much (ARGS: such as -soak 2h)
-	go run ./internal/bench -soak 3m $(ARGS)
+	go run ./internal/bench -soak 12m $(ARGS)
 
 .PHONY: bench-check
 bench-check: ## Measure again and fail if a ratio is worse than docs/performance.md says, or a bar that held there (ARGS: such as -tolerance 0.4)

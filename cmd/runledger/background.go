@@ -89,7 +89,9 @@ func backgroundWork(c config, database *pgx.ConnConfig, registry *prometheus.Reg
 		work = append(work, sweeper.Run)
 	}
 	if c.RetentionInterval > 0 {
-		work = append(work, func(ctx context.Context) { retention.Every(ctx, c.RetentionInterval, database, log) })
+		metrics := retention.NewMetrics()
+		registry.MustRegister(metrics)
+		work = append(work, func(ctx context.Context) { retention.Every(ctx, c.RetentionInterval, database, metrics, log) })
 	}
 	if c.SurveyInterval > 0 {
 		survey := telemetry.NewSurvey(telemetry.SurveyOptions{

@@ -61,6 +61,7 @@ type config struct {
 	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
 	MaxRequests    int            `env:"MAX_REQUESTS"     envDefault:"2048"`
 	MaxStreams     int            `env:"MAX_STREAMS"      envDefault:"4096"`
+	MaxConnections int            `env:"MAX_CONNECTIONS"  envDefault:"16384"`
 	HeaderTimeout  time.Duration  `env:"HEADER_TIMEOUT"   envDefault:"5s"`
 	ReadTimeout    time.Duration  `env:"READ_TIMEOUT"     envDefault:"30s"`
 	WriteTimeout   time.Duration  `env:"WRITE_TIMEOUT"    envDefault:"60s"`
@@ -242,7 +243,7 @@ func (c *config) checkLimits(f *faults) {
 			f.add(variable, "wants requests per second, or 0 for no limit")
 		}
 	}
-	for variable, most := range map[string]int{"MAX_REQUESTS": c.MaxRequests, "MAX_STREAMS": c.MaxStreams} {
+	for variable, most := range map[string]int{"MAX_REQUESTS": c.MaxRequests, "MAX_STREAMS": c.MaxStreams, "MAX_CONNECTIONS": c.MaxConnections} {
 		if most < 1 {
 			f.add(variable, "wants at least 1")
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"net"
@@ -44,7 +45,7 @@ func TestWhoIsConnectedWhenTheServerEndsIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := newGracefulServer(&http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(
-		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })}, listener)
+		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })}, listener, 100)
 	var conns []net.Conn
 	const clients = 3
 	for range clients { // nobody accepts yet
@@ -81,7 +82,7 @@ func TestWhoSaysNothingHoldsTheEndNoLongerThanItsGrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newGracefulServer(&http.Server{ReadHeaderTimeout: time.Minute}, listener)
+	g := newGracefulServer(&http.Server{ReadHeaderTimeout: time.Minute}, listener, 100)
 	served := make(chan error, 1)
 	go func() { served <- g.serve() }()
 	dial(t, listener)
@@ -106,7 +107,7 @@ func TestWhoConnectsWhileTheServerEndsIsAnsweredOrRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		g := newGracefulServer(&http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(
-			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })}, listener)
+			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })}, listener, 100)
 		served := make(chan error, 1)
 		go func() { served <- g.serve() }()
 		var clients sync.WaitGroup
@@ -137,5 +138,81 @@ func TestWhoConnectsWhileTheServerEndsIsAnsweredOrRefused(t *testing.T) {
 		}
 		cancel()
 		clients.Wait()
+	}
+}
+
+// askAgain asks on a connection that is kept.
+func askAgain(conn net.Conn) (int, error) {
+	if _, err := conn.Write([]byte("GET / HTTP/1.1\r\nHost: h\r\n\r\n")); err != nil {
+		return 0, err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0, err
+	}
+	return resp.StatusCode, resp.Body.Close()
+}
+
+func TestOfTooManyConnectionsTheOneThatHasRestedLongestMakesRoom(t *testing.T) {
+	t.Parallel()
+	listener, err := listen(t.Context(), "ADDR", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const most = 3
+	working, end := make(chan struct{}), make(chan struct{})
+	g := newGracefulServer(&http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(
+		func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				working <- struct{}{}
+				<-end
+			}
+			w.WriteHeader(http.StatusNoContent)
+		})}, listener, most)
+	served := make(chan error, 1)
+	go func() { served <- g.serve() }()
+	resting := func(n int) {
+		t.Helper()
+		for rest := -1; rest != n; runtime.Gosched() {
+			g.mu.Lock()
+			rest = len(g.resting)
+			g.mu.Unlock()
+		}
+	}
+	conns := make([]net.Conn, 0, most)
+	for n := range most {
+		conn := dial(t, listener)
+		if status, err := askAgain(conn); status != http.StatusNoContent {
+			t.Fatalf("status %d, %v", status, err)
+		}
+		resting(n + 1)
+		conns = append(conns, conn)
+	}
+	if status, err := askAgain(conns[0]); status != http.StatusNoContent { // so that the second has rested longest
+		t.Errorf("status %d, %v", status, err)
+	}
+	resting(most)
+	more := dial(t, listener)
+	if status, err := askAgain(more); status != http.StatusNoContent {
+		t.Errorf("one more is answered %d, %v", status, err)
+	}
+	if _, err := askAgain(conns[1]); err == nil {
+		t.Error("no room was made for it")
+	}
+	for _, conn := range []net.Conn{conns[0], conns[2], more} {
+		if _, err := conn.Write([]byte("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		<-working
+	}
+	if _, err := askAgain(dial(t, listener)); err == nil {
+		t.Error("where all have requests, one more is answered")
+	}
+	close(end)
+	if err := g.shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }

@@ -71,6 +71,7 @@ const environmentHelp = `  RUNLEDGER_DATABASE_URL              postgres://user:p
   RUNLEDGER_TRUSTED_PROXIES           networks whose X-Forwarded-For counts, comma-separated (none)
   RUNLEDGER_MAX_REQUESTS              requests answered at once, then 503 (2048)
   RUNLEDGER_MAX_STREAMS               streams of events open at once, then 503 (4096)
+  RUNLEDGER_MAX_CONNECTIONS           connections open at once; for one more an idle one is closed (16384)
   RUNLEDGER_HEADER_TIMEOUT            how long a request's header may take to come (5s)
   RUNLEDGER_READ_TIMEOUT              how long a whole request may take to come (30s)
   RUNLEDGER_WRITE_TIMEOUT             how long an answer may take to leave; streams and exports apart (60s)

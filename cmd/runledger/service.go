@@ -32,8 +32,8 @@ func (s *service) run(ctx context.Context, open opening, ready func(addr, admin 
 	if err != nil {
 		return err
 	}
-	public := newGracefulServer(newHTTPServer(s.config, s.handler, s.log), listener)
-	private := newGracefulServer(newHTTPServer(s.config, s.operators, s.log), admin)
+	public := newGracefulServer(newHTTPServer(s.config, s.handler, s.log), listener, s.config.MaxConnections)
+	private := newGracefulServer(newHTTPServer(s.config, s.operators, s.log), admin, maxOperators)
 	private.WriteTimeout = 0 // a CPU profile takes as long as was asked for
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -77,6 +77,9 @@ func (s *service) shutdown(public, private *gracefulServer) error {
 	s.log.Info("stopped")
 	return nil
 }
+
+// maxOperators is how many connections may be open to what only operators may see.
+const maxOperators = 256
 
 // newHTTPServer is a server that a slow client cannot hold.
 func newHTTPServer(c config, handler http.Handler, log *slog.Logger) *http.Server {

@@ -1,4 +1,4 @@
--- What read these indexes is a release that is not supported any more. Each costs writes, and every
+-- contract: what read these indexes is a release that is not supported any more. Each costs writes, and every
 -- statement about runs that is planned for its values looks at each index of the table.
 
 -- +goose Up

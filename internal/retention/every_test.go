@@ -3,10 +3,12 @@ package retention
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/runledger/runledger/db"
 	"github.com/runledger/runledger/internal/dbtest"
@@ -26,7 +28,8 @@ func TestOfManyServersOneLetsRunsGoAndAnotherWhenThatOneIsGone(t *testing.T) {
 	if _, err := other.Exec(t.Context(), "SELECT pg_advisory_lock($1)", db.RetentionLock); err != nil {
 		t.Fatal(err)
 	}
-	if err := turn(t.Context(), config, log); err != nil || len(w.left(t)) != 3 {
+	metrics := NewMetrics()
+	if err := turn(t.Context(), config, metrics, log); err != nil || len(w.left(t)) != 3 {
 		t.Errorf("while another server is at it, %v are left, error %v", w.left(t), err)
 	}
 	if err := other.Close(t.Context()); err != nil {
@@ -36,11 +39,58 @@ func TestOfManyServersOneLetsRunsGoAndAnotherWhenThatOneIsGone(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		Every(ctx, 10*time.Millisecond, config, log)
+		Every(ctx, 10*time.Millisecond, config, metrics, log)
 	}()
 	dbtest.Await(t, dbtest.Connect(t, w.url), "NOT EXISTS (SELECT FROM operation_runs)")
 	w.runs(t, "inventory_sync", 0, 1) // it goes on
 	dbtest.Await(t, dbtest.Connect(t, w.url), "NOT EXISTS (SELECT FROM operation_runs)")
 	stop()
 	<-ended
+	told := gathered(t, metrics)
+	if released, last := told["runledger_retention_runs_total"], told["runledger_retention_last_timestamp_seconds"]; released != 4 || time.Since(time.Unix(int64(last), 0)) > time.Hour {
+		t.Errorf("%v runs are counted, and the last turn at %v", released, last)
+	}
+	if told["runledger_retention_errors_total"] != 0 {
+		t.Error("a turn has failed")
+	}
+}
+
+func TestTurnsOfTheRetentionThatFailAreCounted(t *testing.T) {
+	t.Parallel()
+	config, err := pgx.ParseConfig(newWorld(t).url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Database += " that is not there"
+	metrics := NewMetrics()
+	ctx, stop := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	work.Go(func() { Every(ctx, time.Millisecond, config, metrics, slog.New(slog.DiscardHandler)) })
+	for tick := time.Tick(time.Millisecond); gathered(t, metrics)["runledger_retention_errors_total"] < 2; <-tick {
+		if t.Context().Err() != nil {
+			t.Fatal("no turn has failed")
+		}
+	}
+	stop()
+	work.Wait()
+	if last := gathered(t, metrics)["runledger_retention_last_timestamp_seconds"]; last != 0 {
+		t.Errorf("the last good turn was at %v", last)
+	}
+}
+
+// gathered are the values of metrics by their names.
+func gathered(t *testing.T, metrics *Metrics) map[string]float64 {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(metrics)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, family := range families {
+		metric := family.GetMetric()[0]
+		values[family.GetName()] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+	}
+	return values
 }

@@ -15,7 +15,7 @@ func TestWhoHangsUpTakesNoPageFromTheOthers(t *testing.T) {
 	hangUp()
 	gone := httptest.NewRequest(http.MethodGet, "/", http.NoBody).WithContext(ctx)
 	read := reader{r: gone, read: func(r *http.Request) (*sheet, error) { return &sheet{}, r.Context().Err() }}
-	s := Server{db: &database{turns: newTurns(1, testPatience, func() {})}, metrics: newHTTPMetrics()}
+	s := Server{db: &database{turns: newTurns(1, testPatience, func() {}, func(float64) {})}, metrics: newHTTPMetrics()}
 	for readers, ended := range map[int]bool{1: true, 2: false} {
 		line := newGatherer(maxReadings, reading{err: errAbandoned}, s.readGathered)
 		made := line.do(context.WithoutCancel(ctx), address{}, []reader{read, read}[:readers])
@@ -31,7 +31,7 @@ func TestWhoHangsUpTakesNoPageFromTheOthers(t *testing.T) {
 func TestWhatWasReadBesideThePageIsSharedWithNobody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := Server{db: &database{turns: newTurns(1, testPatience, func() {})}, metrics: newHTTPMetrics()}
+		s := Server{db: &database{turns: newTurns(1, testPatience, func() {}, func(float64) {})}, metrics: newHTTPMetrics()}
 		s.sheets = newGatherer(maxReadings, reading{err: errAbandoned}, s.readGathered)
 		req := &request{poll: poll{polls: &polls{}}}
 		r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)

@@ -104,6 +104,8 @@ type export struct {
 	show    selection
 	limit   int32 // rows of the next page
 	receipt receipt
+
+	requestID string // for the log
 }
 
 // receipt is what proves that an export came whole.
@@ -137,7 +139,9 @@ func (s *Server) exportRuns(
 	defer s.exports.ofWorkspace.giveBack(list.workspaceID, 1)
 	requestOf(r).place.wait() // the exports have limits of their own
 	const firstRows = 200
-	e := &export{list: list, format: format, show: show, limit: firstRows, receipt: receipt{sum: sha256.New()}}
+	e := &export{
+		list: list, format: format, show: show, limit: firstRows, receipt: receipt{sum: sha256.New()}, requestID: requestOf(r).id,
+	}
 	first := e.page(r.Context(), list.order.first(), nil)
 	if first.err != nil {
 		return first.err
@@ -155,8 +159,8 @@ func (s *Server) exportRuns(
 	// Its last bytes leave when this has returned; net/http sets another deadline for the next request.
 	defer func() { _ = connection.SetWriteDeadline(time.Now().Add(exportPatience)) }()
 	if err := e.send(w, r, connection, first); err != nil {
-		s.log.WarnContext(r.Context(), "an export broke off", slog.String("request_id", requestOf(r).id),
-			slog.Int64("rows", e.receipt.rows), slog.Any("error", err))
+		s.log.LogAttrs(r.Context(), slog.LevelWarn, "an export broke off", slog.String("request_id", e.requestID),
+			slog.Int64("rows", e.receipt.rows), slog.Any("error", err), traceID(r.Context()))
 		panic(http.ErrAbortHandler)
 	}
 	return nil
@@ -249,7 +253,8 @@ func (e *export) readOn(ctx context.Context, before exportPage, pages chan<- exp
 	defer func() {
 		if cause := recover(); cause != nil {
 			err := fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
-			e.list.server.log.ErrorContext(ctx, "panic while an export was read", slog.Any("error", err))
+			e.list.server.log.LogAttrs(ctx, slog.LevelError, "panic while an export was read",
+				slog.String("request_id", e.requestID), slog.Any("error", err), traceID(ctx))
 			select {
 			case pages <- exportPage{err: err}:
 			case <-ctx.Done():

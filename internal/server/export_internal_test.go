@@ -43,7 +43,7 @@ func TestADefectInAnExportsReaderEndsTheExportAndNothingElse(t *testing.T) {
 	order := runOrders["-created_at"]
 	e := &export{
 		list: runList{server: s, workspaceID: w.ID, order: order}, show: selection{members: runMembers},
-		format: format, limit: each, receipt: receipt{sum: sha256.New()},
+		format: format, limit: each, receipt: receipt{sum: sha256.New()}, requestID: "the-request",
 	}
 	first := e.page(t.Context(), order.first(), nil)
 	if first.err != nil || first.rows != each {
@@ -58,7 +58,7 @@ func TestADefectInAnExportsReaderEndsTheExportAndNothingElse(t *testing.T) {
 	if got := answer.Body.String(); strings.Count(got, "\n") != each || strings.Contains(got, "receipt") {
 		t.Errorf("it has sent %.1000s", got)
 	}
-	if !strings.Contains(log.String(), "panic while an export was read") || !strings.Contains(log.String(), "export_internal_test.go") {
+	if !strings.Contains(log.String(), `"panic while an export was read" request_id=the-request`) || !strings.Contains(log.String(), "export_internal_test.go") {
 		t.Errorf("the log does not tell where: %s", log.String())
 	}
 	if len(s.exports.reading) > 0 || pool.Stat().AcquiredConns() > 0 {

@@ -18,6 +18,7 @@ type httpMetrics struct {
 	duration *prometheus.HistogramVec
 	inFlight *prometheus.GaugeVec
 	refused  *prometheus.CounterVec
+	waits    prometheus.Histogram
 	polls    *prometheus.CounterVec
 	pages    *Lookups // that others were reading as well
 	visitors *Lookups // whom the gate had let in
@@ -76,6 +77,11 @@ func newHTTPMetrics() *httpMetrics {
 			Name: "runledger_http_refused_total",
 			Help: "Requests that were refused, or answered with less than they asked for, to protect the server, by reason.",
 		}, []string{"reason"}),
+		waits: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "runledger_queue_wait_seconds",
+			Help:    "How long statements of requests have waited for one of the connections to the database, those that were given up included; those that need not wait are not counted.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+		}),
 		polls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "runledger_http_polls_total",
 			Help: "Requests with If-None-Match for lists and rows: answered from memory, because nothing was committed since, the answer is recent or its rows are the same, or queried.",
@@ -172,7 +178,7 @@ func (r *routeMetrics) answered(status int) {
 
 // collectors are everything that is collected.
 func (m *httpMetrics) collectors() collectors {
-	return collectors{m.requests, m.duration, m.inFlight, m.refused, m.polls, m.pages, m.visitors}
+	return collectors{m.requests, m.duration, m.inFlight, m.refused, m.waits, m.polls, m.pages, m.visitors}
 }
 
 // collectors are several that are registered as one.

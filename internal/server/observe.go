@@ -77,7 +77,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			w.Header().Set("Connection", "close")
 		}
 		ctx := r.Context()
-		if s.tracer != nil {
+		if s.tracer != nil && !isProbe(r) { // probes come all the time, and tell nothing that they do not answer
 			var span trace.Span
 			ctx, span = s.startSpan(r)
 			defer span.End()
@@ -106,7 +106,8 @@ func (s *Server) recovered(w middleware.WrapResponseWriter, r *http.Request, cau
 	}
 	err := fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
 	if req.brokenOff = w.Status() != 0; req.brokenOff {
-		s.log.ErrorContext(r.Context(), "panic after the answer had begun", slog.Any("error", err))
+		s.log.LogAttrs(r.Context(), slog.LevelError, "panic after the answer had begun",
+			slog.String("request_id", req.id), slog.Any("error", err), traceID(r.Context()))
 		return
 	}
 	s.fail(w, r, err)

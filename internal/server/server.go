@@ -103,7 +103,7 @@ func New(o Options) *Server {
 	m := newHTTPMetrics()
 	own := database{pool: o.Pool, acquireTimeout: o.AcquireTimeout, queryTimeout: o.QueryTimeout, used: new(atomic.Int64)}
 	queued := own
-	queued.turns = newTurns(int(o.Pool.Config().MaxConns), o.AcquireTimeout, m.refusal(refusedQueue))
+	queued.turns = newTurns(int(o.Pool.Config().MaxConns), o.AcquireTimeout, m.refusal(refusedQueue), m.waits.Observe)
 	s := &Server{
 		db:      &queued,
 		gate:    &own,

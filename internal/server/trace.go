@@ -14,9 +14,22 @@ import (
 // startSpan starts the span of a request, below the one that its traceparent names.
 func (s *Server) startSpan(r *http.Request) (context.Context, trace.Span) { //nolint:ireturn // OpenTelemetry's way
 	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-	return s.tracer.Start(ctx, r.Method, //nolint:spancheck // the caller ends it
+	name, method := spanMethod(r.Method)
+	return s.tracer.Start(ctx, name, //nolint:spancheck // the caller ends it
 		trace.WithSpanKind(trace.SpanKindServer),
-		trace.WithAttributes(attribute.String("http.request.method", r.Method)))
+		trace.WithAttributes(attribute.String("http.request.method", method)))
+}
+
+// spanMethod is what stands for a method in the name and in the attributes of a span. OpenTelemetry's conventions
+// have one value for all that are no methods of HTTP, as clients may send whatever they like.
+func spanMethod(method string) (name, attribute string) {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		http.MethodOptions, http.MethodConnect, http.MethodTrace:
+		return method, method
+	default:
+		return "HTTP", "_OTHER"
+	}
 }
 
 // describeSpan says in the span of a request how it was answered, and names it after its route as
@@ -27,7 +40,8 @@ func describeSpan(span trace.Span, req *request, method string, status int) {
 		return
 	}
 	if route := req.pattern(); route != "" {
-		span.SetName(method + " " + route)
+		name, _ := spanMethod(method)
+		span.SetName(name + " " + route)
 		span.SetAttributes(attribute.String("http.route", route))
 	}
 	span.SetAttributes(

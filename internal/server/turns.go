@@ -22,6 +22,7 @@ type turns struct {
 	patience time.Duration // the longest wait
 	longest  int           // how many may wait
 	refused  func()        // counts a refusal
+	waited   func(float64) // is told how many seconds somebody has waited
 
 	mu       sync.Mutex
 	free     int
@@ -55,8 +56,8 @@ const (
 	longestQueue     = 4096
 )
 
-func newTurns(places int, patience time.Duration, refused func()) *turns {
-	return &turns{free: places, patience: patience, longest: longestQueue, refused: refused}
+func newTurns(places int, patience time.Duration, refused func(), waited func(seconds float64)) *turns {
+	return &turns{free: places, patience: patience, longest: longestQueue, refused: refused, waited: waited}
 }
 
 // take waits for a turn. The error is errOverloaded or that of ctx.
@@ -72,6 +73,7 @@ func (t *turns) take(ctx context.Context) error {
 	if mine == nil {
 		return nil
 	}
+	defer func() { t.waited(time.Since(mine.since).Seconds()) }()
 	timer := time.NewTimer(t.patience)
 	defer timer.Stop()
 	select {

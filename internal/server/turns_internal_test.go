@@ -20,7 +20,7 @@ const anyNumber = leastCrowd + 1
 func newTestTurns(t *testing.T, places int) (*turns, *atomic.Int64) {
 	t.Helper()
 	refused := new(atomic.Int64)
-	q := newTurns(places, testPatience, func() { refused.Add(1) })
+	q := newTurns(places, testPatience, func() { refused.Add(1) }, func(float64) {})
 	for range places {
 		if err := q.take(t.Context()); err != nil {
 			t.Fatal(err)
