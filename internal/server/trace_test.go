@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -111,5 +112,22 @@ func TestWhereNothingIsTracedTheLogNamesNoTrace(t *testing.T) {
 	}
 	if _, named := requests[0]["trace_id"]; named {
 		t.Errorf("the log: %v", requests)
+	}
+}
+
+func TestProbesAreNotTracedAndWhatIsNoMethodHasOneName(t *testing.T) {
+	t.Parallel()
+	recorder := tracetest.NewSpanRecorder()
+	h := newHarnessOn(t, dbtest.Pool(t), server.Options{Tracer: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))})
+	for method, path := range map[string]string{http.MethodGet: "/livez", http.MethodHead: "/readyz", "MADE-UP": "/livez", "AS-WELL": "/workspaces"} {
+		h.server.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody))
+	}
+	if n := len(recorder.Ended()); n != 2 {
+		t.Errorf("there are %d spans", n)
+	}
+	for _, span := range recorder.Ended() {
+		if told := fmt.Sprint(span.Attributes()); !strings.HasPrefix(span.Name(), "HTTP") || !strings.Contains(told, `{"http.request.method":"_OTHER"}`) {
+			t.Errorf("there is the span %s: %s", span.Name(), told)
+		}
 	}
 }

@@ -401,3 +401,24 @@ func TestClientsWhoAskOneAfterTheOtherAreNeverRefused(t *testing.T) {
 		}
 	})
 }
+
+func TestWhoHasWaitedForATurnIsMeasuredAndNobodyElse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var waits []float64
+		q := newTurns(1, testPatience, func() {}, func(seconds float64) { waits = append(waits, seconds) })
+		if err := q.take(t.Context()); err != nil || len(waits) > 0 {
+			t.Errorf("who need not wait has waited %v: %v", waits, err)
+		}
+		const long = 7 * time.Millisecond
+		time.AfterFunc(long, q.giveBack) // in the bubble's time
+		if err := q.take(t.Context()); err != nil || !slices.Equal(waits, []float64{long.Seconds()}) {
+			t.Errorf("who has waited %s is measured as %v: %v", long, waits, err)
+		}
+		ctx, hangUp := context.WithTimeout(t.Context(), time.Millisecond)
+		defer hangUp()
+		if err := q.take(ctx); err == nil || len(waits) != 2 {
+			t.Errorf("who hung up is measured as %v: %v", waits, err)
+		}
+	})
+}
