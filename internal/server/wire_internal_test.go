@@ -81,20 +81,34 @@ func FuzzParams(f *testing.F) {
 	for _, query := range []string{
 		"", "limit=5", "type=a,b&status=queued", "created_from=2026-01-01T00:00:00Z", "created_from=9999-12-31T23:59:59.9999999Z",
 		"created_from=0000-01-01T00:00:00%2B23:59", "%zz", "a;b", "limit=%FF", "tenant_id=9223372036854775808", "failure_code=%F0%9F",
+		"order=updated_at&fields=id,context&outcome=failed,succeeded&type=a,b,c", "severity=low,high&finding_type=drift", "from=2026-01-01T00:00:00Z",
 	} {
 		f.Add(query)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
-		p := parseParams(&http.Request{URL: &url.URL{RawQuery: query}})
-		runFilter(p)
-		limit := p.limit()
-		if limit < 1 || limit > maxPageSize {
-			t.Fatalf("%q gives a page of %d", query, limit)
-		}
-		if err := p.done(); err != nil {
-			for _, fault := range answerFor(err).faults {
-				if fault.Detail == "" || !utf8.ValidString(fault.Parameter) || len(fault.Parameter) > 110 {
-					t.Fatalf("%q: fault %+v", query, fault)
+		for _, read := range []func(p *params){
+			func(p *params) {
+				f := runFilter(p)
+				order := runOrders[p.ordering("-created_at", "created_at", "updated_at")]
+				bound := order.bind(f, order.first())
+				bound.branches()
+				p.fields(runMembers)
+			},
+			func(p *params) { findingFilter(p) },
+			func(p *params) { inventoryFilter(p) },
+			func(p *params) { p.slotsRange(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)) },
+		} {
+			p := parseParams(&http.Request{URL: &url.URL{RawQuery: query}})
+			read(p)
+			limit := p.limit()
+			if limit < 1 || limit > maxPageSize {
+				t.Fatalf("%q gives a page of %d", query, limit)
+			}
+			if err := p.done(); err != nil {
+				for _, fault := range answerFor(err).faults {
+					if fault.Detail == "" || !utf8.ValidString(fault.Parameter) || len(fault.Parameter) > 110 {
+						t.Fatalf("%q: fault %+v", query, fault)
+					}
 				}
 			}
 		}
