@@ -185,7 +185,7 @@ func exposedByAServer(t *testing.T, documented map[string]metric) map[string]met
 	defer keys.Close()
 	environ := []string{
 		"RUNLEDGER_DATABASE_URL=" + databaseURL, "RUNLEDGER_DATABASE_REPLICA_URL=" + databaseURL, "RUNLEDGER_ADDR=127.0.0.1:0", "RUNLEDGER_ADMIN_ADDR=" + admin,
-		"RUNLEDGER_SHUTDOWN_DELAY=0s", "RUNLEDGER_SWEEP_INTERVAL=100ms", "RUNLEDGER_SURVEY_INTERVAL=100ms",
+		"RUNLEDGER_SHUTDOWN_DELAY=0s", "RUNLEDGER_SWEEP_INTERVAL=100ms", "RUNLEDGER_SURVEY_INTERVAL=100ms", "RUNLEDGER_RETENTION_INTERVAL=1h",
 		"RUNLEDGER_JWT_JWKS_URL=" + keys.URL, "RUNLEDGER_JWT_ISSUER=i", "RUNLEDGER_JWT_AUDIENCE=a", "RUNLEDGER_LOG_LEVEL=warn",
 	}
 	does(t, environ, "seed", "--runs", "1000", "--workspaces", "1")

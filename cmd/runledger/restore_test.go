@@ -252,7 +252,8 @@ func servesAndRecords(t *testing.T, ownerURL, databaseURL string) {
 	ctx, stop := context.WithCancel(t.Context())
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	c := config{
-		DatabaseURL: databaseURL, Addr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", JWTSecret: secret, JWTIssuer: "i", JWTAudience: "a",
+		MaxConnections: 100,
+		DatabaseURL:    databaseURL, Addr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0", JWTSecret: secret, JWTIssuer: "i", JWTAudience: "a",
 		DatabaseMaxConns: 4, DatabaseAcquireTimeout: 10 * time.Second, StatementTimeout: 10 * time.Second,
 		IdleTransactionTimeout: 10 * time.Second, ShutdownGrace: 10 * time.Second, LogFormat: "text",
 	}
