@@ -66,13 +66,16 @@ func TestTurnsOfTheRetentionThatFailAreCounted(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var work sync.WaitGroup
 	work.Go(func() { Every(ctx, time.Millisecond, config, metrics, slog.New(slog.DiscardHandler)) })
-	for tick := time.Tick(time.Millisecond); gathered(t, metrics)["runledger_retention_errors_total"] < 2; <-tick {
-		if t.Context().Err() != nil {
+	defer work.Wait()
+	defer stop()
+	over := time.After(time.Minute)
+	for tick := time.Tick(time.Millisecond); gathered(t, metrics)["runledger_retention_errors_total"] < 2; {
+		select {
+		case <-tick:
+		case <-over:
 			t.Fatal("no turn has failed")
 		}
 	}
-	stop()
-	work.Wait()
 	if last := gathered(t, metrics)["runledger_retention_last_timestamp_seconds"]; last != 0 {
 		t.Errorf("the last good turn was at %v", last)
 	}
