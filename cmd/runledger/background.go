@@ -89,8 +89,7 @@ func backgroundWork(c config, database *pgx.ConnConfig, registry *prometheus.Reg
 		work = append(work, sweeper.Run)
 	}
 	if c.RetentionInterval > 0 {
-		metrics := retention.NewMetrics()
-		registry.MustRegister(metrics)
+		metrics := retention.NewMetrics(registry)
 		work = append(work, func(ctx context.Context) { retention.Every(ctx, c.RetentionInterval, database, metrics, log) })
 	}
 	if c.SurveyInterval > 0 {

@@ -14,16 +14,16 @@ import (
 	"github.com/runledger/runledger/internal/ledger"
 )
 
-// Metrics are what a server tells of its retention (a prometheus.Collector). Make them with NewMetrics.
+// Metrics are what a server tells of its retention. Make them with NewMetrics.
 type Metrics struct {
 	released prometheus.Counter
 	errors   prometheus.Counter
 	last     prometheus.Gauge
 }
 
-// NewMetrics makes metrics of a server that has let nothing go yet.
-func NewMetrics() *Metrics {
-	return &Metrics{
+// NewMetrics makes metrics of a server that has let nothing go yet, and registers them.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
 		released: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "runledger_retention_runs_total", Help: "Runs that this server has let go by the policies of retention.",
 		}),
@@ -35,20 +35,8 @@ func NewMetrics() *Metrics {
 			Help: "When this server last went through all policies of retention, in seconds since 1970; 0 if it has not yet.",
 		}),
 	}
-}
-
-// Describe implements prometheus.Collector.
-func (m *Metrics) Describe(descriptions chan<- *prometheus.Desc) {
-	m.released.Describe(descriptions)
-	m.errors.Describe(descriptions)
-	m.last.Describe(descriptions)
-}
-
-// Collect implements prometheus.Collector.
-func (m *Metrics) Collect(collected chan<- prometheus.Metric) {
-	m.released.Collect(collected)
-	m.errors.Collect(collected)
-	m.last.Collect(collected)
+	registry.MustRegister(m.released, m.errors, m.last)
+	return m
 }
 
 // Every runs the policies at each interval until ctx ends, for the first time within a tenth of the

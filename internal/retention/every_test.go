@@ -28,7 +28,8 @@ func TestOfManyServersOneLetsRunsGoAndAnotherWhenThatOneIsGone(t *testing.T) {
 	if _, err := other.Exec(t.Context(), "SELECT pg_advisory_lock($1)", db.RetentionLock); err != nil {
 		t.Fatal(err)
 	}
-	metrics := NewMetrics()
+	registry := prometheus.NewPedanticRegistry()
+	metrics := NewMetrics(registry)
 	if err := turn(t.Context(), config, metrics, log); err != nil || len(w.left(t)) != 3 {
 		t.Errorf("while another server is at it, %v are left, error %v", w.left(t), err)
 	}
@@ -46,7 +47,7 @@ func TestOfManyServersOneLetsRunsGoAndAnotherWhenThatOneIsGone(t *testing.T) {
 	dbtest.Await(t, dbtest.Connect(t, w.url), "NOT EXISTS (SELECT FROM operation_runs)")
 	stop()
 	<-ended
-	told := gathered(t, metrics)
+	told := gathered(t, registry)
 	if released, last := told["runledger_retention_runs_total"], told["runledger_retention_last_timestamp_seconds"]; released != 4 || time.Since(time.Unix(int64(last), 0)) > time.Hour {
 		t.Errorf("%v runs are counted, and the last turn at %v", released, last)
 	}
@@ -62,30 +63,29 @@ func TestTurnsOfTheRetentionThatFailAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	config.Database += " that is not there"
-	metrics := NewMetrics()
+	registry := prometheus.NewPedanticRegistry()
+	metrics := NewMetrics(registry)
 	ctx, stop := context.WithCancel(t.Context())
 	var work sync.WaitGroup
 	work.Go(func() { Every(ctx, time.Millisecond, config, metrics, slog.New(slog.DiscardHandler)) })
 	defer work.Wait()
 	defer stop()
 	over := time.After(time.Minute)
-	for tick := time.Tick(time.Millisecond); gathered(t, metrics)["runledger_retention_errors_total"] < 2; {
+	for tick := time.Tick(time.Millisecond); gathered(t, registry)["runledger_retention_errors_total"] < 2; {
 		select {
 		case <-tick:
 		case <-over:
 			t.Fatal("no turn has failed")
 		}
 	}
-	if last := gathered(t, metrics)["runledger_retention_last_timestamp_seconds"]; last != 0 {
+	if last := gathered(t, registry)["runledger_retention_last_timestamp_seconds"]; last != 0 {
 		t.Errorf("the last good turn was at %v", last)
 	}
 }
 
-// gathered are the values of metrics by their names.
-func gathered(t *testing.T, metrics *Metrics) map[string]float64 {
+// gathered are the values of the metrics by their names.
+func gathered(t *testing.T, registry prometheus.Gatherer) map[string]float64 {
 	t.Helper()
-	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(metrics)
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -106,14 +106,10 @@ func (v *visitor) excuse(r *http.Request, failed error) error {
 		return failed // the gate would be as long in finding out that it cannot ask either
 	}
 	_, refused := v.admit(r)
-	switch {
-	case refused == nil:
-		return failed
-	case answerFor(failed).status < http.StatusInternalServerError, errors.Is(refused, errNotFound):
+	if refused != nil && (errors.Is(refused, errNotFound) || answerFor(failed).status < http.StatusInternalServerError) {
 		return refused
-	default:
-		return failed
 	}
+	return failed
 }
 
 // visitors are those who found rows in a list, by what the gate was asked.
